@@ -1,0 +1,153 @@
+"""Making a network hard, and saying how far from binary it was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
+from keras_sbn.sharpness import HARD
+from keras_sbn.tables import format_table
+
+#: A soft weight counts as saturated where ``1 - |tanh|`` is at most this.
+SATURATION_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class BinarizedLayer:
+    """How far from binary a layer was: its sharpness, and the share of its kernel within 1e-3 of ±1."""
+
+    name: str
+    sharpness: float
+    saturated_weights: float | None
+
+
+@dataclass(frozen=True)
+class BinarizationReport:
+    """What `binarize` found.
+
+    Attributes:
+        layers: One `BinarizedLayer` a self-binarizing layer.
+        already_binary: Whether every layer was hard before, so that nothing changed.
+        changed_predictions: Share, in [0, 1], of the given inputs whose predicted class changed; `None`
+            without inputs.
+    """
+
+    layers: tuple[BinarizedLayer, ...]
+    already_binary: bool
+    changed_predictions: float | None = None
+
+    def __str__(self) -> str:
+        rows = [
+            (
+                layer.name,
+                f"{layer.sharpness:.4g}",
+                "" if layer.saturated_weights is None else f"{100 * layer.saturated_weights:.3f} %",
+            )
+            for layer in self.layers
+        ]
+        text = format_table(("layer", "sharpness", "saturated weights"), rows, "lrr")
+        if self.changed_predictions is not None:
+            text += f"\npredictions that changed: {100 * self.changed_predictions:.3f} %"
+        return text
+
+
+def self_binarizing_layers(model: Any) -> list[SelfBinarizingLayer]:
+    """Returns the self-binarizing layers of `model`, nested at any depth, each once.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, SelfBinarizingLayer)]
+    if not found:
+        raise ValueError(
+            "Expected a model with self-binarizing layers (keras_sbn.layers). Received: "
+            f"{model.name!r} without one."
+        )
+    return list(dict.fromkeys(found))
+
+
+def saturation(layer: SelfBinarizingLayer) -> float | None:
+    """Returns the share of the layer's kernel that is ±1 within 1e-3, or `None` without a kernel."""
+    if not isinstance(layer, SelfBinarizingKernelLayer) or not layer.binarize_kernel:
+        return None
+    kernel = ops.convert_to_numpy(ops.cast(layer.effective_kernel(), "float32"))
+    return float(np.mean(np.abs(kernel) >= 1 - SATURATION_TOLERANCE))
+
+
+def set_sharpness(model: Any, sharpness: float) -> None:
+    """Sets the sharpness of every self-binarizing layer of `model`.
+
+    Args:
+        model: A built Keras model.
+        sharpness: Greater than 0; infinity makes the layers hard.
+
+    Raises:
+        ValueError: If `sharpness` is not greater than 0, or the model has no self-binarizing layer.
+    """
+    if not sharpness > 0:
+        raise ValueError(f"Expected `sharpness` to be greater than 0. Received: {sharpness}")
+    for layer in self_binarizing_layers(model):
+        for weight in layer.sharpness_weights:
+            weight.assign(sharpness)
+
+
+def binarize(model: Any, x: Any = None) -> BinarizationReport:
+    """Makes every self-binarizing layer hard at once: sign in place of tanh, in the model itself.
+
+    Args:
+        model: A built Keras model with self-binarizing layers; changed in place.
+        x: Optional inputs. With them the report says how many predicted classes changed.
+
+    Returns:
+        A `BinarizationReport`; `print` shows it as a table.
+
+    Raises:
+        ValueError: If the model has no self-binarizing layer or is not built.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras_sbn.layers.SelfBinarizingDense(2)])
+    >>> keras_sbn.binarize(model).already_binary
+    False
+    >>> keras_sbn.binarize(model).already_binary
+    True
+    """
+    found = self_binarizing_layers(model)
+    unbuilt = [layer.name for layer in found if not layer.built]
+    if unbuilt:
+        raise ValueError(
+            f"Expected a built model. Received: {model.name!r} with unbuilt layers {unbuilt}. Call it on "
+            "an input first."
+        )
+    rows = tuple(
+        BinarizedLayer(
+            layer.name,
+            min((float(ops.convert_to_numpy(w)) for w in layer.sharpness_weights), default=HARD),
+            saturation(layer),
+        )
+        for layer in found
+    )
+    already_binary = all(layer.is_hard for layer in found)
+    before = None if x is None else predicted_classes(model, x)
+    set_sharpness(model, HARD)
+    changed = None
+    if before is not None:
+        changed = float(np.mean(before != predicted_classes(model, x)))
+    return BinarizationReport(rows, already_binary, changed)
+
+
+def predicted_classes(model: Any, x: Any) -> np.ndarray:
+    """The index of the largest value along the last axis of every output, for all of `x`."""
+    return decisions(model.predict(x, verbose=0))
+
+
+def decisions(outputs: Any) -> np.ndarray:
+    """The class an output stands for: its largest value, or its sign where there is only one."""
+    values = np.asarray(outputs)
+    if values.shape[-1] == 1:
+        return values[..., 0] >= 0
+    return values.argmax(axis=-1)

@@ -1,0 +1,102 @@
+"""The few operations the fold computes with, beside the Keras layers it leaves alone.
+
+Parameters are NumPy arrays: integers where the arithmetic is integer, float64 elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Placeholder:
+    """An input of the model: `tensor` is the KerasTensor of the original input."""
+
+    tensor: Any
+
+
+@dataclass
+class KerasCall:
+    """A call of a Keras layer or operation that no rule has rewritten.
+
+    `arguments` is the nested `(args, kwargs)` of the call with a `Slot` in place of every tensor.
+    """
+
+    operation: Any
+    arguments: Any
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Stands for the input number `index` of a node inside a call's arguments."""
+
+    index: int
+
+
+@dataclass
+class Pick:
+    """Output number `index` of a call that has several."""
+
+    index: int
+
+
+@dataclass
+class Sign:
+    """+1 where the input is >= 0, -1 elsewhere."""
+
+
+@dataclass
+class Affine:
+    """``scale * (x - center) + offset`` a channel, in float64; channels are the last axis.
+
+    The center is kept apart from the offset so that a threshold that is exactly an integer stays one:
+    multiplied out, ``scale * center / scale`` need not be `center` any more.
+    """
+
+    center: np.ndarray
+    scale: np.ndarray
+    offset: np.ndarray
+
+
+@dataclass
+class Threshold:
+    """+1 where ``direction * x >= threshold``, -1 elsewhere; a channel each, channels last.
+
+    `threshold` is float64; integers, within [-bound - 1, bound + 1], where the input is an integer.
+    `direction` is int8, -1 or +1.
+    """
+
+    threshold: np.ndarray
+    direction: np.ndarray
+
+
+@dataclass
+class BinaryConv2D:
+    """Convolution with an int8 kernel `(height, width, channels / groups, filters)` of -1 and +1."""
+
+    kernel: np.ndarray
+    strides: tuple[int, ...]
+    padding: str
+    pad_value: float
+    dilation_rate: tuple[int, ...]
+    groups: int
+
+
+@dataclass
+class BinaryDense:
+    """Matrix product with an int8 kernel `(features, units)` of -1 and +1."""
+
+    kernel: np.ndarray
+
+
+@dataclass
+class Reshape:
+    """Reshape to `target` (without the batch axis)."""
+
+    target: tuple[int, ...]
+
+
+Op = Placeholder | KerasCall | Pick | Sign | Affine | Threshold | BinaryConv2D | BinaryDense | Reshape

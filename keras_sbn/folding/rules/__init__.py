@@ -1,0 +1,27 @@
+"""The rewrite rules of the fold, one idea a file."""
+
+from keras_sbn.folding.rules.affine_maps import MergeAffineMaps
+from keras_sbn.folding.rules.base import Rule as Rule
+from keras_sbn.folding.rules.batch_normalization import LowerBatchNormalization
+from keras_sbn.folding.rules.dense_to_convolution import DenseToConvolution
+from keras_sbn.folding.rules.direction_into_kernel import DirectionIntoKernel
+from keras_sbn.folding.rules.reshapes import LowerReshapes, MergeReshapes, ReshapeAfterChannelwise
+from keras_sbn.folding.rules.self_binarizing_layers import LowerSelfBinarizingLayers
+from keras_sbn.folding.rules.sign_to_threshold import SignToThreshold
+from keras_sbn.folding.rules.threshold_before_max_pool import ThresholdBeforeMaxPool
+from keras_sbn.folding.rules.training_only_layers import RemoveTrainingOnlyLayers
+
+#: The rules `keras_sbn.fold` applies until none matches any more, in the order they are tried.
+DEFAULT_RULES: tuple[Rule, ...] = (
+    RemoveTrainingOnlyLayers(),
+    LowerSelfBinarizingLayers(),
+    LowerBatchNormalization(),
+    LowerReshapes(),
+    MergeAffineMaps(),
+    DenseToConvolution(),
+    ReshapeAfterChannelwise(),
+    MergeReshapes(),
+    SignToThreshold(),
+    ThresholdBeforeMaxPool(),
+    DirectionIntoKernel(),
+)

@@ -1,0 +1,94 @@
+"""The soft sign, its gradient, and the sharpness weight that turns it into sign.
+
+One function carries the whole method: ``b(x; nu) = tanh(nu * x)`` (Lahoud et al., arXiv 1902.00730,
+section 3.1). Every binary weight and activation is ``b`` of a real parameter; as the sharpness ``nu``
+rises, ``b`` becomes ``sign``. This package says "nu is infinite" for a network that *is* binary, so
+soft and hard are two values of one variable and not two kinds of layer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+#: The sharpness at which the soft sign is ``sign(x)``, with ``sign(0) = sign(-0.0) = +1``.
+HARD = math.inf
+
+_LARGEST_FLOAT16 = 65504.0
+
+
+def sign(x: Any) -> Any:
+    """Returns +1 where ``x >= 0`` and -1 elsewhere, in the dtype of `x`.
+
+    Unlike ``keras.ops.sign``, zero of either sign gives +1, as in Larq and the Larq Compute Engine.
+
+    Args:
+        x: Tensor of any shape.
+
+    Returns:
+        Tensor of the same shape and dtype, of -1 and +1.
+
+    Example:
+
+    >>> keras_sbn.sharpness.sign(np.array([-2.0, -0.0, 0.5]))  # -1, 1, 1
+    """
+    one = ops.ones((), dtype=x.dtype)
+    return ops.where(x >= 0, one, -one)
+
+
+def soft_sign(x: Any, sharpness: Any, max_gradient_sharpness: float | None = None) -> Any:
+    """Returns ``tanh(sharpness * x)``, or ``sign(x)`` where the sharpness is infinite.
+
+    The derivative is ``nu (1 - tanh(nu x)^2)``. With `max_gradient_sharpness` it is taken at
+    ``nu' = min(nu, max_gradient_sharpness)`` instead: a sharp tanh has a derivative of ``nu`` on about
+    ``1 / nu`` of its inputs and of nothing on the rest, and it is this gradient, not the sharp forward
+    value, that stops a network from learning.
+
+    Args:
+        x: Tensor of any shape.
+        sharpness: Scalar tensor, variable or float, greater than 0; infinity gives ``sign``. No gradient
+            flows to it.
+        max_gradient_sharpness: Upper bound of the sharpness at which the gradient is taken. `None` is
+            the exact gradient of the paper; it vanishes for an infinite sharpness.
+
+    Returns:
+        Tensor of the shape and dtype of `x`, in [-1, 1].
+
+    Example:
+
+    >>> keras_sbn.sharpness.soft_sign(np.array([-0.5, 0.0, 0.5]), 2.0)  # -0.76, 0, 0.76
+    >>> keras_sbn.sharpness.soft_sign(np.array([-0.5, 0.0, 0.5]), np.inf)  # -1, 1, 1
+    """
+    x = ops.convert_to_tensor(x)
+    sharpness = ops.cast(ops.convert_to_tensor(sharpness), "float32")
+    is_hard = ops.isinf(sharpness)
+    # A finite stand-in keeps inf * 0 = nan out of the branch that `where` throws away; float16 has its
+    # own, smaller, largest number.
+    largest = _LARGEST_FLOAT16 if keras.backend.standardize_dtype(x.dtype) == "float16" else 1e30
+    finite = ops.minimum(sharpness, largest)
+    forward_nu = ops.cast(finite, x.dtype)
+    gradient_nu = forward_nu
+    vanishes = is_hard
+    if max_gradient_sharpness is not None:
+        gradient_nu = ops.cast(ops.minimum(finite, max_gradient_sharpness), x.dtype)
+        vanishes = None
+
+    @ops.custom_gradient
+    def binarize(x: Any) -> Any:
+        y = ops.where(is_hard, sign(x), ops.tanh(forward_nu * x))
+
+        def grad(*args: Any, upstream: Any = None) -> Any:
+            if upstream is None:
+                (upstream,) = args
+            t = y if max_gradient_sharpness is None else ops.tanh(gradient_nu * x)
+            derivative = gradient_nu * (1 - t * t)
+            if vanishes is not None:
+                derivative = ops.where(vanishes, ops.zeros((), dtype=x.dtype), derivative)
+            return upstream * derivative
+
+        return y, grad
+
+    return binarize(x)
