@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,9 @@ from keras import ops
 
 from keras_sbn.binarize import saturation
 from keras_sbn.folding import graph as graphs
+from keras_sbn.folding.graph import Graph
 from keras_sbn.folding.materialize import LayerMaker
-from keras_sbn.folding.rules import DEFAULT_RULES
+from keras_sbn.folding.rules import DEFAULT_RULES, Rule
 from keras_sbn.layers.base import SelfBinarizingLayer
 
 
@@ -49,9 +51,14 @@ def fold(model: Any) -> Any:
     graph = graphs.read(model)
     _require_finite_weights(model)
     _require_hard_layers(model)
-    while any(rule.apply(graph, node) for rule in DEFAULT_RULES for node in graph.nodes()):
-        pass
+    rewrite(graph, DEFAULT_RULES)
     return graphs.build(graph, LayerMaker())
+
+
+def rewrite(graph: Graph, rules: Sequence[Rule]) -> None:
+    """Applies the rules, the first that matches first, until none matches any more."""
+    while any(rule.apply(graph, node) for rule in rules for node in graph.nodes()):
+        pass
 
 
 def _require_finite_weights(model: Any) -> None:

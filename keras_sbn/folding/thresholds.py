@@ -48,5 +48,5 @@ def round_up_to_float32(threshold: np.ndarray) -> np.ndarray:
     """
     with np.errstate(over="ignore"):
         rounded = np.asarray(threshold, np.float64).astype(np.float32)
-    below = rounded.astype(np.float64) < threshold
-    return np.where(below, np.nextafter(rounded, np.float32(np.inf)), rounded).astype(np.float32)
+        above = np.nextafter(rounded, np.float32(np.inf))
+    return np.where(rounded.astype(np.float64) < threshold, above, rounded).astype(np.float32)

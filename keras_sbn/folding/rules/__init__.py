@@ -5,6 +5,7 @@ from keras_sbn.folding.rules.base import Rule as Rule
 from keras_sbn.folding.rules.batch_normalization import LowerBatchNormalization
 from keras_sbn.folding.rules.dense_to_convolution import DenseToConvolution
 from keras_sbn.folding.rules.direction_into_kernel import DirectionIntoKernel
+from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
 from keras_sbn.folding.rules.reshapes import LowerReshapes, MergeReshapes, ReshapeAfterChannelwise
 from keras_sbn.folding.rules.self_binarizing_layers import LowerSelfBinarizingLayers
 from keras_sbn.folding.rules.sign_to_threshold import SignToThreshold
@@ -13,6 +14,7 @@ from keras_sbn.folding.rules.training_only_layers import RemoveTrainingOnlyLayer
 
 #: The rules `keras_sbn.fold` applies until none matches any more, in the order they are tried.
 DEFAULT_RULES: tuple[Rule, ...] = (
+    ReadFoldedLayers(),
     RemoveTrainingOnlyLayers(),
     LowerSelfBinarizingLayers(),
     LowerBatchNormalization(),

@@ -1,0 +1,34 @@
+# make demo: install, then train and convert a network on real images.
+# make test: install, then check style and types and run the tests.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Native libraries say much at start-up that is of no use here.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: install demo test lint unit clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
+	touch $@
+
+demo: install
+	$(BIN)/keras-sbn demo
+
+test: lint unit
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: install
+	$(BIN)/pytest -n 2
+	KERAS_BACKEND=jax $(BIN)/pytest -n 2 -m "not tensorflow"
+
+clean:
+	rm -rf $(VENV) out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,75 @@
+"""The result of a conversion."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.conversion.interpreter import LceInterpreter
+from keras_sbn.conversion.report import ConversionReport
+from keras_sbn.files import write_atomically
+
+
+@dataclass(frozen=True, eq=False)
+class ConvertedModel:
+    """A converted model: the bytes of the file, and what became of every layer.
+
+    Attributes:
+        content: The bytes of the `.tflite` file.
+        target: `"lce"`.
+        report: A `ConversionReport`, one row a layer.
+        input_names: Names of the model's inputs, in order.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((32,)), keras_sbn.layers.SelfBinarizingDense(4)])
+    >>> report = keras_sbn.binarize(model)
+    >>> converted = keras_sbn.convert(model)
+    >>> converted.predict(np.ones((2, 32), "float32")).shape
+    (2, 4)
+    """
+
+    content: bytes
+    target: str
+    report: ConversionReport
+    input_names: tuple[str, ...]
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the file, whole or not at all, and returns its path.
+
+        Raises:
+            OSError: If it cannot be written; a file that was there before is unharmed.
+        """
+        return write_atomically(path, self.content)
+
+    @functools.cached_property
+    def _interpreter(self) -> LceInterpreter:
+        return LceInterpreter(self.content)
+
+    def predict(self, x: Any) -> Any:
+        """Runs the file in the Larq Compute Engine's interpreter.
+
+        Args:
+            x: Array `(samples, ...)`; a list of them, or a dictionary by input name, for a model of
+                several inputs.
+
+        Returns:
+            Array `(samples, ...)`, or a list of them for a model of several outputs.
+
+        Raises:
+            ValueError: If `x` does not fit the model.
+            ImportError: If larq-compute-engine is not installed.
+        """
+        if isinstance(x, dict):
+            missing = [name for name in self.input_names if name not in x]
+            if missing:
+                raise ValueError(f"Expected inputs named {list(self.input_names)}. Received: {list(x)}")
+            x = [x[name] for name in self.input_names]
+        arrays = [np.asarray(array) for array in (x if isinstance(x, list | tuple) else [x])]
+        outputs = self._interpreter.predict(arrays)
+        return outputs[0] if len(outputs) == 1 else outputs

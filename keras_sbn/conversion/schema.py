@@ -1,0 +1,67 @@
+"""The TFLite schema's Python classes, from whichever installed package brings them."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+#: Package and file of the generated schema, in the order they are tried.
+_PLACES = (
+    ("larq_compute_engine", "mlir/python/tflite_schema.py"),
+    ("ai_edge_litert", "schema_py_generated.py"),
+    ("tensorflow", "lite/python/schema_py_generated.py"),
+)
+
+
+@functools.cache
+def schema() -> Any:
+    """Returns the module of generated schema classes, without importing the package that holds it.
+
+    Raises:
+        ImportError: If no package with the schema, or no `flatbuffers`, is installed.
+    """
+    for package, relative in _PLACES:
+        path = file_of_package(package, relative)
+        if path is not None:
+            return load_module("keras_sbn_tflite_schema", path)
+    raise ImportError(
+        "Conversion needs the TFLite schema, from larq-compute-engine, ai-edge-litert or tensorflow. "
+        "None is installed: pip install 'keras-sbn[lce]'"
+    )
+
+
+def file_of_package(package: str, relative: str) -> Path | None:
+    """Returns the path of a file inside an installed package, or `None`; imports nothing."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(folder) / relative
+        if path.exists():
+            return path
+    return None
+
+
+def load_module(name: str, path: Path) -> ModuleType:
+    """Loads one Python file or extension module by its path, leaving out its package's __init__."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"Expected a Python module. Received: {path.name}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@functools.cache
+def operator_names() -> dict[int, str]:
+    """Returns the names of the builtin operators by their code."""
+    codes = vars(schema().BuiltinOperator)
+    return {code: name for name, code in codes.items() if isinstance(code, int)}
+
+
+@functools.cache
+def tensor_type_names() -> dict[int, str]:
+    """Returns the names of the tensor types by their code, in lower case: float32, int8, ..."""
+    codes = vars(schema().TensorType)
+    return {code: name.lower() for name, code in codes.items() if isinstance(code, int)}

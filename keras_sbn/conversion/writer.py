@@ -1,0 +1,198 @@
+"""Writes a TFLite flatbuffer: tensors, operators, and the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.conversion.schema import schema
+
+#: The file identifier and version of a TFLite model.
+_IDENTIFIER = b"TFL3"
+_VERSION = 3
+#: Kernels map weights straight from the file and may load 16 bytes at once.
+_ALIGNMENT = 16
+
+
+class ModelWriter:
+    """Collects the tensors and operators of one subgraph, in execution order, and serializes them.
+
+    Tensors are named by their index. Constants with equal contents share one buffer.
+    """
+
+    def __init__(self, description: str) -> None:
+        self._schema = schema()
+        self._model = self._schema.ModelT()
+        self._model.version = _VERSION
+        self._model.description = description
+        self._model.buffers = [_aligned_buffer(self._schema)]
+        self._model.operatorCodes = []
+        self._graph = self._schema.SubGraphT()
+        self._graph.name = "main"
+        self._graph.tensors = []
+        self._graph.operators = []
+        self._model.subgraphs = [self._graph]
+        self._codes: dict[tuple[int, str], int] = {}
+        self._constants: dict[tuple[str, bytes], int] = {}
+
+    def tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: str,
+        scale: float | Sequence[float] | None = None,
+        zero_point: int = 0,
+        axis: int = 0,
+    ) -> int:
+        """Adds a tensor that an operator writes, or an input, and returns its index."""
+        return self._add_tensor(name, shape, dtype, 0, scale, zero_point, axis)
+
+    def constant(
+        self,
+        name: str,
+        value: np.ndarray,
+        scale: float | Sequence[float] | None = None,
+        zero_point: int = 0,
+        axis: int = 0,
+    ) -> int:
+        """Adds a constant tensor and returns its index."""
+        value = np.ascontiguousarray(value)
+        data = value.tobytes()
+        key = (value.dtype.str, data)
+        if key not in self._constants:
+            self._constants[key] = len(self._model.buffers)
+            buffer = _aligned_buffer(self._schema)
+            buffer.data = np.frombuffer(data, np.uint8)
+            self._model.buffers.append(buffer)
+        dtype = value.dtype.name
+        return self._add_tensor(name, value.shape, dtype, self._constants[key], scale, zero_point, axis)
+
+    def _add_tensor(
+        self,
+        name: str,
+        shape: Sequence[int],
+        dtype: str,
+        buffer: int,
+        scale: float | Sequence[float] | None,
+        zero_point: int,
+        axis: int,
+    ) -> int:
+        tensor = self._schema.TensorT()
+        tensor.name = name
+        tensor.shape = [int(size) for size in shape]
+        tensor.type = getattr(self._schema.TensorType, dtype.upper())
+        tensor.buffer = buffer
+        if scale is not None:
+            quantization = self._schema.QuantizationParametersT()
+            quantization.scale = list(np.atleast_1d(scale).astype(float))
+            quantization.zeroPoint = [zero_point] * len(quantization.scale)
+            quantization.quantizedDimension = axis
+            tensor.quantization = quantization
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def operator(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: tuple[str, dict[str, Any]] | None = None,
+        version: int = 1,
+    ) -> None:
+        """Adds a builtin operator.
+
+        Args:
+            name: Name in the schema, as "CONV_2D".
+            inputs: Tensor indices; -1 for one left out.
+            outputs: Tensor indices.
+            options: Name of the options table without "Options", and its fields.
+            version: Version of the operator the runtime has to know.
+        """
+        op = self._add_operator(getattr(self._schema.BuiltinOperator, name), "", inputs, outputs, version)
+        if options is not None:
+            table, fields = options
+            op.builtinOptionsType = getattr(self._schema.BuiltinOptions, f"{table}Options")
+            op.builtinOptions = getattr(self._schema, f"{table}OptionsT")()
+            for field, value in fields.items():
+                setattr(op.builtinOptions, field, value)
+
+    def custom_operator(
+        self,
+        name: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: dict[str, int] | None = None,
+    ) -> None:
+        """Adds a custom operator; its options are written as a flexbuffer map."""
+        from flatbuffers import flexbuffers
+
+        op = self._add_operator(self._schema.BuiltinOperator.CUSTOM, name, inputs, outputs, 1)
+        data = b""
+        if options is not None:
+            builder = flexbuffers.Builder()
+            with builder.Map():
+                for key in sorted(options):
+                    builder.Int(key, options[key])
+            data = bytes(builder.Finish())
+        op.customOptions = np.frombuffer(data, np.uint8)
+
+    def _add_operator(
+        self,
+        code: int,
+        custom: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        version: int,
+    ) -> Any:
+        key = (code, custom)
+        if key not in self._codes:
+            self._codes[key] = len(self._model.operatorCodes)
+            entry = self._schema.OperatorCodeT()
+            entry.builtinCode = code
+            # Readers from before the list outgrew a byte look here.
+            entry.deprecatedBuiltinCode = min(code, 127)
+            entry.customCode = custom or None
+            entry.version = version
+            self._model.operatorCodes.append(entry)
+        entry = self._model.operatorCodes[self._codes[key]]
+        entry.version = max(entry.version, version)
+        op = self._schema.OperatorT()
+        op.opcodeIndex = self._codes[key]
+        op.inputs = list(inputs)
+        op.outputs = list(outputs)
+        self._graph.operators.append(op)
+        return op
+
+    def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        """Returns the bytes of the model with these input and output tensors."""
+        import flatbuffers
+
+        self._graph.inputs = list(inputs)
+        self._graph.outputs = list(outputs)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(self._model.Pack(builder), file_identifier=_IDENTIFIER)
+        return bytes(builder.Output())
+
+
+def _aligned_buffer(schema_module: Any) -> Any:
+    """A schema buffer that keeps its data at multiples of 16 bytes, as the schema asks for.
+
+    The generated Python classes align vectors of bytes to one byte.
+    """
+
+    class AlignedBuffer(schema_module.BufferT):
+        def Pack(self, builder: Any) -> Any:  # noqa: N802 (the name the schema calls)
+            if self.data is None:
+                return super().Pack(builder)
+            data = self.data.tobytes()
+            builder.StartVector(1, len(data), _ALIGNMENT)
+            builder.head -= len(data)
+            builder.Bytes[builder.Head() : builder.Head() + len(data)] = data
+            vector = builder.EndVector()
+            schema_module.BufferStart(builder)
+            schema_module.BufferAddData(builder, vector)
+            return schema_module.BufferEnd(builder)
+
+    return AlignedBuffer()

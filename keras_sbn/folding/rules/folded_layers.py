@@ -1,0 +1,56 @@
+"""Folded layers are read back as what they compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_sbn.folding import layers
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, KerasCall, Op, Sign, Threshold
+
+
+class ReadFoldedLayers:
+    """A layer of `keras_sbn.folding.layers` becomes the operation it was made from.
+
+    So a folded model folds to itself, and conversion reads a folded model whether it has just been made
+    or comes from a file.
+    """
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, KerasCall):
+            return False
+        found = _operation(node.op.operation)
+        if found is None:
+            return False
+        node.op = found
+        return True
+
+
+def _operation(layer: Any) -> Op | None:
+    if isinstance(layer, layers.BinaryConv2D):
+        return BinaryConv2D(
+            ops.convert_to_numpy(layer.kernel),
+            layer.strides,
+            layer.padding,
+            layer.pad_value,
+            layer.dilation_rate,
+            layer.groups,
+        )
+    if isinstance(layer, layers.BinaryDense):
+        return BinaryDense(ops.convert_to_numpy(layer.kernel))
+    if isinstance(layer, layers.Threshold):
+        threshold = ops.convert_to_numpy(layer.threshold).astype(np.float64)
+        direction = np.ones(threshold.shape, np.int8)
+        if layer.direction is not None:
+            direction = ops.convert_to_numpy(layer.direction)
+        return Threshold(threshold, direction)
+    if isinstance(layer, layers.Affine):
+        scale = ops.convert_to_numpy(layer.scale).astype(np.float64)
+        offset = ops.convert_to_numpy(layer.offset).astype(np.float64)
+        return Affine(np.zeros_like(scale), scale, offset)
+    if isinstance(layer, layers.Sign):
+        return Sign()
+    return None
