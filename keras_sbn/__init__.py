@@ -1,16 +1,46 @@
 """Self-binarizing networks for Keras 3: train, sharpen, fold, convert, verify."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from keras_sbn import callbacks as callbacks
 from keras_sbn import layers as layers
 from keras_sbn import schedules as schedules
 from keras_sbn import sharpness as sharpness
 from keras_sbn.binarize import BinarizationReport as BinarizationReport
 from keras_sbn.binarize import binarize as binarize
-from keras_sbn.conversion import ConversionReport as ConversionReport
-from keras_sbn.conversion import ConvertedModel as ConvertedModel
-from keras_sbn.conversion import Verification as Verification
-from keras_sbn.conversion import convert as convert
-from keras_sbn.conversion import verify as verify
-from keras_sbn.folding import fold as fold
+
+# Registers the folded layers, so that a folded `.keras` file loads.
+from keras_sbn.folding import layers as _folded_layers  # noqa: F401
+
+if TYPE_CHECKING:
+    from keras_sbn.conversion.convert import convert as convert
+    from keras_sbn.conversion.converted import ConvertedModel as ConvertedModel
+    from keras_sbn.conversion.report import ConversionReport as ConversionReport
+    from keras_sbn.conversion.verify import Verification as Verification
+    from keras_sbn.conversion.verify import verify as verify
+    from keras_sbn.folding.fold import fold as fold
 
 __version__ = "0.1.0"
+
+#: What comes after training is loaded where it is first used, so that training starts sooner.
+_AFTER_TRAINING = {
+    "ConversionReport": "keras_sbn.conversion.report",
+    "ConvertedModel": "keras_sbn.conversion.converted",
+    "Verification": "keras_sbn.conversion.verify",
+    "convert": "keras_sbn.conversion.convert",
+    "fold": "keras_sbn.folding.fold",
+    "verify": "keras_sbn.conversion.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _AFTER_TRAINING:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_AFTER_TRAINING[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_AFTER_TRAINING})

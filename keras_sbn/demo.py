@@ -18,9 +18,10 @@ import numpy as np
 from keras_sbn import plots
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import Sharpen
-from keras_sbn.conversion import convert, verify
+from keras_sbn.conversion.convert import convert
+from keras_sbn.conversion.verify import verify
 from keras_sbn.files import write_atomically
-from keras_sbn.folding import fold
+from keras_sbn.folding.fold import fold
 from keras_sbn.layers import (
     BinaryBatchNormalization,
     SelfBinarizingActivation,

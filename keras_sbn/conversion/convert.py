@@ -10,8 +10,7 @@ from keras_sbn.conversion.lowering import static_shape
 from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.writer import ModelWriter
-from keras_sbn.folding import fold
-from keras_sbn.folding.fold import rewrite
+from keras_sbn.folding.fold import fold, rewrite
 from keras_sbn.folding.graph import read
 from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
 from keras_sbn.folding.rules.reshapes import LowerReshapes
