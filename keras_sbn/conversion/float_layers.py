@@ -168,7 +168,7 @@ def _padded(
 def _binary_conv(low: Lowering, node: Node, layer: Any) -> int:
     """A ±1 kernel on a real input: exact where the input's values are, but no binary kernel."""
     kernel = layer.kernel.astype(np.float32).transpose(3, 0, 1, 2)
-    return _convolution(low, node, layer, kernel, None, layer.pad_value)
+    return _convolution(low, node, layer, kernel, None, float(layer.pad_values[0]))
 
 
 def _conv(low: Lowering, node: Node, layer: Any) -> int:

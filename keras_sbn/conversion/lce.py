@@ -26,7 +26,7 @@ from keras_sbn.conversion.float_layers import (
 from keras_sbn.conversion.lowering import Lowering, LoweringError, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import integer_bound, is_binary
+from keras_sbn.folding.kinds import grid, is_binary
 from keras_sbn.folding.ops import (
     BinaryConv2D,
     BinaryDense,
@@ -36,7 +36,7 @@ from keras_sbn.folding.ops import (
     Sign,
     Threshold,
 )
-from keras_sbn.folding.thresholds import round_up_to_float32
+from keras_sbn.folding.thresholds import between_grid_points, on_grid, round_up_to_float32
 
 
 class LceLowering(Lowering):
@@ -101,19 +101,28 @@ class LceLowering(Lowering):
         if not self.graph.has_one_use(node) or _pads_with_zeros(node.op):
             return False
         (reader,) = self.graph.consumers(node)
-        return isinstance(reader.op, Threshold) and bool((reader.op.direction > 0).all())
+        if not isinstance(reader.op, Threshold) or reader.op.threshold.ndim > 1:
+            return False
+        return bool((reader.op.direction > 0).all())
 
     def _threshold(self, node: Node, op: Threshold) -> None:
         source = node.input
         if isinstance(source.op, BinaryConv2D) and self._becomes_threshold(source):
-            self._bits[id(node)] = self._binary_conv(source, source.op, op.threshold)
+            values = grid(source)
+            assert values is not None
+            threshold = on_grid(op.threshold, values)
+            self._bits[id(node)] = self._binary_conv(source, source.op, threshold)
             return
         # x >= t is x - t >= 0. The difference of two floats has the sign it should have, and it is +0.0
-        # where they are equal: no -0.0 reaches the packing. Integers compare with the half below.
+        # where they are equal: no -0.0 reaches the packing. On a grid, half a step is between.
         shape = static_shape(node)
         tensor = self.real(source)
-        integer = integer_bound(source) is not None
-        offset = op.threshold - 0.5 if integer else round_up_to_float32(op.threshold)
+        values = grid(source)
+        offset = (
+            round_up_to_float32(op.threshold)
+            if values is None
+            else between_grid_points(op.threshold, values)
+        )
         if (op.direction < 0).any():
             tensor = self.arithmetic(node.name, "MUL", tensor, op.direction, shape)
         self.set_real(node, self.arithmetic(node.name, "SUB", tensor, offset, shape))
@@ -218,18 +227,19 @@ def _packed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _pads_with_zeros(layer: BinaryConv2D) -> bool:
-    return layer.padding == "same" and layer.pad_value == 0
+    return layer.padding == "same" and bool((layer.pad_values == 0).all())
 
 
 def _pad_value(node: Node, layer: BinaryConv2D) -> int:
     if layer.padding == "valid":
         return 0
-    if layer.pad_value not in (0.0, 1.0):
+    values = set(layer.pad_values.tolist())
+    if values not in ({0.0}, {1.0}):
         raise LoweringError(
             "Expected a border of +1 or 0, the two the Larq Compute Engine knows. Received: "
-            f"{node.name!r} with pad_value={layer.pad_value}. Train it with pad_value=1.0."
+            f"{node.name!r} padded with {sorted(values)}. Train it with pad_value=1.0."
         )
-    return int(layer.pad_value)
+    return int(values.pop())
 
 
 def _require_groups_of_words(node: Node, layer: BinaryConv2D, depth: int) -> None:

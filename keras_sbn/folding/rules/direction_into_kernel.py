@@ -23,6 +23,8 @@ class DirectionIntoKernel:
             return False
         if not graph.has_one_use(product):
             return False
+        if node.op.direction.ndim > 1:
+            return False
         product.op.kernel = product.op.kernel * node.op.direction
         node.op.direction = np.ones_like(node.op.direction)
         return True

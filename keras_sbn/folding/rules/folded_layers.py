@@ -35,7 +35,7 @@ def _operation(layer: Any) -> Op | None:
             ops.convert_to_numpy(layer.kernel),
             layer.strides,
             layer.padding,
-            layer.pad_value,
+            ops.convert_to_numpy(layer.pad_values).astype(np.float64),
             layer.dilation_rate,
             layer.groups,
         )
@@ -43,6 +43,7 @@ def _operation(layer: Any) -> Op | None:
         return BinaryDense(ops.convert_to_numpy(layer.kernel))
     if isinstance(layer, layers.Threshold):
         threshold = ops.convert_to_numpy(layer.threshold).astype(np.float64)
+        # int32 has no infinity, so "always" and "never" come back as one step beyond the grid.
         direction = np.ones(threshold.shape, np.int8)
         if layer.direction is not None:
             direction = ops.convert_to_numpy(layer.direction)

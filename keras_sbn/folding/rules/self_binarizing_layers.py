@@ -28,6 +28,7 @@ class LowerSelfBinarizingLayers:
         layer = node.op.operation
         if isinstance(layer, SelfBinarizingActivation):
             node.op = Sign()
+            graph.signs[node.name] = node
             return True
         if not isinstance(layer, SelfBinarizingKernelLayer):
             return False
@@ -39,6 +40,7 @@ class LowerSelfBinarizingLayers:
         source = node.input
         if layer.binarize_input:
             source = Node(f"{node.name}_sign", Sign(), [source], source.shape)
+            graph.signs[source.name] = source
         product = Node(node.name, _product(layer), [source], node.shape)
         result = product
         if layer.bias is not None:
@@ -63,7 +65,7 @@ def _product(layer: SelfBinarizingKernelLayer) -> BinaryConv2D | BinaryDense:
             kernel,
             layer.strides,
             layer.padding,
-            layer.pad_value,
+            np.array([layer.pad_value], np.float64),
             layer.dilation_rate,
             layer.groups,
         )
