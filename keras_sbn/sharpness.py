@@ -73,37 +73,36 @@ def soft_sign(
     """
     x = ops.convert_to_tensor(x)
     dtype = keras.backend.standardize_dtype(x.dtype)
-    sharpness = ops.cast(ops.convert_to_tensor(sharpness), "float32")
-    is_hard = ops.isinf(sharpness)
-    # A finite stand-in keeps inf * 0 = nan out of the branch that `where` throws away; float16 has its
-    # own, smaller, largest number.
-    finite = ops.minimum(sharpness, 65504.0 if dtype == "float16" else 1e30)
-    if max_gradient_sharpness is None:
-        at = ops.where(is_hard, 0.0, finite)
-    else:
-        at = ops.minimum(finite, max_gradient_sharpness)
-    forward_nu = ops.cast(finite, dtype)
-    gradient_nu = ops.cast(at, dtype)
+    # A finite stand-in for infinity keeps inf * 0 = nan out of the branch that `where` throws away;
+    # float16 has its own, smaller, largest number.
+    largest = 65504.0 if dtype == "float16" else 1e30
 
     # With r = 1 / rms(x), s = nu' r, t = tanh(s x) and g the incoming gradient, let u = g (1 - t^2).
     # x appears in s as well, and dr/dx = -r^3 x / n, so the gradient is s (u - r^2 mean(u x) x);
     # without normalization r is 1 and constant, and it is s u. Scalars are multiplied first: on a
-    # kernel of millions each pass over the elements counts.
+    # kernel of millions each pass over the elements counts. The sharpness is an argument, because JAX
+    # cannot differentiate a custom gradient that closes over a traced value of an outer function.
     @ops.custom_gradient
-    def binarize(x: Any) -> Any:
+    def binarize(x: Any, sharpness: Any) -> Any:
+        is_hard = ops.isinf(sharpness)
+        nu = ops.minimum(sharpness, largest)
         r = ops.rsqrt(ops.mean(x * x) + _MEAN_SQUARE_EPSILON) if normalize else ops.ones((), dtype)
-        y = ops.where(is_hard, sign(x), ops.tanh((forward_nu * r) * x))
+        y = ops.where(is_hard, sign(x), ops.tanh((ops.cast(nu, dtype) * r) * x))
 
         def grad(*args: Any, upstream: Any = None) -> Any:
             if upstream is None:
                 (upstream,) = args
-            slope = gradient_nu * r
+            if max_gradient_sharpness is None:
+                gradient_nu = ops.where(is_hard, 0.0, nu)
+            else:
+                gradient_nu = ops.minimum(nu, max_gradient_sharpness)
+            slope = ops.cast(gradient_nu, dtype) * r
             t = ops.tanh(slope * x)
             u = upstream * (1 - t * t)
             if normalize:
                 u = u - (r * r * ops.mean(u * x)) * x
-            return slope * u
+            return slope * u, ops.zeros_like(sharpness)
 
         return y, grad
 
-    return binarize(x)
+    return binarize(x, ops.cast(ops.convert_to_tensor(sharpness), "float32"))

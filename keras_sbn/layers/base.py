@@ -266,7 +266,7 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
         return ops.convert_to_numpy(scale).astype(np.float32)
 
     def binary_kernel(self) -> np.ndarray:
-        """Returns the signs of the kernel, with ``sign(0) = +1``.
+        """Returns the signs of the kernel, with ``sign(0) = +1``, as the hard layer computes with them.
 
         Returns:
             int8 NumPy array of -1 and +1, of the shape of the layer's `kernel`.
@@ -290,7 +290,9 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
                 f"{np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}: the "
                 "training diverged; lower the learning rate or restore a checkpoint."
             )
-        return np.where(values >= 0, 1, -1).astype(np.int8)
+        # TensorFlow and JAX take a subnormal number for 0, and weight decay leaves such weights behind.
+        smallest = np.finfo(values.dtype).smallest_normal
+        return np.where(values > -smallest, 1, -1).astype(np.int8)
 
     def check_built(self) -> None:
         if not self.built:
