@@ -94,7 +94,8 @@ def fold(
     folded = graphs.build(graph, LayerMaker())
     if not trace:
         return folded
-    signs = {name: node.name for name, node in graph.signs.items()}
+    alive = {id(node) for node in graph.nodes()}
+    signs = {name: node.name for name, node in graph.signs.items() if id(node) in alive}
     return folded, FoldTrace(tuple(steps), signs)
 
 

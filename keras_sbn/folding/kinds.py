@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
-    BinaryConv2D,
+    BinaryConv,
+    BinaryConv2DTranspose,
     BinaryDense,
     KerasCall,
     Placeholder,
@@ -85,21 +86,22 @@ def _grid(node: Node) -> Grid | None:
         return None if op.largest is None else Grid(1, op.largest)
     if isinstance(op, KerasCall):
         return _grid_of_call(node, op.operation)
-    if isinstance(op, BinaryConv2D | BinaryDense):
+    if isinstance(op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
         return _grid_of_product(node, op)
     return None
 
 
-def _grid_of_product(node: Node, op: BinaryConv2D | BinaryDense) -> Grid | None:
+def _grid_of_product(node: Node, op: BinaryConv | BinaryConv2DTranspose | BinaryDense) -> Grid | None:
     source = grid(node.input)
     if source is None:
         return None
     bound = source.bound
-    if isinstance(op, BinaryConv2D) and op.padding != "valid":
+    if isinstance(op, BinaryConv) and op.padding != "valid":
         if (op.pad_values * source.steps % 1 != 0).any():
             return None
         bound = max(bound, float(np.abs(op.pad_values).max()))
-    return Grid(source.steps, bound * op.kernel[..., 0].size)
+    filters = op.kernel.shape[-2 if isinstance(op, BinaryConv2DTranspose) else -1]
+    return Grid(source.steps, bound * (op.kernel.size // filters))
 
 
 def _grid_of_call(node: Node, layer: object) -> Grid | None:

@@ -40,11 +40,12 @@ class LayerMaker:
 
 def _folded_layer(node: Node) -> tuple[Any, list[np.ndarray] | None]:
     op = node.op
-    if isinstance(op, ops.BinaryConv2D):
+    if isinstance(op, ops.BinaryConv):
+        kind = layers.BinaryConv3D if isinstance(op, ops.BinaryConv3D) else layers.BinaryConv2D
         pads = op.pad_values if len(np.unique(op.pad_values)) > 1 else op.pad_values[:1]
-        conv = layers.BinaryConv2D(
+        conv = kind(
             filters=op.kernel.shape[-1],
-            kernel_size=op.kernel.shape[:2],
+            kernel_size=op.kernel.shape[:-2],
             strides=op.strides,
             padding=op.padding,
             pad_per_channel=pads.size > 1,
@@ -53,6 +54,17 @@ def _folded_layer(node: Node) -> tuple[Any, list[np.ndarray] | None]:
             name=node.name,
         )
         return conv, [op.kernel.astype("int8"), pads.astype("float32")]
+    if isinstance(op, ops.BinaryConv2DTranspose):
+        transpose = layers.BinaryConv2DTranspose(
+            filters=op.kernel.shape[-2],
+            kernel_size=op.kernel.shape[:2],
+            strides=op.strides,
+            padding=op.padding,
+            output_padding=op.output_padding,
+            dilation_rate=op.dilation_rate,
+            name=node.name,
+        )
+        return transpose, [op.kernel.astype("int8")]
     if isinstance(op, ops.BinaryDense):
         return layers.BinaryDense(op.kernel.shape[-1], name=node.name), [op.kernel]
     if isinstance(op, ops.Threshold):

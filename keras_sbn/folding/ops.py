@@ -81,11 +81,11 @@ class Threshold:
 
 
 @dataclass
-class BinaryConv2D:
-    """Convolution with an int8 kernel `(height, width, channels / groups, filters)` of -1 and +1.
+class BinaryConv:
+    """Convolution with an int8 kernel `(*window, channels / groups, filters)` of -1 and +1.
 
-    `padding` is "valid", "same", or "causal", which pads the left of the width alone. `pad_values`,
-    float64, has one number, or one an input channel.
+    `padding` is "valid", "same", or "causal", which pads the left of the last window axis alone.
+    `pad_values`, float64, has one number, or one an input channel.
     """
 
     kernel: np.ndarray
@@ -94,6 +94,25 @@ class BinaryConv2D:
     pad_values: np.ndarray
     dilation_rate: tuple[int, ...]
     groups: int
+
+
+class BinaryConv2D(BinaryConv):
+    """A `BinaryConv` over height and width."""
+
+
+class BinaryConv3D(BinaryConv):
+    """A `BinaryConv` over three axes."""
+
+
+@dataclass
+class BinaryConv2DTranspose:
+    """Transposed convolution with an int8 kernel `(height, width, filters, channels)` of -1 and +1."""
+
+    kernel: np.ndarray
+    strides: tuple[int, ...]
+    padding: str
+    output_padding: tuple[int, ...] | None
+    dilation_rate: tuple[int, ...]
 
 
 @dataclass
@@ -110,4 +129,15 @@ class Reshape:
     target: tuple[int, ...]
 
 
-Op = Placeholder | KerasCall | Pick | Sign | Affine | Threshold | BinaryConv2D | BinaryDense | Reshape
+Op = (
+    Placeholder
+    | KerasCall
+    | Pick
+    | Sign
+    | Affine
+    | Threshold
+    | BinaryConv
+    | BinaryConv2DTranspose
+    | BinaryDense
+    | Reshape
+)

@@ -6,6 +6,7 @@ from keras_sbn.folding.rules.batch_normalization import LowerBatchNormalization
 from keras_sbn.folding.rules.dense_to_convolution import DenseToConvolution
 from keras_sbn.folding.rules.direction_into_kernel import DirectionIntoKernel
 from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
+from keras_sbn.folding.rules.one_dimensional_pools import LowerOneDimensionalPools
 from keras_sbn.folding.rules.rescaling import LowerRescaling, ProductBeforeRescaling
 from keras_sbn.folding.rules.reshapes import (
     ElementwiseBeforeReshape,
@@ -32,9 +33,9 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     LowerBatchNormalization(),
     LowerRescaling(),
     LowerReshapes(),
+    LowerOneDimensionalPools(),
     ProductBeforeRescaling(),
     MergeAffineMaps(),
-    DenseToConvolution(),
     SignToThreshold(),
     ElementwiseBeforeReshape(),
     MergeReshapes(),
@@ -42,5 +43,6 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     ThresholdBeforePermute(),
     ThresholdBeforeMaxPool(),
     DirectionIntoKernel(),
+    DenseToConvolution(),
     NegatedThresholdBeforeMaxPool(),
 )

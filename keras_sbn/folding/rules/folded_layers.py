@@ -9,7 +9,17 @@ from keras import ops
 
 from keras_sbn.folding import layers
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, KerasCall, Op, Sign, Threshold
+from keras_sbn.folding.ops import (
+    Affine,
+    BinaryConv2D,
+    BinaryConv2DTranspose,
+    BinaryConv3D,
+    BinaryDense,
+    KerasCall,
+    Op,
+    Sign,
+    Threshold,
+)
 
 
 class ReadFoldedLayers:
@@ -30,14 +40,23 @@ class ReadFoldedLayers:
 
 
 def _operation(layer: Any) -> Op | None:
-    if isinstance(layer, layers.BinaryConv2D):
-        return BinaryConv2D(
+    if isinstance(layer, layers.BinaryConv2D | layers.BinaryConv3D):
+        kind = BinaryConv2D if isinstance(layer, layers.BinaryConv2D) else BinaryConv3D
+        return kind(
             ops.convert_to_numpy(layer.kernel),
             layer.strides,
             layer.padding,
             ops.convert_to_numpy(layer.pad_values).astype(np.float64),
             layer.dilation_rate,
             layer.groups,
+        )
+    if isinstance(layer, layers.BinaryConv2DTranspose):
+        return BinaryConv2DTranspose(
+            ops.convert_to_numpy(layer.kernel),
+            layer.strides,
+            layer.padding,
+            layer.output_padding,
+            layer.dilation_rate,
         )
     if isinstance(layer, layers.BinaryDense):
         return BinaryDense(ops.convert_to_numpy(layer.kernel))

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid
-from keras_sbn.folding.ops import BinaryConv2D, KerasCall, Sign, Threshold
+from keras_sbn.folding.ops import BinaryConv, KerasCall, Sign, Threshold
 from keras_sbn.folding.thresholds import negated
 
 _MAX_POOLS = (
@@ -58,7 +58,7 @@ class NegatedThresholdBeforeMaxPool:
         readers = graph.consumers(node)
         if pool is None or graph.is_output(node):
             return False
-        if not readers or not all(isinstance(reader.op, BinaryConv2D) for reader in readers):
+        if not readers or not all(isinstance(reader.op, BinaryConv) for reader in readers):
             return False
         signs = np.broadcast_to(node.op.direction, (node.shape[-1] or 0,))
         threshold = np.where(signs < 0, negated(node.op.threshold, grid(pool.input)), node.op.threshold)
@@ -89,8 +89,8 @@ def _swap(graph: Graph, node: Node, pool: Node) -> None:
 
 def _negate_input_channels(reader: Node, signs: np.ndarray) -> None:
     conv = reader.op
-    assert isinstance(conv, BinaryConv2D)
-    depth, filters = conv.kernel.shape[2:]
+    assert isinstance(conv, BinaryConv)
+    depth, filters = conv.kernel.shape[-2:]
     # Row g of this holds the signs of the channels that the filters of group g read.
     by_group = signs.reshape(conv.groups, depth)
     conv.kernel = conv.kernel * np.repeat(by_group, filters // conv.groups, axis=0).T
