@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from keras_sbn.conversion.report import ConversionReport as ConversionReport
     from keras_sbn.conversion.verify import Verification as Verification
     from keras_sbn.conversion.verify import verify as verify
+    from keras_sbn.export import export_binary as export_binary
     from keras_sbn.folding.fold import fold as fold
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _AFTER_TRAINING = {
     "ConvertedModel": "keras_sbn.conversion.converted",
     "Verification": "keras_sbn.conversion.verify",
     "convert": "keras_sbn.conversion.convert",
+    "export_binary": "keras_sbn.export",
     "fold": "keras_sbn.folding.fold",
     "verify": "keras_sbn.conversion.verify",
 }

@@ -10,10 +10,7 @@ from keras_sbn.conversion.lowering import static_shape
 from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.writer import ModelWriter
-from keras_sbn.folding.fold import fold, rewrite
-from keras_sbn.folding.graph import read
-from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
-from keras_sbn.folding.rules.reshapes import LowerReshapes
+from keras_sbn.folding.fold import folded_graph
 
 _TARGETS = ("lce",)
 
@@ -46,9 +43,7 @@ def convert(model: Any, target: str = "lce") -> ConvertedModel:
     """
     if target not in _TARGETS:
         raise ValueError(f"Expected `target` to be one of {_TARGETS}. Received: target={target!r}")
-    # A folded model folds to itself, so a trained and a folded model take the same way.
-    graph = read(fold(model))
-    rewrite(graph, [ReadFoldedLayers(), LowerReshapes()])
+    graph = folded_graph(model)
     writer = ModelWriter(description="keras_sbn")
     lowering = LceLowering(graph, writer)
     for node in graph.inputs:

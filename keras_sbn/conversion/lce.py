@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sbn.conversion import bits
+from keras_sbn import bits
 from keras_sbn.conversion.float_layers import (
     lower_float_layer,
     reason_to_be_float,

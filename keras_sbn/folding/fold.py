@@ -15,6 +15,8 @@ from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.materialize import LayerMaker
 from keras_sbn.folding.ops import Affine, KerasCall, Placeholder
 from keras_sbn.folding.rules import DEFAULT_RULES, Rule
+from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
+from keras_sbn.folding.rules.reshapes import LowerReshapes
 from keras_sbn.folding.trace import FoldStep, FoldTrace, describe
 from keras_sbn.layers.base import SelfBinarizingLayer
 
@@ -97,6 +99,16 @@ def fold(
     alive = {id(node) for node in graph.nodes()}
     signs = {name: node.name for name, node in graph.signs.items() if id(node) in alive}
     return folded, FoldTrace(tuple(steps), signs)
+
+
+def folded_graph(model: Any) -> Graph:
+    """Folds a model and returns the graph of the folded one: what conversion and export read.
+
+    A folded model folds to itself, so a trained and a folded model take the same way.
+    """
+    graph = graphs.read(fold(model))
+    rewrite(graph, [ReadFoldedLayers(), LowerReshapes()])
+    return graph
 
 
 def rewrite(graph: Graph, rules: Sequence[Rule]) -> list[FoldStep]:

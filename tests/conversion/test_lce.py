@@ -6,8 +6,7 @@ import pytest
 from conftest import activate, digit_network, images, randomize
 
 import keras_sbn
-from keras_sbn import layers
-from keras_sbn.conversion import bits
+from keras_sbn import bits, layers
 from keras_sbn.conversion.reader import read_file
 
 
