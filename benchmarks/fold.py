@@ -55,7 +55,7 @@ def bireal_resnet18() -> Any:
                 x = keras.layers.BatchNormalization()(x)
             x = keras.layers.Add()([x, keras.layers.BatchNormalization()(y)])
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(1000)(x), name="Bi-Real ResNet-18")
+    return keras.Model(inputs, keras.layers.Dense(1000)(x), name="BiRealResNet18")
 
 
 def main() -> None:

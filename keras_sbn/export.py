@@ -45,8 +45,8 @@ def export_binary(model: Any, path: str | os.PathLike[str]) -> Path:
     - `BinaryConv2D`, `BinaryConv3D`, `BinaryDense`, `BinaryConv2DTranspose`: `kernel_bits`, uint32
       `(filters, *window, words)`, 32 input channels a word, lowest bit first, 1 for -1, and 0 past the
       last channel; `kernel_shape` in the node is that of the unpacked kernel
-      `(*window, channels, filters)` (transposed: `(*window, filters, channels)`), and `strides`, `padding`, `dilation_rate`,
-      `groups`; `pad_values`, one or one an input channel.
+      `(*window, channels, filters)` (transposed: `(*window, filters, channels)`), and `strides`,
+      `padding`, `dilation_rate`, `groups`; `pad_values`, one or one an input channel.
     - `Threshold`: +1 where ``direction * x * steps >= threshold``, -1 elsewhere, with `steps` in
       the node (1 for integers) and int32 `threshold`, int8 `direction`; for real inputs (`steps` 0) +1
       where ``direction * x >= threshold``, float64.
