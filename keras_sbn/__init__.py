@@ -8,6 +8,7 @@ from keras_sbn import layers as layers
 from keras_sbn import schedules as schedules
 from keras_sbn import sharpness as sharpness
 from keras_sbn.binarize import BinarizationReport as BinarizationReport
+from keras_sbn.binarize import agreement as agreement
 from keras_sbn.binarize import binarize as binarize
 
 # Registers the folded layers, so that a folded `.keras` file loads.

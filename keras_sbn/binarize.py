@@ -151,3 +151,28 @@ def decisions(outputs: Any) -> np.ndarray:
     if values.shape[-1] == 1:
         return values[..., 0] >= 0
     return values.argmax(axis=-1)
+
+
+def agreement(model: Any, other: Any, x: Any, other_x: Any = None) -> float:
+    """Returns the share of samples on which two models decide alike.
+
+    Args:
+        model: A Keras model of one output.
+        other: Another, such as one folded with a quantized first layer.
+        x: Inputs of both.
+        other_x: Inputs of `other`, where they differ: the uint8 images behind `x`.
+
+    Returns:
+        A number in [0, 1]: 1 where every class, or the sign of a single output, is the same.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> keras_sbn.agreement(model, model, np.ones((2, 4)))
+    1.0
+    """
+    first, second = (
+        predicted_classes(model, x),
+        predicted_classes(other, x if other_x is None else other_x),
+    )
+    return float(np.mean(first == second))

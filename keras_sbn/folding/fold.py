@@ -16,6 +16,7 @@ from keras_sbn.folding.materialize import LayerMaker
 from keras_sbn.folding.ops import Affine, KerasCall, Placeholder
 from keras_sbn.folding.rules import DEFAULT_RULES, Rule
 from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
+from keras_sbn.folding.rules.quantized_first_layer import QuantizeFirstLayer
 from keras_sbn.folding.rules.reshapes import LowerReshapes
 from keras_sbn.folding.trace import FoldStep, FoldTrace, describe
 from keras_sbn.layers.base import SelfBinarizingLayer
@@ -27,6 +28,7 @@ def fold(
     *,
     rules: Sequence[Rule] = ...,
     input_scaling: tuple[float, float] | None = ...,
+    quantize_first_layer: bool = ...,
     trace: Literal[False] = ...,
 ) -> Any: ...
 
@@ -37,6 +39,7 @@ def fold(
     *,
     rules: Sequence[Rule] = ...,
     input_scaling: tuple[float, float] | None = ...,
+    quantize_first_layer: bool = ...,
     trace: Literal[True],
 ) -> tuple[Any, FoldTrace]: ...
 
@@ -46,6 +49,7 @@ def fold(
     *,
     rules: Sequence[Rule] = (),
     input_scaling: tuple[float, float] | None = None,
+    quantize_first_layer: bool = False,
     trace: bool = False,
 ) -> Any:
     """Folds batch normalization and sign into integer thresholds.
@@ -64,6 +68,9 @@ def fold(
             8-bit images. The folded model takes the images themselves, uint8, and its first layer, if it
             is binary, sums integers: no float operation comes before the first sign. A model that
             takes uint8 and rescales with a `keras.layers.Rescaling` needs no such word.
+        quantize_first_layer: Whether a first `keras.layers.Conv2D` of float weights, on uint8 images, is
+            quantized to int8 weights, so that it sums integers as well. This changes values a little:
+            compare the decisions on data with `keras_sbn.agreement`.
         trace: Whether to tell which rule did what as well.
 
     Returns:
@@ -92,7 +99,14 @@ def fold(
     _require_hard_layers(model)
     if input_scaling is not None:
         _take_images(graph, input_scaling)
-    steps = rewrite(graph, (*rules, *DEFAULT_RULES))
+    quantization = (QuantizeFirstLayer(),) if quantize_first_layer else ()
+    steps = rewrite(graph, (*rules, *quantization, *DEFAULT_RULES))
+    if quantize_first_layer and not any(step.rule == "QuantizeFirstLayer" for step in steps):
+        raise ValueError(
+            "Expected a first keras.layers.Conv2D of linear activation on uint8 images to quantize. "
+            "Received a model without one: give `input_scaling`, or take uint8 and a Rescaling layer "
+            "into the model."
+        )
     folded = graphs.build(graph, LayerMaker())
     if not trace:
         return folded

@@ -100,8 +100,11 @@ def _grid_of_product(node: Node, op: BinaryConv | BinaryConv2DTranspose | Binary
         if (op.pad_values * source.steps % 1 != 0).any():
             return None
         bound = max(bound, float(np.abs(op.pad_values).max()))
-    filters = op.kernel.shape[-2 if isinstance(op, BinaryConv2DTranspose) else -1]
-    return Grid(source.steps, bound * (op.kernel.size // filters))
+    kernel = np.abs(op.kernel.astype(np.int64))
+    if isinstance(op, BinaryConv2DTranspose):
+        kernel = np.swapaxes(kernel, -1, -2)
+    largest = kernel.reshape(-1, kernel.shape[-1]).sum(axis=0).max()
+    return Grid(source.steps, bound * float(largest))
 
 
 def _grid_of_call(node: Node, layer: object) -> Grid | None:

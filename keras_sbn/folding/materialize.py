@@ -41,7 +41,7 @@ class LayerMaker:
 def _folded_layer(node: Node) -> tuple[Any, list[np.ndarray] | None]:
     op = node.op
     if isinstance(op, ops.BinaryConv):
-        kind = layers.BinaryConv3D if isinstance(op, ops.BinaryConv3D) else layers.BinaryConv2D
+        kind = getattr(layers, type(op).__name__)
         pads = op.pad_values if len(np.unique(op.pad_values)) > 1 else op.pad_values[:1]
         conv = kind(
             filters=op.kernel.shape[-1],

@@ -104,6 +104,10 @@ class BinaryConv3D(BinaryConv):
     """A `BinaryConv` over three axes."""
 
 
+class IntegerConv2D(BinaryConv):
+    """A convolution over height and width whose kernel has any int8 values: a quantized first layer."""
+
+
 @dataclass
 class BinaryConv2DTranspose:
     """Transposed convolution with an int8 kernel `(height, width, filters, channels)` of -1 and +1."""

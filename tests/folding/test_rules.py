@@ -90,6 +90,31 @@ def test_eight_bit_images_are_summed_as_integers(with_layer, scale, offset, pad,
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(folded(image)), expected)
 
 
+def test_a_float_first_layer_is_quantized_to_integers(rng):
+    inputs = keras.Input((6, 6, 3))
+    # Gammas are positive here, so that no filter of the folded layer is negated.
+    x = activate(K.Conv2D(8, 3, padding="same", name="first")(inputs))
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingDense(3)(K.Flatten()(x))), rng)
+    image = rng.integers(0, 256, (256, 6, 6, 3)).astype("uint8")
+    folded = keras_sbn.fold(model, input_scaling=(1 / 255, 0), quantize_first_layer=True)
+    first, threshold = folded.layers[1:3]
+    assert type(first).__name__ == "IntegerConv2D"
+    assert np.abs(keras.ops.convert_to_numpy(first.kernel)).max(axis=(0, 1, 2)).tolist() == [127] * 8
+    assert threshold.integer
+    given = (image / 255).astype("float32")
+    assert keras_sbn.agreement(model, folded, given, image) > 0.95
+    # With the quantized weights put back into the original, nothing differs any more.
+    kernel = keras.ops.convert_to_numpy(model.layers[1].kernel).astype(np.float64)
+    scale = np.abs(kernel).max(axis=(0, 1, 2)) / 127
+    model.layers[1].kernel.assign(keras.ops.convert_to_numpy(first.kernel) * scale)
+    assert keras_sbn.agreement(model, folded, given, image) == 1.0
+
+
+def test_refuses_to_quantize_where_there_is_nothing_to(rng):
+    with pytest.raises(ValueError, match=r"Expected a first keras\.layers\.Conv2D"):
+        keras_sbn.fold(_hard(digit_network(), rng), quantize_first_layer=True)
+
+
 @pytest.mark.parametrize("scaling", [(0.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)])
 def test_refuses_a_scaling_that_is_none(scaling, rng):
     model = _hard(digit_network(), rng)

@@ -15,6 +15,7 @@ from keras_sbn.folding.ops import (
     BinaryConv2DTranspose,
     BinaryConv3D,
     BinaryDense,
+    IntegerConv2D,
     KerasCall,
     Op,
     Sign,
@@ -39,9 +40,16 @@ class ReadFoldedLayers:
         return True
 
 
+_CONVOLUTIONS = {
+    layers.BinaryConv2D: BinaryConv2D,
+    layers.BinaryConv3D: BinaryConv3D,
+    layers.IntegerConv2D: IntegerConv2D,
+}
+
+
 def _operation(layer: Any) -> Op | None:
-    if isinstance(layer, layers.BinaryConv2D | layers.BinaryConv3D):
-        kind = BinaryConv2D if isinstance(layer, layers.BinaryConv2D) else BinaryConv3D
+    kind = _CONVOLUTIONS.get(type(layer))
+    if kind is not None:
         return kind(
             ops.convert_to_numpy(layer.kernel),
             layer.strides,

@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid
-from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, KerasCall
+from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, IntegerConv2D, KerasCall
 
 
 class LowerRescaling:
@@ -47,7 +47,7 @@ class ProductBeforeRescaling:
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
-        if not isinstance(node.op, BinaryConv2D | BinaryDense):
+        if not isinstance(node.op, BinaryConv2D | IntegerConv2D | BinaryDense):
             return False
         rescaled = node.input
         if not isinstance(rescaled.op, Affine) or grid(rescaled.input) is None:
@@ -59,7 +59,7 @@ class ProductBeforeRescaling:
             return False
         op = node.op
         kernel = op.kernel.astype(np.float64)
-        if isinstance(op, BinaryConv2D):
+        if not isinstance(op, BinaryDense):
             if op.groups > 1:
                 return False
             pads = op.pad_values
@@ -69,7 +69,7 @@ class ProductBeforeRescaling:
                 # The pad was given in the units of the rescaled image, with the rounding of those.
                 if (np.abs(pads - exact) > 1e-6 * np.abs(exact) + 1e-9).any():
                     return False
-            product: BinaryConv2D | BinaryDense = BinaryConv2D(
+            product: BinaryConv2D | IntegerConv2D | BinaryDense = type(op)(
                 op.kernel, op.strides, op.padding, pads, op.dilation_rate, op.groups
             )
             per_channel = kernel.sum(axis=(0, 1))
