@@ -33,7 +33,7 @@ def batch():
 
 @pytest.mark.parametrize(
     ("jit_compile", "policy"),
-    [("auto", "float32"), (True, "float32"), (True, "mixed_float16"), ("auto", "mixed_bfloat16")],
+    [("auto", "float32"), (True, "mixed_float16"), (True, "mixed_bfloat16")],
 )
 def test_fit_reduces_the_loss_and_sharpness_is_no_constant_of_the_trace(jit_compile, policy):
     keras.utils.set_random_seed(0)
@@ -46,7 +46,7 @@ def test_fit_reduces_the_loss_and_sharpness_is_no_constant_of_the_trace(jit_comp
     x, y = batch()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss, jit_compile=jit_compile)
-    losses = model.fit(x, y, epochs=15, batch_size=16, verbose=0).history["loss"]
+    losses = model.fit(x, y, epochs=12, batch_size=16, verbose=0).history["loss"]
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.7 * losses[0]
     soft = model.predict(x, verbose=0)
