@@ -60,9 +60,10 @@ def test_gradient_is_the_derivative_at_the_bounded_sharpness(sharpness, bound):
     np.testing.assert_allclose(gradient(X, sharpness, bound), expected, rtol=1e-5, atol=1e-5)
 
 
+# Subnormal numbers are zeros to TensorFlow and JAX.
 @settings(max_examples=50, deadline=None)
 @given(
-    x=st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=1, max_size=8),
+    x=st.lists(st.floats(-(2.0**99), 2.0**99, width=32, allow_subnormal=False), min_size=1, max_size=8),
     sharpness=st.floats(2.0**-10, 2.0**99, width=32) | st.just(HARD),
     bound=st.none() | st.floats(2.0**-10, 2.0**10, width=32),
 )
