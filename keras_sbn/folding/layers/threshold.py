@@ -8,7 +8,6 @@ import keras
 from keras import ops
 
 from keras_sbn.folding.layers.base import FoldedLayer
-from keras_sbn.sharpness import sign
 
 
 @keras.saving.register_keras_serializable(package="keras_sbn")
@@ -58,7 +57,8 @@ class Threshold(FoldedLayer):
             # Half an integer is as good as the integer, and a fast convolution that returns 2.999999
             # where the sum is 3 (Winograd, FFT) does not change the decision.
             threshold = threshold - 0.5
-        return sign(x - threshold)
+        one = ops.ones((), "float32")
+        return ops.where(x >= threshold, one, -one)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
