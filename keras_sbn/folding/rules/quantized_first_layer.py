@@ -16,9 +16,9 @@ _LARGEST = 127
 class QuantizeFirstLayer:
     """conv(image, w) => scale * conv(image, k) with int8 k, one scale a filter, ``w ~ scale * k``.
 
-    The only rule that changes values: ``|w - scale * k| <= scale / 2``, with
-    ``scale = max |w| / 127``. It is not among the default ones. What it gives is a product of
-    integers, so that nothing is rounded after it: batch normalization becomes an integer threshold, and every device decides alike.
+    The only rule that changes values: ``|w - scale * k| <= scale / 2``, with ``scale = max |w| / 127``.
+    It is not among the default ones. What it gives is a product of integers, so that nothing is rounded
+    after it: batch normalization becomes an integer threshold, and every device decides alike.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
