@@ -1,0 +1,168 @@
+"""Pictures of a training, as PNG files. Needs matplotlib (`pip install keras-sbn[plot]`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.callbacks.record_weights import BIN_EDGES, WeightSnapshot
+
+_LABELS = {
+    "": "training, soft",
+    "val_": "validation, soft",
+    "val_hard_": "validation, hard (sign)",
+}
+_STYLES: dict[str, dict[str, Any]] = {
+    "": {"color": "#888888", "linestyle": ":"},
+    # Where both are equal, the dashes of the soft curve lie on the hard one.
+    "val_": {"color": "#1f77b4", "linestyle": "--", "zorder": 3},
+    "val_hard_": {"color": "#f4a582", "linestyle": "-", "linewidth": 3.5},
+}
+
+
+def training_history(history: Any, path: str | Path, metric: str | None = None) -> Path:
+    """Draws soft and hard accuracy over the epochs, and the sharpness below, on a logarithmic axis.
+
+    The hard curve needs `keras_sbn.callbacks.HardValidation` in the training, the sharpness needs
+    `keras_sbn.callbacks.Sharpen`; a curve whose numbers are not there is left out.
+
+    Args:
+        history: What `model.fit` returns, or its dictionary `history.history`.
+        path: The PNG file to write.
+        metric: Name of the metric to draw. Default: the first whose name contains "accuracy", else the
+            loss.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If the history is empty or has no such metric.
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> history = {"accuracy": [0.5, 0.9], "sharpness": [1.0, 1e7]}
+    >>> path = keras_sbn.plots.training_history(history, "history.png")
+    """
+    logs: Mapping[str, Sequence[float]] = getattr(history, "history", history)
+    if metric is None:
+        plain = [name for name in logs if not name.startswith("val_")]
+        metric = next((name for name in plain if "accuracy" in name), "loss")
+    prefixes = [prefix for prefix in _LABELS if logs.get(prefix + metric)]
+    if not prefixes:
+        raise ValueError(f"Expected a history with {metric!r}. Received one with {sorted(logs)}")
+    sharpness = [name for name in ("sharpness", "activation_sharpness") if logs.get(name)]
+
+    figure = _figure(7.0, 5.0 if sharpness else 3.2)
+    rows = figure.subplots(2 if sharpness else 1, 1, sharex=True, squeeze=False)[:, 0]
+    for prefix in prefixes:
+        values = logs[prefix + metric]
+        rows[0].plot(
+            _epochs(values), values, label=_LABELS[prefix], **{"linewidth": 1.8, **_STYLES[prefix]}
+        )
+    rows[0].set_ylabel(metric.replace("_", " "))
+    rows[0].legend(frameon=False)
+    for name in sharpness:
+        label = "activations" if name.startswith("activation") else "weights"
+        label = label if len(sharpness) > 1 else "weights and activations"
+        rows[-1].plot(_epochs(logs[name]), logs[name], label=label, linewidth=1.8)
+    if sharpness:
+        rows[-1].set_yscale("log")
+        rows[-1].set_ylabel("sharpness ν")
+        rows[-1].legend(frameon=False)
+    for axes in rows:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    rows[-1].set_xlabel("epoch")
+    rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    rows[0].set_title("Training of a self-binarizing network", loc="left")
+    return _save(figure, path)
+
+
+def weight_histograms(snapshots: Sequence[WeightSnapshot], path: str | Path, moments: int = 5) -> Path:
+    """Draws the weights of every layer turning into -1 and +1: a row a layer, a column a moment.
+
+    Args:
+        snapshots: The `snapshots` of a `keras_sbn.callbacks.RecordWeights`.
+        path: The PNG file to write.
+        moments: Largest number of columns, at least 2: the last snapshot, and before it as many, evenly
+            spread, up to the one where 99 % of the weights have arrived.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If there are no snapshots, or `moments` is not positive.
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras_sbn.layers.SelfBinarizingDense(2)])
+    >>> model.compile("adam", "mse")
+    >>> record = keras_sbn.callbacks.RecordWeights()
+    >>> data = np.ones((8, 4)), np.ones((8, 2))
+    >>> history = model.fit(*data, epochs=2, callbacks=[record], verbose=0)
+    >>> path = keras_sbn.plots.weight_histograms(record.snapshots, "weights.png")
+    """
+    if not snapshots:
+        raise ValueError("Expected at least one snapshot. Received none; was RecordWeights in `fit`?")
+    if moments < 2:
+        raise ValueError(f"Expected `moments` to be at least 2. Received: moments={moments}")
+    last = len(snapshots) - 1
+    settled = next((i for i, snapshot in enumerate(snapshots) if _arrived(snapshot) > 0.99), last)
+    chosen = {*np.linspace(0, settled, moments - 1).round().astype(int).tolist(), last}
+    shown = [snapshots[index] for index in sorted(chosen)]
+    names = list(shown[-1].counts)
+
+    figure = _figure(1.0 + 1.8 * len(shown), 0.8 + 1.15 * len(names))
+    grid = figure.subplots(len(names), len(shown), sharex=True, sharey="col", squeeze=False)
+    for row, name in zip(grid, names, strict=True):
+        for axes, snapshot in zip(row, shown, strict=True):
+            counts = snapshot.counts[name]
+            axes.stairs(counts / counts.sum(), BIN_EDGES, fill=True, color="#1f77b4")
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for axes, snapshot in zip(grid[0], shown, strict=True):
+        axes.set_title(f"epoch {snapshot.epoch}\nν = {_number(snapshot.sharpness)}", fontsize=10)
+    for axes in grid[-1]:
+        axes.set_xticks([-1, 0, 1], ["−1", "0", "+1"])
+        axes.set_ylim(bottom=0)
+        axes.yaxis.get_major_locator().set_params(nbins=2)
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
+    figure.supxlabel("value of a weight, tanh(ν·w)", fontsize=10)
+    figure.suptitle("Share of the weights of every layer", fontsize=11)
+    return _save(figure, path)
+
+
+def _figure(width: float, height: float) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(
+            "Expected matplotlib, to draw. Install it: pip install 'keras-sbn[plot]'"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _arrived(snapshot: WeightSnapshot) -> float:
+    """The share of weights in the outermost bins."""
+    ends = sum(int(counts[0] + counts[-1]) for counts in snapshot.counts.values())
+    return ends / max(sum(int(counts.sum()) for counts in snapshot.counts.values()), 1)
+
+
+def _epochs(values: Sequence[float]) -> np.ndarray:
+    return np.arange(1, len(values) + 1)
+
+
+def _number(value: float) -> str:
+    return "∞" if np.isinf(value) else f"{value:.3g}"
+
+
+def _save(figure: Any, path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", dpi=150)
+    return path
