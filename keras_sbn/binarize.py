@@ -72,6 +72,22 @@ def self_binarizing_layers(model: Any) -> list[SelfBinarizingLayer]:
     return list(dict.fromkeys(found))
 
 
+def built_self_binarizing_layers(model: Any) -> list[SelfBinarizingLayer]:
+    """Returns `self_binarizing_layers(model)`, all of which have their weights.
+
+    Raises:
+        ValueError: If there are none, or one is not built.
+    """
+    found = self_binarizing_layers(model)
+    unbuilt = [layer.name for layer in found if not layer.built]
+    if unbuilt:
+        raise ValueError(
+            f"Expected a built model. Received: {model.name!r} with unbuilt layers {unbuilt}. Call it on "
+            "an input first."
+        )
+    return found
+
+
 def sharpness_weights(model: Any) -> list[Any]:
     """Returns the sharpness weights of every self-binarizing layer of `model`.
 
@@ -138,13 +154,7 @@ def binarize(model: Any, x: Any = None) -> BinarizationReport:
     >>> keras_sbn.binarize(model).already_binary
     True
     """
-    found = self_binarizing_layers(model)
-    unbuilt = [layer.name for layer in found if not layer.built]
-    if unbuilt:
-        raise ValueError(
-            f"Expected a built model. Received: {model.name!r} with unbuilt layers {unbuilt}. Call it on "
-            "an input first."
-        )
+    found = built_self_binarizing_layers(model)
     rows = tuple(
         BinarizedLayer(
             layer.name,

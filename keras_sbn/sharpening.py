@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_sbn.binarize import self_binarizing_layers
+from keras_sbn.binarize import built_self_binarizing_layers
 from keras_sbn.schedules import Exponential
 
 #: A `keras_sbn.schedules.SharpnessSchedule`, or any function from progress to sharpness.
@@ -63,10 +63,10 @@ class SharpnessPlan:
         """Returns the sharpness weights of `model`, each with its schedule.
 
         Raises:
-            ValueError: If the model has no self-binarizing layer, or none of a name in
+            ValueError: If the model is not built, has no self-binarizing layer, or none of a name in
                 `layer_schedules`.
         """
-        layers = self_binarizing_layers(model)
+        layers = built_self_binarizing_layers(model)
         names = {layer.name for layer in layers}
         unknown = sorted(set(self.by_layer) - names)
         if unknown:
@@ -107,7 +107,7 @@ def sharpen(
             and activation.
 
     Raises:
-        ValueError: If `progress` is not in [0, 1], or the model has no such layer.
+        ValueError: If `progress` is not in [0, 1], or the model is not built or has no such layer.
 
     Source: Lahoud et al., arXiv 1902.00730, section 3.1.
 

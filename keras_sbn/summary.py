@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from keras_sbn.layers import BinaryBatchNormalization, SelfBinarizingActivation
 from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
@@ -212,7 +210,7 @@ def summary(model: Any, input_shape: Any = None) -> ModelSummary:
     values (max-pooling, flatten, reshape, ...). A layer used several times has its parameters counted
     once and its operations each time.
 
-    The model is called once on zeros, so subclassed and nested models work too.
+    The model is traced once without being computed, so subclassed and nested models work too.
 
     Args:
         model: A built Keras model.
@@ -234,12 +232,23 @@ def summary(model: Any, input_shape: Any = None) -> ModelSummary:
     2048
     """
     recorder = _Recorder()
-    inputs = _zeros(model, input_shape)
+    inputs = _one_sample(model, input_shape)
     with ExitStack() as stack:
         for name, layer in _leaves(model):
             stack.enter_context(recorder.recording(name, layer))
-        model(inputs, training=False)
+        _Trace(lambda x: model(x, training=False)).compute_output_spec(inputs)
     return ModelSummary(model.name, tuple(_row(call) for call in recorder.calls.values()))
+
+
+class _Trace(keras.layers.Layer):
+    """A layer around a function: its `compute_output_spec` runs the function without computing."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def call(self, inputs: Any) -> Any:
+        return self.function(inputs)
 
 
 @dataclass
@@ -362,7 +371,8 @@ def _leaves(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{layer.name}", layer
 
 
-def _zeros(model: Any, input_shape: Any) -> Any:
+def _one_sample(model: Any, input_shape: Any) -> Any:
+    """Symbolic inputs of one sample."""
     try:
         tensors = model.inputs
     except (AttributeError, ValueError):
@@ -382,14 +392,14 @@ def _zeros(model: Any, input_shape: Any) -> Any:
             "Expected a model that knows the shape of its input. Received: "
             f"{model.name!r} with {shapes or 'none'}; give `input_shape`, without the batch dimension."
         )
-    zeros = [ops.zeros((1, *shape), dtype=dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+    samples = [keras.KerasTensor((1, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
     if tensors is not None and len(tensors) > 1:
-        return keras.tree.pack_sequence_as(model.input, zeros)
-    return zeros[0] if len(zeros) == 1 else zeros
+        return keras.tree.pack_sequence_as(model.input, samples)
+    return samples[0] if len(samples) == 1 else samples
 
 
 def _without_batch(tensor: Any) -> Shape:
-    return tuple(int(size) for size in np.shape(tensor)[1:]) if hasattr(tensor, "shape") else ()
+    return tuple(int(size) for size in tensor.shape[1:]) if hasattr(tensor, "shape") else ()
 
 
 def _bytes(bits: int) -> str:

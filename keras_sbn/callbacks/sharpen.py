@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from keras_sbn.batches import is_iterable_of_batches
-from keras_sbn.binarize import BinarizationReport, binarize
+from keras_sbn.binarize import BinarizationReport, binarize, self_binarizing_layers
 from keras_sbn.schedules import SharpnessSchedule
 from keras_sbn.sharpening import Schedule, SharpnessPlan
 from keras_sbn.statistics import reestimate_batch_normalization
@@ -121,7 +121,8 @@ class Sharpen(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._steps = self.params.get("steps") or self.steps_per_epoch
-        self._weights = self.plan.weights(self.model)
+        self._weights = []
+        self._find_weights()
         if self._observers and self.state_path is not None and self.state_path.exists():
             stored = json.loads(self.state_path.read_text())
             self._states.update({int(epoch): states for epoch, states in stored.items()})
@@ -134,6 +135,8 @@ class Sharpen(keras.callbacks.Callback):
         self._update(self._progress(0))
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if not self._weights:
+            self._update(self._progress(0))
         if self.update_freq == "epoch" or self._steps is None:
             return
         every = 1 if self.update_freq == "batch" else int(self.update_freq)
@@ -174,6 +177,8 @@ class Sharpen(keras.callbacks.Callback):
     def _update(self, progress: float) -> None:
         if self._values and progress == self._at:
             return
+        if not self._weights and not self._find_weights():
+            return
         self._at = progress
         values = [float(schedule(progress)) for _, schedule in self._weights]
         if values == self._values:
@@ -187,6 +192,16 @@ class Sharpen(keras.callbacks.Callback):
         self._logs = {"sharpness": self.sharpness}
         if self.plan.has_separate_activations:
             self._logs["activation_sharpness"] = float(self.plan.activation(progress))
+
+    def _find_weights(self) -> bool:
+        """Looks up the sharpness weights, once the model has them.
+
+        TensorFlow's `fit` builds a model without known input shape in its first batch, which is then
+        trained with the sharpness that new weights have, 1.
+        """
+        if all(layer.built for layer in self_binarizing_layers(self.model)):
+            self._weights = self.plan.weights(self.model)
+        return bool(self._weights)
 
     def _restore_states(self, epoch: int) -> None:
         if not self._observers:
