@@ -11,7 +11,7 @@ turns that follow one another. Memory is the largest resident set of the process
 framework in it, and in brackets what came on top after the import.
 
 The row "ours + Sharpen" trains with the callback, whose sharpness changes before every step: the dearest
-case, for by default it changes at most 1000 times in a training. "Sharpen" is the time spent in its
+case, for by default it changes at most 250 times in a training. "Sharpen" is the time spent in its
 hooks, as a share of the step.
 
 Needs TensorFlow, JAX, larq and tf-keras; what is missing is left out.

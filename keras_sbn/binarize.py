@@ -104,6 +104,13 @@ def effective_kernel(layer: SelfBinarizingLayer) -> np.ndarray | None:
     return ops.convert_to_numpy(ops.cast(layer.effective_kernel(), "float32"))
 
 
+def latent_kernels(layer: SelfBinarizingLayer) -> list[np.ndarray]:
+    """Returns the real kernels behind the binary ones: one or, in separable layers, two, or none."""
+    if not isinstance(layer, SelfBinarizingKernelLayer) or not layer.binarize_kernel:
+        return []
+    return [ops.convert_to_numpy(w) for w in layer.weights if w.name.endswith("kernel")]
+
+
 def saturation(layer: SelfBinarizingLayer) -> float | None:
     """Returns the share of the layer's kernel that is ±1 within 1e-3, or `None` without a kernel."""
     kernel = effective_kernel(layer)

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_sbn.batches import batches
-from keras_sbn.binarize import effective_kernel, saturated_share, self_binarizing_layers
+from keras_sbn.binarize import effective_kernel, latent_kernels, saturated_share, self_binarizing_layers
 from keras_sbn.layers.base import SelfBinarizingLayer
 
 
@@ -79,7 +79,7 @@ class Monitor(keras.callbacks.Callback):
             if kernel is not None:
                 note(layer, "saturated_weights", saturated_share(kernel), kernel.size)
                 signs = _signs(layer)
-                note(layer, "flip_ratio", float(np.mean(signs != self._signs[layer])), kernel.size)
+                note(layer, "flip_ratio", float(np.mean(signs != self._signs[layer])), signs.size)
                 self._signs[layer] = signs
             if layer in shares:
                 note(layer, "saturated_activations", *shares[layer])
@@ -152,4 +152,4 @@ def _noting(layer: SelfBinarizingLayer, totals: dict[SelfBinarizingLayer, tuple[
 
 
 def _signs(layer: Any) -> np.ndarray:
-    return ops.convert_to_numpy(layer.kernel) >= 0
+    return np.concatenate([kernel.ravel() >= 0 for kernel in latent_kernels(layer)])

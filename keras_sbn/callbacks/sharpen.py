@@ -18,7 +18,7 @@ from keras_sbn.sharpening import Schedule, SharpnessPlan
 from keras_sbn.statistics import reestimate_batch_normalization
 
 #: With `update_freq="batch"` the sharpness changes at most this many times in a training.
-_STAIRS = 1000
+_STAIRS = 250
 
 
 class Sharpen(keras.callbacks.Callback):
@@ -36,7 +36,7 @@ class Sharpen(keras.callbacks.Callback):
         schedule: A `keras_sbn.schedules.SharpnessSchedule`, or another function from progress in [0, 1]
             to sharpness. Default: `Exponential()`.
         update_freq: How often the sharpness changes: `"batch"`, `"epoch"`, or every that many batches.
-            `"batch"` takes at most 1000 stairs in all, which keeps long trainings cheap.
+            `"batch"` takes at most 250 stairs in all, which keeps long trainings cheap.
         binarize: Whether to make the network hard when training ends (`keras_sbn.binarize`). If not,
             it keeps the last sharpness of the schedule.
         activation_schedule: Schedule of the activations, where it is not that of the kernels. Its value
@@ -170,7 +170,7 @@ class Sharpen(keras.callbacks.Callback):
         within = batch / self._steps if self._steps else 0.0
         progress = min((self._epoch + within) / self.params["epochs"], 1.0)
         if self.update_freq == "batch":
-            # 1e-6 of a stair keeps 0.29 * 1000 = 289.99999999999994 on stair 290.
+            # 1e-6 of a stair keeps a product like 28.999999999999996 on stair 29.
             progress = math.floor(progress * _STAIRS + 1e-6) / _STAIRS
         return progress
 
