@@ -17,7 +17,7 @@ from keras_sbn.schedules import SharpnessSchedule
 from keras_sbn.sharpening import Schedule, SharpnessPlan
 from keras_sbn.statistics import reestimate_batch_normalization
 
-#: With `update_freq="batch"` the sharpness changes at most this many times in a training.
+#: With `update_freq="batch"` the sharpness changes at most about this many times in a training.
 _STAIRS = 250
 
 
@@ -36,7 +36,8 @@ class Sharpen(keras.callbacks.Callback):
         schedule: A `keras_sbn.schedules.SharpnessSchedule`, or another function from progress in [0, 1]
             to sharpness. Default: `Exponential()`.
         update_freq: How often the sharpness changes: `"batch"`, `"epoch"`, or every that many batches.
-            `"batch"` takes at most 250 stairs in all, which keeps long trainings cheap.
+            `"batch"` means every batch in trainings of up to 250; in longer ones it takes 250 stairs,
+            so that they stay cheap.
         binarize: Whether to make the network hard when training ends (`keras_sbn.binarize`). If not,
             it keeps the last sharpness of the schedule.
         activation_schedule: Schedule of the activations, where it is not that of the kernels. Its value
@@ -167,12 +168,13 @@ class Sharpen(keras.callbacks.Callback):
             )
 
     def _progress(self, batch: int) -> float:
-        within = batch / self._steps if self._steps else 0.0
-        progress = min((self._epoch + within) / self.params["epochs"], 1.0)
+        epochs = self.params["epochs"]
+        if self._steps is None:
+            return min(self._epoch / epochs, 1.0)
+        behind, total = self._epoch * self._steps + batch, epochs * self._steps
         if self.update_freq == "batch":
-            # 1e-6 of a stair keeps a product like 28.999999999999996 on stair 29.
-            progress = math.floor(progress * _STAIRS + 1e-6) / _STAIRS
-        return progress
+            behind -= behind % math.ceil(total / _STAIRS)
+        return min(behind / total, 1.0)
 
     def _update(self, progress: float) -> None:
         if self._values and progress == self._at:
