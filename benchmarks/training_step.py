@@ -7,8 +7,9 @@
 Same architecture, same batch, same optimizer. Every contender is a process of its own, so that its
 memory is its own; they take turns, a few steps at a time, so that whatever else happens on the machine
 hits all of them alike. A turn's time is divided by its steps; the ratio is the median of the ratios of
-turns that follow one another. Memory is the largest resident set of the process, with Python and the
-framework in it, and in brackets what came on top after the import.
+turns that follow one another. CPU is the time that all threads of the process were running: on a busy
+machine it says more than the time on the wall. Memory is the largest resident set of the process, with
+Python and the framework in it, and beside it what came on top after the import.
 
 The row "ours + Sharpen" trains with the callback, whose sharpness changes before every step: the dearest
 case, for by default it changes at most 250 times in a training. "Sharpen" is the time spent in its
@@ -154,10 +155,12 @@ def child(contender: str, model: str, batch: int) -> None:
             self.begun: float | None = None
 
         def on_train_batch_begin(self, step: int, logs: Any = None) -> None:
-            self.begun = self.begun or time.perf_counter()
+            if self.begun is None:
+                self.begun, self.cpu_begun = time.perf_counter(), time.process_time()
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             self.took = time.perf_counter() - (self.begun or 0.0)
+            self.cpu_took = time.process_time() - self.cpu_begun
 
     clock = Clock()
     callbacks: list[Any] = [clock]
@@ -193,6 +196,7 @@ def child(contender: str, model: str, batch: int) -> None:
         network.fit(x, y, batch_size=batch, verbose=0, shuffle=False, callbacks=callbacks)
         answer = {
             "step": clock.took / steps,
+            "cpu": clock.cpu_took / steps,
             "hooks": in_hooks / steps,
             "memory": peak_memory(),
         }
@@ -243,13 +247,14 @@ def measure(model: str, batch: int, rounds: int, steps: int, names: list[str]) -
     measured: dict[str, Any] = {}
     try:
         for name, process in processes.items():
-            measured[name] = {**ask(process), "steps": [], "hooks": []}
+            measured[name] = {**ask(process), "steps": [], "cpu": [], "hooks": []}
         for process in processes.values():
             ask(process, steps)  # traces and compiles
         for _ in range(rounds):
             for name, process in processes.items():
                 answer = ask(process, steps)
                 measured[name]["steps"].append(answer["step"])
+                measured[name]["cpu"].append(answer["cpu"])
                 measured[name]["hooks"].append(answer["hooks"])
                 measured[name]["memory"] = answer["memory"]
     finally:
@@ -279,6 +284,9 @@ def report(measured: dict[str, Any]) -> list[dict[str, Any]]:
                 "step (ms)": 1000 * statistics.median(found["steps"]),
                 "x keras": ratio(found["steps"], plain["steps"]) if plain else None,
                 "x larq": ratio(found["steps"], larq["steps"]) if larq else None,
+                "CPU (ms)": 1000 * statistics.median(found["cpu"]),
+                "CPU x keras": ratio(found["cpu"], plain["cpu"]) if plain else None,
+                "CPU x larq": ratio(found["cpu"], larq["cpu"]) if larq else None,
                 "memory (MiB)": found["memory"],
                 "above import (MiB)": found["memory"] - found["imported"],
                 "memory x keras": found["memory"] / plain["memory"] if plain else None,

@@ -56,6 +56,16 @@ def mixed():
     x = layers.Dense(3)(x)
     return tf.keras.Model(inputs, x, name="mixed")
 
+def separable():
+    depthwise = {k: v for k, v in Q.items() if not k.startswith("kernel_")}
+    depthwise["depthwise_quantizer"] = "ste_sign"
+    inputs = layers.Input((10, 10, 4))
+    x = lq.QuantDepthwiseConv2D(3, **depthwise)(inputs)
+    x = lq.QuantSeparableConv2D(6, 3, pointwise_quantizer="ste_sign", **depthwise)(x)
+    x = layers.Reshape((12, 18))(x)
+    x = lq.QuantConv1D(5, 3, **Q)(x)
+    return tf.keras.Model(inputs, x, name="separable")
+
 def describe(model):
     profile = ModelProfile(model)
     return {
@@ -80,7 +90,8 @@ def describe(model):
         "macs": profile.op_count("mac"),
     }
 
-print(json.dumps({"binary_net": describe(binary_net()), "mixed": describe(mixed())}))
+models = binary_net(), mixed(), separable()
+print(json.dumps({model.name: describe(model) for model in models}))
 """
 
 
@@ -201,6 +212,23 @@ def test_mixed_and_nested_is_larqs_to_the_last_digit(larq):
     assert [row for row in expected_rows if any(row)] == [
         row for row in [*rest[:2], block, *rest[2:]] if any(row)
     ]
+
+
+@pytest.mark.skipif(
+    not hasattr(keras_sbn.layers, "SelfBinarizingSeparableConv2D"), reason="needs the separable layers"
+)
+def test_depthwise_and_separable_are_larqs_to_the_last_digit(larq):
+    layers = keras_sbn.layers
+    options = {"binarize_input": True}
+    inputs = keras.Input((10, 10, 4))
+    x = layers.SelfBinarizingDepthwiseConv2D(3, **options)(inputs)
+    x = layers.SelfBinarizingSeparableConv2D(6, 3, **options)(x)
+    x = keras.layers.Reshape((12, 18))(x)
+    x = layers.SelfBinarizingConv1D(5, 3, **options)(x)
+    summary = keras_sbn.summary(keras.Model(inputs, x, name="separable"))
+    expected = larq["separable"]
+    assert [row for row in rows(summary) if any(row)] == [r for r in expected.pop("rows") if any(r)]
+    assert totals(summary) == expected
 
 
 def test_rows_and_text():
