@@ -49,7 +49,8 @@ def reestimate_batch_normalization(
     >>> model = keras.Sequential([keras.Input((4,)), keras_sbn.layers.BinaryBatchNormalization()])
     >>> keras_sbn.reestimate_batch_normalization(model, np.full((8, 4), 3.0))
     1
-    >>> model.layers[0].moving_mean.numpy()  # 3, 3, 3, 3
+    >>> keras.ops.convert_to_numpy(model.layers[0].moving_mean).tolist()
+    [3.0, 3.0, 3.0, 3.0]
     """
     kinds = (keras.layers.BatchNormalization, BinaryBatchNormalization)
     found = [layer for layer in model._flatten_layers() if isinstance(layer, kinds) and layer.trainable]

@@ -26,7 +26,7 @@ class Cosine(Rise):
 
     >>> schedule = keras_sbn.schedules.Cosine(1.0, 100.0, end_at=1.0)
     >>> [round(schedule(progress), 2) for progress in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    [1.0, 1.96, 10.0, 50.97, 100.0]
+    [1.0, 1.96, 10.0, 50.95, 100.0]
     """
 
     def __call__(self, progress: float) -> float:
