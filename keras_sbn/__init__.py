@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_sbn import callbacks as callbacks
 from keras_sbn import layers as layers
+from keras_sbn import metrics as metrics
+from keras_sbn import plots as plots
 from keras_sbn import schedules as schedules
 from keras_sbn import sharpness as sharpness
 from keras_sbn.binarize import BinarizationReport as BinarizationReport
@@ -13,6 +15,11 @@ from keras_sbn.binarize import binarize as binarize
 
 # Registers the folded layers, so that a folded `.keras` file loads.
 from keras_sbn.folding import layers as _folded_layers  # noqa: F401
+from keras_sbn.sharpening import sharpen as sharpen
+from keras_sbn.statistics import (
+    reestimate_batch_normalization as reestimate_batch_normalization,
+)
+from keras_sbn.summary import summary as summary
 
 if TYPE_CHECKING:
     from keras_sbn.conversion.convert import convert as convert
