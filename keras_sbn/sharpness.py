@@ -97,8 +97,7 @@ def soft_sign(
             else:
                 gradient_nu = ops.minimum(nu, max_gradient_sharpness)
             slope = ops.cast(gradient_nu, dtype) * r
-            t = ops.tanh(slope * x)
-            u = upstream * (1 - t * t)
+            u = _tanh_gradient(ops.tanh(slope * x), upstream)
             if normalize:
                 u = u - (r * r * ops.mean(u * x)) * x
             return slope * u, ops.zeros_like(sharpness)
@@ -106,3 +105,12 @@ def soft_sign(
         return y, grad
 
     return binarize(x, ops.cast(ops.convert_to_tensor(sharpness), "float32"))
+
+
+def _tanh_gradient(t: Any, upstream: Any) -> Any:
+    """Returns ``upstream * (1 - t^2)``: one pass over the elements where the backend has it in one."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.raw_ops.TanhGrad(y=t, dy=upstream)
+    return upstream * (1 - t * t)

@@ -134,6 +134,27 @@ def test_average_pools_become_scaled_thresholds(rng):
     _assert_exact(model, folded, images(rng, (7, 7, 4)))
 
 
+def test_a_tie_after_two_normalizations_is_still_a_tie(rng):
+    """The first gives halves, the second subtracts one and scales by what no float holds exactly."""
+    inputs = keras.Input((9,))
+    x = layers.SelfBinarizingDense(64, binarize_input=True)(inputs)
+    x = K.BatchNormalization(epsilon=0.25, name="inner")(x)
+    x = K.BatchNormalization(center=False, name="outer")(x)
+    model = keras.Model(inputs, layers.SelfBinarizingActivation()(x))
+    randomize(model, rng)
+    halves = rng.integers(-6, 7, (3, 64)) / 2
+    model.get_layer("inner").set_weights(
+        [rng.choice([-2.0, -0.5, 0.0, 0.5, 1.0], 64), halves[0], halves[1], np.full(64, 0.75)]
+    )
+    outer = model.get_layer("outer")
+    outer.moving_mean.assign(halves[2])
+    keras_sbn.binarize(model)
+    x = images(rng, (9,), samples=256)
+    named, _ = evaluate(model, [x])
+    assert (named["inner"] == halves[2]).any()
+    _assert_exact(model, keras_sbn.fold(model), x)
+
+
 def test_branches_are_compared_one_by_one_and_permuted_bits_are_bits(rng):
     inputs = keras.Input((4, 6, 2))
     x = layers.SelfBinarizingActivation()(inputs)

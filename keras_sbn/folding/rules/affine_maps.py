@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine
 
 
 class MergeAffineMaps:
-    """``s2 (s1 (x - c1) + o1 - c2) + o2 = s1 s2 (x - c1) + s2 (o1 - c2) + o2``.
+    """``s2 (s1 (x - c1) + o1 - c2) + o2 = s1 s2 (x - c) + o2`` with ``c = c1 - (o1 - c2) / s1``.
 
-    Bias followed by batch normalization is one case. There s1 = 1, o1 = 0, and the center keeps the
-    bias and the mean apart from beta: ``x - (c1 + c2)`` with the offset of the second map alone.
+    c is where the inner map reaches the center of the outer one. Written so, s2 takes no part in where
+    the result changes its sign when o2 is 0: multiplied and divided by s2, a tie on an integer would be
+    one no more. A bias before batch normalization (s1 = 1, o1 = 0) is one case. Where s1 is 0 the inner
+    map is constant, and so is the result, ``s2 (o1 - c2) + o2``.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
@@ -18,10 +22,11 @@ class MergeAffineMaps:
         if not isinstance(outer, Affine) or not isinstance(node.input.op, Affine):
             return False
         inner = node.input.op
-        if (inner.scale == 1).all() and (inner.offset == 0).all():
-            node.op = Affine(inner.center + outer.center, outer.scale, outer.offset)
-        else:
-            offset = outer.scale * (inner.offset - outer.center) + outer.offset
-            node.op = Affine(inner.center, inner.scale * outer.scale, offset)
+        constant = inner.scale == 0
+        slope = np.where(constant, 1.0, inner.scale)
+        difference = inner.offset - outer.center
+        center = np.where(constant, 0.0, inner.center - difference / slope)
+        offset = np.where(constant, outer.scale * difference + outer.offset, outer.offset)
+        node.op = Affine(center, inner.scale * outer.scale, offset)
         node.inputs = [node.input.input]
         return True
