@@ -4,11 +4,16 @@ import keras
 import numpy as np
 import pytest
 from conftest import activate, digit_network, images, randomize
+from hypothesis import given
+from hypothesis import strategies as st
 from reference import evaluate
 
 import keras_sbn
 from keras_sbn import layers
-from keras_sbn.folding.ops import KerasCall
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import Affine, KerasCall, Sign
+from keras_sbn.folding.rules.affine_maps import MergeAffineMaps
+from keras_sbn.folding.thresholds import threshold_of
 
 K = keras.layers
 
@@ -134,25 +139,21 @@ def test_average_pools_become_scaled_thresholds(rng):
     _assert_exact(model, folded, images(rng, (7, 7, 4)))
 
 
-def test_a_tie_after_two_normalizations_is_still_a_tie(rng):
-    """The first gives halves, the second subtracts one and scales by what no float holds exactly."""
-    inputs = keras.Input((9,))
-    x = layers.SelfBinarizingDense(64, binarize_input=True)(inputs)
-    x = K.BatchNormalization(epsilon=0.25, name="inner")(x)
-    x = K.BatchNormalization(center=False, name="outer")(x)
-    model = keras.Model(inputs, layers.SelfBinarizingActivation()(x))
-    randomize(model, rng)
-    halves = rng.integers(-6, 7, (3, 64)) / 2
-    model.get_layer("inner").set_weights(
-        [rng.choice([-2.0, -0.5, 0.0, 0.5, 1.0], 64), halves[0], halves[1], np.full(64, 0.75)]
-    )
-    outer = model.get_layer("outer")
-    outer.moving_mean.assign(halves[2])
-    keras_sbn.binarize(model)
-    x = images(rng, (9,), samples=256)
-    named, _ = evaluate(model, [x])
-    assert (named["inner"] == halves[2]).any()
-    _assert_exact(model, keras_sbn.fold(model), x)
+@given(
+    st.sampled_from([-2.0, -0.5, 0.5, 1.0]),
+    st.integers(-12, 12),
+    st.integers(-12, 12),
+    st.floats(1e-3, 1e3),
+)
+def test_a_tie_after_two_normalizations_is_still_a_tie(slope, offset, center, scale):
+    """The outer scale, which no float may hold exactly, has no say in where the sign changes."""
+    zero = np.zeros(1)
+    source = Node("source", Sign(), [], (None, 1))
+    inner = Node("inner", Affine(zero, zero + slope, zero + offset / 2), [source], (None, 1))
+    outer = Node("outer", Affine(zero + center / 2, zero + scale, zero), [inner], (None, 1))
+    assert MergeAffineMaps().apply(Graph("model", [], [outer]), outer)
+    threshold = threshold_of(outer.op)
+    assert threshold.direction * threshold.threshold == (center - offset) / 2 / slope
 
 
 def test_branches_are_compared_one_by_one_and_permuted_bits_are_bits(rng):
