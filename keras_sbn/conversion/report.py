@@ -71,7 +71,7 @@ class ConversionReport:
         return json.dumps(self.to_dict(), indent=2)
 
 
-def compare_with_plan(plan: Sequence[PlannedOperator], info: FileInfo) -> ConversionReport:
+def compare_with_plan(plan: Sequence[PlannedOperator], info: FileInfo, tolerant: bool = False) -> ConversionReport:
     """Compares the operators of the file with those that were planned.
 
     Args:
@@ -112,7 +112,7 @@ def _layer_report(name: str, pairs: list[tuple[PlannedOperator, OperatorInfo]]) 
         input_type=_type(operators[0], "input"),
         output_type=_type(operators[-1], "output"),
         bytes=sum(op.constant_bytes for op in operators),
-        reason="" if binary else pairs[0][0].reason,
+        reason="" if binary else pairs[0][0].reason.reason,
     )
 
 
