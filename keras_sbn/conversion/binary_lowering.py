@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_sbn.conversion.float_layers import lower_float_layer, reason_to_be_float
-from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason, static_shape
+from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason
 from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import is_binary
@@ -173,9 +173,7 @@ class BinaryLowering(Lowering):
         culprit = _producer_of_reals(node.input)
         if culprit is None:
             return None
-        remedy = (
-            f"put a SelfBinarizingActivation before {node.name!r}, or set binarize_input=True on it"
-        )
+        remedy = f"put a SelfBinarizingActivation before {node.name!r}, or set binarize_input=True on it"
         return Obstacle(
             f"its input is real-valued and comes from {culprit.name!r}",
             remedy,

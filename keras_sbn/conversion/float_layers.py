@@ -233,9 +233,7 @@ def _affine(low: Lowering, node: Node, layer: Any) -> int:
     # Two operators and not the multiplier and bias of the convolution before it: the runtimes fuse those
     # with other constants and round differently, while a product and a sum round as Keras rounds them.
     shape = static_shape(node)
-    product = low.arithmetic(
-        node.name, "MUL", low.real(node.input), layer.scale, shape, suffix="product"
-    )
+    product = low.arithmetic(node.name, "MUL", low.real(node.input), layer.scale, shape, suffix="product")
     offset = layer.offset - layer.scale * layer.center
     return low.arithmetic(node.name, "ADD", product, offset, shape)
 

@@ -24,7 +24,7 @@ from keras_sbn.conversion.binary_lowering import (
     is_same_padded,
 )
 from keras_sbn.conversion.float_layers import reshape
-from keras_sbn.conversion.lowering import static_shape
+from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.kinds import integer_bound
@@ -69,8 +69,9 @@ class LceLowering(BinaryLowering):
             return Obstacle(
                 f"{depth} channels a group, and the Larq Compute Engine packs {bits.WORD}",
                 f"choose groups of a multiple of {bits.WORD} channels, or target='tflite'",
-                f"Expected input channels a group in multiples of {bits.WORD}, as the Larq Compute Engine "
-                f"packs them. Received: {node.name!r} with groups={op.groups}, {depth} channels a group. "
+                f"Expected input channels a group in multiples of {bits.WORD}, as the Larq Compute "
+                f"Engine packs them. Received: {node.name!r} with groups={op.groups}, {depth} channels a "
+                "group. "
                 "Choose fewer groups, or target='tflite'.",
             )
         if op.padding == "same" and op.pad_value not in (0.0, 1.0):
@@ -89,6 +90,7 @@ class LceLowering(BinaryLowering):
         packed_kernel = bits.pack(op.kernel.transpose(3, 0, 1, 2))
         inputs = [self.binary(node.input), self.constant(node.name, "kernel", packed_kernel)]
         shape, name = static_shape(node), node.name
+        self.reasons[node.name] = NO_REASON if reader is not None else _why_not_bits(op)
         if reader is None:
             ones, zeros = np.ones(filters, np.float32), np.zeros(filters, np.float32)
             inputs += [
@@ -122,6 +124,7 @@ class LceLowering(BinaryLowering):
         )
 
     def max_pool(self, node: Node, layer: Any) -> int:
+        self.reasons[node.name] = NO_REASON
         return self.emit(
             node.name,
             "LceBMaxPool2d",
@@ -160,3 +163,11 @@ class LceLowering(BinaryLowering):
 
 def _packed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:-1], bits.words(shape[-1]))
+
+
+def _why_not_bits(op: BinaryConv2D) -> Reason:
+    if is_same_padded(op, 0.0):
+        return Reason(
+            "its border is 0, which is no binary value", "train it with pad_value=1.0, the default"
+        )
+    return Reason("its sums are an output, or more than a sign reads them", "")

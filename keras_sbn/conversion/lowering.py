@@ -28,6 +28,9 @@ class Reason:
     remedy: str
 
 
+NO_REASON = Reason("", "")
+
+
 @dataclass(frozen=True)
 class PlannedOperator:
     """An operator we mean to write, for comparison with the file that was written.
@@ -110,7 +113,7 @@ class Lowering:
         else:
             self.writer.operator(operator, inputs, [output], options, version)
         size = sum(self._constant_bytes.get(tensor, 0) for tensor in inputs)
-        reason = self.reasons.get(layer, Reason("", ""))
+        reason = self.reasons.get(layer, NO_REASON)
         self.plan.append(
             PlannedOperator(layer, operator, name, dtype, tuple(shape), size, binary, reason)
         )

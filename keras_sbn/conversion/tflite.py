@@ -35,7 +35,7 @@ from keras_sbn.conversion.binary_lowering import (
     is_same_padded,
 )
 from keras_sbn.conversion.float_layers import reshape
-from keras_sbn.conversion.lowering import Options, static_shape
+from keras_sbn.conversion.lowering import NO_REASON, Options, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.kinds import integer_bound
@@ -47,6 +47,12 @@ BINARY = (1.0, 127)
 INTEGER = (1.0, 0)
 #: Multiplied by it, every normal float32 number but 0 is at least 2 in magnitude.
 _HUGE = np.float32(2.0**127)
+
+_SUMS = Reason(
+    "its sums are an output, or more than a sign reads them, and int8 cannot hold them; ±1 are added up "
+    "in float32, exactly",
+    "target='lce' keeps it binary",
+)
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class TfliteLowering(BinaryLowering):
         )
 
     def binary_convolution(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
+        self.reasons[node.name] = NO_REASON if reader is not None else _SUMS
         form = self._form(node, op)
         kernel, axis = _stored_kernel(form.kernel, op.groups)
         operator, options = _convolution_options(node, op, fused=reader is not None)
@@ -143,12 +150,10 @@ class TfliteLowering(BinaryLowering):
                 self.constant(node.name, "bias", form.constant.astype(np.float32)),
             ]
             version = 6 if op.groups > 1 else 1
-            return self.emit(
-                node.name, operator, inputs, shape, options=options, version=version, binary=True
-            )
+            return self.emit(node.name, operator, inputs, shape, options=options, version=version)
         assert isinstance(reader.op, Threshold)
         tau = np.ceil((reader.op.threshold - form.constant) / form.multiplier)
-        ones = np.ones(op.kernel.shape[-1])
+        ones = [1.0] * op.kernel.shape[-1]
         inputs = [
             form.tensor,
             self.constant(node.name, "kernel", kernel, ones, axis=axis),
@@ -186,7 +191,7 @@ class TfliteLowering(BinaryLowering):
             channels = shape[-1]
             kernel = np.full((1, 1, 1, channels), factor, np.int8)
             bias = np.full(channels, offset, np.int32)
-            ones = np.ones(channels)
+            ones = [1.0] * channels
             fields = {"padding": PADDING["valid"], "strideH": 1, "strideW": 1, "depthMultiplier": 1}
             self._others[key] = self.emit(
                 source.name,
@@ -220,6 +225,7 @@ class TfliteLowering(BinaryLowering):
         return self._others[key]
 
     def max_pool(self, node: Node, layer: Any) -> int:
+        self.reasons[node.name] = NO_REASON
         fields = {
             "padding": PADDING[layer.padding],
             "strideH": layer.strides[0],
