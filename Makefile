@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo test lint unit clean
+.PHONY: install demo test lint unit fuzz clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,10 @@ lint: install
 unit: install
 	$(BIN)/pytest -n 2
 	KERAS_BACKEND=jax $(BIN)/pytest -n 2 -m "not tensorflow"
+
+# Thousands of random networks, folded and compared with the hard network in float64; half an hour and more.
+fuzz: install
+	KERAS_SBN_FUZZ=2000 $(BIN)/pytest tests/folding/test_random_networks.py
 
 clean:
 	rm -rf $(VENV) out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,13 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 from keras_sbn import callbacks as callbacks
 from keras_sbn import layers as layers
+from keras_sbn import metrics as metrics
+from keras_sbn import plots as plots
 from keras_sbn import schedules as schedules
 from keras_sbn import sharpness as sharpness
 from keras_sbn.binarize import BinarizationReport as BinarizationReport
+from keras_sbn.binarize import agreement as agreement
 from keras_sbn.binarize import binarize as binarize
 
 # Registers the folded layers, so that a folded `.keras` file loads.
 from keras_sbn.folding import layers as _folded_layers  # noqa: F401
+from keras_sbn.sharpening import sharpen as sharpen
+from keras_sbn.statistics import (
+    reestimate_batch_normalization as reestimate_batch_normalization,
+)
+from keras_sbn.summary import summary as summary
 
 if TYPE_CHECKING:
     from keras_sbn.conversion.convert import convert as convert
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
     from keras_sbn.conversion.report import ConversionReport as ConversionReport
     from keras_sbn.conversion.verify import Verification as Verification
     from keras_sbn.conversion.verify import verify as verify
+    from keras_sbn.export import export_binary as export_binary
     from keras_sbn.folding.fold import fold as fold
 
 __version__ = "0.1.0"
@@ -34,6 +43,7 @@ _AFTER_TRAINING = {
     "Verification": "keras_sbn.conversion.verify",
     "benchmark": "keras_sbn.conversion.latency",
     "convert": "keras_sbn.conversion.convert",
+    "export_binary": "keras_sbn.export",
     "fold": "keras_sbn.folding.fold",
     "inspect": "keras_sbn.conversion.inspection",
     "verify": "keras_sbn.conversion.verify",

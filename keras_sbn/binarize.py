@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
+from keras_sbn.batches import inputs_of, is_iterable_of_batches
 from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
 from keras_sbn.sharpness import HARD
 from keras_sbn.tables import format_table
@@ -70,12 +72,54 @@ def self_binarizing_layers(model: Any) -> list[SelfBinarizingLayer]:
     return list(dict.fromkeys(found))
 
 
-def saturation(layer: SelfBinarizingLayer) -> float | None:
-    """Returns the share of the layer's kernel that is ±1 within 1e-3, or `None` without a kernel."""
+def built_self_binarizing_layers(model: Any) -> list[SelfBinarizingLayer]:
+    """Returns `self_binarizing_layers(model)`, all of which have their weights.
+
+    Raises:
+        ValueError: If there are none, or one is not built.
+    """
+    found = self_binarizing_layers(model)
+    unbuilt = [layer.name for layer in found if not layer.built]
+    if unbuilt:
+        raise ValueError(
+            f"Expected a built model. Received: {model.name!r} with unbuilt layers {unbuilt}. Call it on "
+            "an input first."
+        )
+    return found
+
+
+def sharpness_weights(model: Any) -> list[Any]:
+    """Returns the sharpness weights of every self-binarizing layer of `model`.
+
+    Raises:
+        ValueError: If the model has no self-binarizing layer.
+    """
+    return [weight for layer in self_binarizing_layers(model) for weight in layer.sharpness_weights]
+
+
+def effective_kernel(layer: SelfBinarizingLayer) -> np.ndarray | None:
+    """Returns the kernel the layer computes with, as float32, or `None` without a binary kernel."""
     if not isinstance(layer, SelfBinarizingKernelLayer) or not layer.binarize_kernel:
         return None
-    kernel = ops.convert_to_numpy(ops.cast(layer.effective_kernel(), "float32"))
-    return float(np.mean(np.abs(kernel) >= 1 - SATURATION_TOLERANCE))
+    return ops.convert_to_numpy(ops.cast(layer.effective_kernel(), "float32"))
+
+
+def latent_kernels(layer: SelfBinarizingLayer) -> list[np.ndarray]:
+    """Returns the real kernels behind the binary ones: one or, in separable layers, two, or none."""
+    if not isinstance(layer, SelfBinarizingKernelLayer) or not layer.binarize_kernel:
+        return []
+    return [ops.convert_to_numpy(w) for w in layer.weights if w.name.endswith("kernel")]
+
+
+def saturation(layer: SelfBinarizingLayer) -> float | None:
+    """Returns the share of the layer's kernel that is ±1 within 1e-3, or `None` without a kernel."""
+    kernel = effective_kernel(layer)
+    return None if kernel is None else saturated_share(kernel)
+
+
+def saturated_share(values: np.ndarray) -> float:
+    """Returns the share of `values` that are ±1 within 1e-3."""
+    return float(np.mean(np.abs(values) >= 1 - SATURATION_TOLERANCE))
 
 
 def set_sharpness(model: Any, sharpness: float) -> None:
@@ -90,9 +134,8 @@ def set_sharpness(model: Any, sharpness: float) -> None:
     """
     if not sharpness > 0:
         raise ValueError(f"Expected `sharpness` to be greater than 0. Received: {sharpness}")
-    for layer in self_binarizing_layers(model):
-        for weight in layer.sharpness_weights:
-            weight.assign(sharpness)
+    for weight in sharpness_weights(model):
+        weight.assign(sharpness)
 
 
 def binarize(model: Any, x: Any = None) -> BinarizationReport:
@@ -100,7 +143,9 @@ def binarize(model: Any, x: Any = None) -> BinarizationReport:
 
     Args:
         model: A built Keras model with self-binarizing layers; changed in place.
-        x: Optional inputs. With them the report says how many predicted classes changed.
+        x: Optional inputs: an array, a list or dictionary of them, a tuple `(inputs, targets)`, or an
+            iterable of batches that can be read again. With them the report says how many predicted
+            classes changed.
 
     Returns:
         A `BinarizationReport`; `print` shows it as a table.
@@ -116,13 +161,7 @@ def binarize(model: Any, x: Any = None) -> BinarizationReport:
     >>> keras_sbn.binarize(model).already_binary
     True
     """
-    found = self_binarizing_layers(model)
-    unbuilt = [layer.name for layer in found if not layer.built]
-    if unbuilt:
-        raise ValueError(
-            f"Expected a built model. Received: {model.name!r} with unbuilt layers {unbuilt}. Call it on "
-            "an input first."
-        )
+    found = built_self_binarizing_layers(model)
     rows = tuple(
         BinarizedLayer(
             layer.name,
@@ -141,8 +180,15 @@ def binarize(model: Any, x: Any = None) -> BinarizationReport:
 
 
 def predicted_classes(model: Any, x: Any) -> np.ndarray:
-    """The index of the largest value along the last axis of every output, for all of `x`."""
-    return decisions(model.predict(x, verbose=0))
+    """The classes that the outputs stand for (`decisions`), for all of `x`.
+
+    Args:
+        model: A built Keras model; with several outputs, their decisions follow one another.
+        x: Inputs: an array, a list or dictionary of them, a tuple `(inputs, targets)`, or an iterable of
+            batches that can be read again.
+    """
+    outputs = model.predict(x if is_iterable_of_batches(x) else inputs_of(x), verbose=0)
+    return np.concatenate([decisions(values).ravel() for values in keras.tree.flatten(outputs)])
 
 
 def decisions(outputs: Any) -> np.ndarray:
@@ -151,3 +197,28 @@ def decisions(outputs: Any) -> np.ndarray:
     if values.shape[-1] == 1:
         return values[..., 0] >= 0
     return values.argmax(axis=-1)
+
+
+def agreement(model: Any, other: Any, x: Any, other_x: Any = None) -> float:
+    """Returns the share of samples on which two models decide alike.
+
+    Args:
+        model: A Keras model of one output.
+        other: Another, such as one folded with a quantized first layer.
+        x: Inputs of both.
+        other_x: Inputs of `other`, where they differ: the uint8 images behind `x`.
+
+    Returns:
+        A number in [0, 1]: 1 where every class, or the sign of a single output, is the same.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    >>> keras_sbn.agreement(model, model, np.ones((2, 4)))
+    1.0
+    """
+    first, second = (
+        predicted_classes(model, x),
+        predicted_classes(other, x if other_x is None else other_x),
+    )
+    return float(np.mean(first == second))

@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_sbn import plots
 from keras_sbn.binarize import binarize, decisions
-from keras_sbn.callbacks import Sharpen
+from keras_sbn.callbacks import HardValidation, RecordWeights, Sharpen
 from keras_sbn.conversion.convert import convert
 from keras_sbn.conversion.verify import verify
 from keras_sbn.files import write_atomically
@@ -156,33 +156,22 @@ def float32_tflite(model: Any) -> bytes:
 
 
 class _Progress(keras.callbacks.Callback):
-    """Prints a line every few epochs and keeps what a kernel looked like at some of them."""
+    """Prints a line every few epochs."""
 
     def __init__(self, epochs: int, say: Callable[[str], None]) -> None:
         super().__init__()
         self._every = max(epochs // 10, 1)
         self._epochs = epochs
         self._say = say
-        self._keep = {round(epochs * share) for share in (0.025, 0.05, 0.1)} | {epochs}
-        self.snapshots: dict[int, np.ndarray] = {}
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._keep_kernel(0)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         done, logs = epoch + 1, logs or {}
-        if done in self._keep:
-            self._keep_kernel(done)
         if done % self._every == 0 or done == self._epochs:
             self._say(
-                f"epoch {done:>3}/{self._epochs}  sharpness {logs['sharpness']:<9.3g}  "
-                f"training accuracy {100 * logs['accuracy']:6.2f} %  "
-                f"test accuracy {100 * logs['val_accuracy']:6.2f} %"
+                f"epoch {done:>3}/{self._epochs}  sharpness {logs['sharpness']:<9.3g}  accuracy: "
+                f"training {100 * logs['accuracy']:6.2f} %  test {100 * logs['val_accuracy']:6.2f} %  "
+                f"hard {100 * logs['val_hard_accuracy']:6.2f} %"
             )
-
-    def _keep_kernel(self, epoch: int) -> None:
-        kernel = self.model.get_layer("conv_2").effective_kernel()
-        self.snapshots[epoch] = keras.ops.convert_to_numpy(kernel)
 
 
 def run_demo(
@@ -225,14 +214,19 @@ def run_demo(
         metrics=["accuracy"],
     )
     say(f"training on {len(train[0])} images of handwritten digits, testing on {len(x_test)}")
-    progress = _Progress(epochs, say)
+    record = RecordWeights()
     # The network stays soft for now, so that it can be compared with the hard one.
     history = model.fit(
         *train,
         batch_size=batch_size,
         epochs=epochs,
         validation_data=(x_test, y_test),
-        callbacks=[Sharpen(binarize=False), progress],
+        callbacks=[
+            HardValidation((x_test, y_test)),
+            Sharpen(binarize=False),
+            record,
+            _Progress(epochs, say),
+        ],
         verbose=0,
     )
     outputs = {"soft": model.predict(x_test, verbose=0)}
@@ -261,8 +255,7 @@ def run_demo(
     converted.save(folder / "digits.tflite")
     report = {**asdict(result), **converted.report.to_dict()}
     write_atomically(folder / "report.json", json.dumps(report, indent=2).encode())
-    title = f"Handwritten digits: {100 * result.accuracy['lce']:.1f} % in the binary file"
-    plots.training_report(history.history, progress.snapshots, folder / "training.png", title)
+    plots.training_report(history, record.snapshots, folder / "training.png")
     say(f"\n{converted.report}\n\n{result}\n\nwritten to {folder}:")
     for name in ("digits.keras", "digits.tflite", "report.json", "training.png"):
         say(f"  {name}")

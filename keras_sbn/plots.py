@@ -1,80 +1,213 @@
-"""Pictures of a training run, as PNG files."""
+"""Pictures of a training, as PNG files. Needs matplotlib (`pip install keras-sbn[plot]`)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_sbn.callbacks.record_weights import BIN_EDGES, WeightSnapshot
 
-def training_report(
-    history: Mapping[str, Sequence[float]],
-    snapshots: Mapping[int, np.ndarray],
-    path: str | os.PathLike[str],
-    title: str = "",
-) -> Path:
-    """Draws accuracy and sharpness over epochs, and histograms of weights turning into ±1.
+_LABELS = {
+    "": "training, soft",
+    "val_": "validation, soft",
+    "val_hard_": "validation, hard (sign)",
+}
+_STYLES: dict[str, dict[str, Any]] = {
+    "": {"color": "#888888", "linestyle": ":"},
+    # Where both are equal, the dashes of the soft curve lie on the hard one.
+    "val_": {"color": "#1f77b4", "linestyle": "--", "zorder": 3},
+    "val_hard_": {"color": "#f4a582", "linestyle": "-", "linewidth": 3.5},
+}
+
+
+def training_history(history: Any, path: str | Path, metric: str | None = None) -> Path:
+    """Draws soft and hard accuracy over the epochs, and the sharpness below, on a logarithmic axis.
+
+    The hard curve needs `keras_sbn.callbacks.HardValidation` in the training, the sharpness needs
+    `keras_sbn.callbacks.Sharpen`; a curve whose numbers are not there is left out.
 
     Args:
-        history: Columns of a Keras `History.history`: `sharpness` and any of `accuracy`,
-            `val_accuracy`, one number an epoch.
-        snapshots: Values of a soft kernel in [-1, 1], by the epoch after which they were taken.
-        path: Where the PNG goes.
-        title: Title of the figure.
+        history: What `model.fit` returns, or its dictionary `history.history`.
+        path: The PNG file to write.
+        metric: Name of the metric to draw. Default: the first whose name contains "accuracy", else the
+            loss.
 
     Returns:
-        The path.
+        `path`.
 
     Raises:
-        ImportError: If matplotlib is not installed.
-        OSError: If the file cannot be written.
+        ValueError: If the history is empty or has no such metric.
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> history = {"accuracy": [0.5, 0.9], "sharpness": [1.0, 1e7]}
+    >>> path = keras_sbn.plots.training_history(history, "history.png")
     """
+    logs: Mapping[str, Sequence[float]] = getattr(history, "history", history)
+    figure = _figure(7.0, 5.0 if "sharpness" in logs else 3.2)
+    _draw_history(figure, logs, metric)
+    return _save(figure, path)
+
+
+def _draw_history(figure: Any, logs: Mapping[str, Sequence[float]], metric: str | None) -> None:
+    if metric is None:
+        plain = [name for name in logs if not name.startswith("val_")]
+        metric = next((name for name in plain if "accuracy" in name), "loss")
+    prefixes = [prefix for prefix in _LABELS if logs.get(prefix + metric)]
+    if not prefixes:
+        raise ValueError(f"Expected a history with {metric!r}. Received one with {sorted(logs)}")
+    sharpness = [name for name in ("sharpness", "activation_sharpness") if logs.get(name)]
+    rows = figure.subplots(2 if sharpness else 1, 1, sharex=True, squeeze=False)[:, 0]
+    for prefix in prefixes:
+        values = logs[prefix + metric]
+        rows[0].plot(
+            _epochs(values), values, label=_LABELS[prefix], **{"linewidth": 1.8, **_STYLES[prefix]}
+        )
+    rows[0].set_ylabel(metric.replace("_", " "))
+    rows[0].legend(frameon=False)
+    for name in sharpness:
+        label = "activations" if name.startswith("activation") else "weights"
+        label = label if len(sharpness) > 1 else "weights and activations"
+        rows[-1].plot(_epochs(logs[name]), logs[name], label=label, linewidth=1.8)
+    if sharpness:
+        rows[-1].set_yscale("log")
+        rows[-1].set_ylabel("sharpness ν")
+        rows[-1].legend(frameon=False)
+    for axes in rows:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    rows[-1].set_xlabel("epoch")
+    rows[-1].xaxis.get_major_locator().set_params(integer=True)
+    rows[0].set_title("Training of a self-binarizing network", loc="left")
+
+
+def weight_histograms(snapshots: Sequence[WeightSnapshot], path: str | Path, moments: int = 5) -> Path:
+    """Draws the weights of every layer turning into -1 and +1: a row a layer, a column a moment.
+
+    Args:
+        snapshots: The `snapshots` of a `keras_sbn.callbacks.RecordWeights`.
+        path: The PNG file to write.
+        moments: Largest number of columns, at least 2: the last snapshot, and before it as many, evenly
+            spread, up to the one where 99 % of the weights have arrived.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If there are no snapshots, or `moments` is not positive.
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras_sbn.layers.SelfBinarizingDense(2)])
+    >>> model.compile("adam", "mse")
+    >>> record = keras_sbn.callbacks.RecordWeights()
+    >>> data = np.ones((8, 4)), np.ones((8, 2))
+    >>> history = model.fit(*data, epochs=2, callbacks=[record], verbose=0)
+    >>> path = keras_sbn.plots.weight_histograms(record.snapshots, "weights.png")
+    """
+    figure = _figure(1.0 + 1.8 * moments, 0.8 + 1.15 * len(snapshots[-1].counts) if snapshots else 1)
+    _draw_weights(figure, snapshots, moments)
+    return _save(figure, path)
+
+
+def training_report(
+    history: Any,
+    snapshots: Sequence[WeightSnapshot],
+    path: str | Path,
+    metric: str | None = None,
+    moments: int = 5,
+) -> Path:
+    """Draws both side by side: the history of a training, and its weights turning into -1 and +1.
+
+    Args:
+        history: As in `training_history`.
+        snapshots: As in `weight_histograms`.
+        path: The PNG file to write.
+        metric: As in `training_history`.
+        moments: As in `weight_histograms`.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: As in the two.
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((4,)), keras_sbn.layers.SelfBinarizingDense(2)])
+    >>> model.compile("adam", "mse")
+    >>> callbacks = [keras_sbn.callbacks.RecordWeights(), keras_sbn.callbacks.Sharpen()]
+    >>> history = model.fit(np.ones((8, 4)), np.ones((8, 2)), callbacks=callbacks, verbose=0)
+    >>> path = keras_sbn.plots.training_report(history, callbacks[0].snapshots, "training.png")
+    """
+    figure = _figure(15.0, 6.5)
+    left, right = figure.subfigures(1, 2, width_ratios=(2, 3))
+    _draw_history(left, getattr(history, "history", history), metric)
+    _draw_weights(right, snapshots, moments)
+    return _save(figure, path)
+
+
+def _draw_weights(figure: Any, snapshots: Sequence[WeightSnapshot], moments: int) -> None:
+    if not snapshots:
+        raise ValueError("Expected at least one snapshot. Received none; was RecordWeights in `fit`?")
+    if moments < 2:
+        raise ValueError(f"Expected `moments` to be at least 2. Received: moments={moments}")
+    last = len(snapshots) - 1
+    settled = next((i for i, snapshot in enumerate(snapshots) if _arrived(snapshot) > 0.99), last)
+    chosen = {*np.linspace(0, settled, moments - 1).round().astype(int).tolist(), last}
+    shown = [snapshots[index] for index in sorted(chosen)]
+    names = list(shown[-1].counts)
+
+    grid = figure.subplots(len(names), len(shown), sharex=True, sharey="col", squeeze=False)
+    for row, name in zip(grid, names, strict=True):
+        for axes, snapshot in zip(row, shown, strict=True):
+            counts = snapshot.counts[name]
+            axes.stairs(counts / counts.sum(), BIN_EDGES, fill=True, color="#1f77b4")
+            axes.spines[["top", "right"]].set_visible(False)
+        row[0].set_ylabel(name, rotation=0, ha="right", va="center")
+    for axes, snapshot in zip(grid[0], shown, strict=True):
+        axes.set_title(f"epoch {snapshot.epoch}\nν = {_number(snapshot.sharpness)}", fontsize=10)
+    for axes in grid[-1]:
+        axes.set_xticks([-1, 0, 1], ["−1", "0", "+1"])
+        axes.set_ylim(bottom=0)
+        axes.yaxis.get_major_locator().set_params(nbins=2)
+        axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.3g} %")
+    figure.supxlabel("value of a weight, tanh(ν·w)", fontsize=10)
+    figure.suptitle("Share of the weights of every layer", fontsize=11)
+
+
+def _figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("Plots need matplotlib: pip install 'keras-sbn[plot]'") from error
-
-    columns = max(len(snapshots), 1)
-    figure = Figure(figsize=(2.6 * columns, 7.2), layout="constrained")
-    if title:
-        figure.suptitle(title)
-    parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2))
-    top, bottom = parts
-    _draw_history(top.subplots(), history)
-    _draw_histograms(bottom.subplots(1, columns, sharey=True, squeeze=False)[0], snapshots)
-    figure.savefig(path, dpi=120, format="png")
-    return Path(path)
+        raise ImportError(
+            "Expected matplotlib, to draw. Install it: pip install 'keras-sbn[plot]'"
+        ) from error
+    return Figure(figsize=(width, height), layout="constrained")
 
 
-def _draw_history(axes: Any, history: Mapping[str, Sequence[float]]) -> None:
-    lines = []
-    for column, label, style in (
-        ("accuracy", "training accuracy", "--"),
-        ("val_accuracy", "test accuracy", "-"),
-    ):
-        if column in history:
-            epochs = range(1, len(history[column]) + 1)
-            percent = 100 * np.asarray(history[column])
-            lines += axes.plot(epochs, percent, style, color="tab:blue", label=label)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy, %")
-    axes.grid(alpha=0.3)
-    right = axes.twinx()
-    epochs = range(1, len(history["sharpness"]) + 1)
-    lines += right.plot(epochs, history["sharpness"], color="tab:red", label="sharpness ν")
-    right.set_yscale("log")
-    right.set_ylabel("sharpness ν (log scale)")
-    axes.legend(handles=lines, loc="center right")
+def _arrived(snapshot: WeightSnapshot) -> float:
+    """The share of weights in the outermost bins."""
+    ends = sum(int(counts[0] + counts[-1]) for counts in snapshot.counts.values())
+    return ends / max(sum(int(counts.sum()) for counts in snapshot.counts.values()), 1)
 
 
-def _draw_histograms(row: Sequence[Any], snapshots: Mapping[int, np.ndarray]) -> None:
-    bins = np.linspace(-1, 1, 41)
-    for axes, (epoch, values) in zip(row, sorted(snapshots.items()), strict=False):
-        flat = np.asarray(values).ravel()
-        axes.hist(flat, bins=bins, weights=np.full(flat.size, 100 / flat.size), color="tab:blue")
-        axes.set_title(f"after epoch {epoch}" if epoch else "before training")
-        axes.set_xlabel("weight tanh(νw)")
-    row[0].set_ylabel("share of the weights, %")
+def _epochs(values: Sequence[float]) -> np.ndarray:
+    return np.arange(1, len(values) + 1)
+
+
+def _number(value: float) -> str:
+    return "∞" if np.isinf(value) else f"{value:.3g}"
+
+
+def _save(figure: Any, path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", dpi=150)
+    return path

@@ -17,7 +17,8 @@ from keras import ops
 #: The sharpness at which the soft sign is ``sign(x)``, with ``sign(0) = sign(-0.0) = +1``.
 HARD = math.inf
 
-_LARGEST_FLOAT16 = 65504.0
+# What `normalize` adds to the mean square, so that a tensor of zeros has no infinite reciprocal.
+_MEAN_SQUARE_EPSILON = 1e-12
 
 
 def sign(x: Any) -> Any:
@@ -39,7 +40,12 @@ def sign(x: Any) -> Any:
     return ops.where(x >= 0, one, -one)
 
 
-def soft_sign(x: Any, sharpness: Any, max_gradient_sharpness: float | None = None) -> Any:
+def soft_sign(
+    x: Any,
+    sharpness: Any,
+    max_gradient_sharpness: float | None = None,
+    normalize: bool = False,
+) -> Any:
     """Returns ``tanh(sharpness * x)``, or ``sign(x)`` where the sharpness is infinite.
 
     The derivative is ``nu (1 - tanh(nu x)^2)``. With `max_gradient_sharpness` it is taken at
@@ -53,6 +59,9 @@ def soft_sign(x: Any, sharpness: Any, max_gradient_sharpness: float | None = Non
             flows to it.
         max_gradient_sharpness: Upper bound of the sharpness at which the gradient is taken. `None` is
             the exact gradient of the paper; it vanishes for an infinite sharpness.
+        normalize: Whether `x` is divided by its root mean square first. Its gradient takes the division
+            into account. The sign does not depend on it. In float16 small values have no square, so use
+            it on float32.
 
     Returns:
         Tensor of the shape and dtype of `x`, in [-1, 1].
@@ -63,32 +72,37 @@ def soft_sign(x: Any, sharpness: Any, max_gradient_sharpness: float | None = Non
     >>> keras_sbn.sharpness.soft_sign(np.array([-0.5, 0.0, 0.5]), np.inf)  # -1, 1, 1
     """
     x = ops.convert_to_tensor(x)
-    sharpness = ops.cast(ops.convert_to_tensor(sharpness), "float32")
-    is_hard = ops.isinf(sharpness)
-    # A finite stand-in keeps inf * 0 = nan out of the branch that `where` throws away; float16 has its
-    # own, smaller, largest number.
-    largest = _LARGEST_FLOAT16 if keras.backend.standardize_dtype(x.dtype) == "float16" else 1e30
-    finite = ops.minimum(sharpness, largest)
-    forward_nu = ops.cast(finite, x.dtype)
-    gradient_nu = forward_nu
-    vanishes = is_hard
-    if max_gradient_sharpness is not None:
-        gradient_nu = ops.cast(ops.minimum(finite, max_gradient_sharpness), x.dtype)
-        vanishes = None
+    dtype = keras.backend.standardize_dtype(x.dtype)
+    # A finite stand-in for infinity keeps inf * 0 = nan out of the branch that `where` throws away;
+    # float16 has its own, smaller, largest number.
+    largest = 65504.0 if dtype == "float16" else 1e30
 
+    # With r = 1 / rms(x), s = nu' r, t = tanh(s x) and g the incoming gradient, let u = g (1 - t^2).
+    # x appears in s as well, and dr/dx = -r^3 x / n, so the gradient is s (u - r^2 mean(u x) x);
+    # without normalization r is 1 and constant, and it is s u. Scalars are multiplied first: on a
+    # kernel of millions each pass over the elements counts. The sharpness is an argument, because JAX
+    # cannot differentiate a custom gradient that closes over a traced value of an outer function.
     @ops.custom_gradient
-    def binarize(x: Any) -> Any:
-        y = ops.where(is_hard, sign(x), ops.tanh(forward_nu * x))
+    def binarize(x: Any, sharpness: Any) -> Any:
+        is_hard = ops.isinf(sharpness)
+        nu = ops.minimum(sharpness, largest)
+        r = ops.rsqrt(ops.mean(x * x) + _MEAN_SQUARE_EPSILON) if normalize else ops.ones((), dtype)
+        y = ops.where(is_hard, sign(x), ops.tanh((ops.cast(nu, dtype) * r) * x))
 
         def grad(*args: Any, upstream: Any = None) -> Any:
             if upstream is None:
                 (upstream,) = args
-            t = y if max_gradient_sharpness is None else ops.tanh(gradient_nu * x)
-            derivative = gradient_nu * (1 - t * t)
-            if vanishes is not None:
-                derivative = ops.where(vanishes, ops.zeros((), dtype=x.dtype), derivative)
-            return upstream * derivative
+            if max_gradient_sharpness is None:
+                gradient_nu = ops.where(is_hard, 0.0, nu)
+            else:
+                gradient_nu = ops.minimum(nu, max_gradient_sharpness)
+            slope = ops.cast(gradient_nu, dtype) * r
+            t = ops.tanh(slope * x)
+            u = upstream * (1 - t * t)
+            if normalize:
+                u = u - (r * r * ops.mean(u * x)) * x
+            return slope * u, ops.zeros_like(sharpness)
 
         return y, grad
 
-    return binarize(x)
+    return binarize(x, ops.cast(ops.convert_to_tensor(sharpness), "float32"))

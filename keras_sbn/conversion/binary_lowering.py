@@ -9,20 +9,24 @@ import keras
 import numpy as np
 
 from keras_sbn.conversion.float_layers import lower_float_layer, reason_to_be_float
-from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason
+from keras_sbn.conversion.integer_layer import IMAGE, integer_convolution, is_image
+from keras_sbn.conversion.lowering import Lowering, LoweringError, Options, Reason, static_shape
 from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import is_binary
+from keras_sbn.folding.kinds import grid, is_binary
 from keras_sbn.folding.ops import (
+    BinaryConv,
     BinaryConv2D,
+    BinaryConv2DTranspose,
     BinaryDense,
+    IntegerConv2D,
     KerasCall,
     Placeholder,
     Reshape,
     Sign,
     Threshold,
 )
-from keras_sbn.folding.thresholds import round_up_to_float32
+from keras_sbn.folding.thresholds import between_grid_points, on_grid, round_up_to_float32
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class BinaryLowering(Lowering):
         super().__init__(graph, writer)
         self._allow_float_fallback = allow_float_fallback
         self._binaries: dict[int, int] = {}
+        self._images: dict[int, tuple[int, int]] = {}
+        #: The input tensors, in order.
+        self.inputs: list[int] = []
 
     # What a target defines.
 
@@ -85,6 +92,10 @@ class BinaryLowering(Lowering):
         """Emits a concatenation of binary tensors."""
         raise NotImplementedError
 
+    def binary_of_int8(self, node: Node, tensor: int) -> int:
+        """The binary tensor of a node from an int8 one of scale 1 and zero point 127."""
+        raise NotImplementedError
+
     def can_move(self, node: Node) -> bool:
         """Whether a reshape or concatenation can be done on the target's form of its inputs."""
         raise NotImplementedError
@@ -99,8 +110,27 @@ class BinaryLowering(Lowering):
 
     # The walk.
 
+    def add_input(self, node: Node) -> None:
+        """Adds an input of the model, of 8-bit integers or float32."""
+        image = is_image(node)
+        dtype, scale = ("uint8", 1.0) if image else ("float32", None)
+        tensor = self.writer.tensor(node.name, static_shape(node), dtype, scale)
+        self.inputs.append(tensor)
+        if image:
+            self._images[id(node)] = (tensor, -1)
+        else:
+            self.set_real(node, tensor)
+
     def real(self, node: Node) -> int:
-        """The float32 tensor of a node; a binary value is unpacked on first use."""
+        """The float32 tensor of a node; a binary value is unpacked on first use, an image converted."""
+        if id(node) in self._images and id(node) not in self._reals:
+            image, _ = self._images[id(node)]
+            options: Options = ("Dequantize", {})
+            shape = static_shape(node)
+            real = self.emit(
+                node.name, "DEQUANTIZE", [image], shape, suffix="float", options=options, version=2
+            )
+            self.set_real(node, real)
         if id(node) not in self._reals:
             self.set_real(node, self.unpack(node, self._binaries[id(node)]))
         return super().real(node)
@@ -124,12 +154,17 @@ class BinaryLowering(Lowering):
         layer = op.operation if isinstance(op, KerasCall) else None
         if isinstance(op, Threshold) and self._is_fused(node.input):
             conv = node.input
-            assert isinstance(conv.op, BinaryConv2D)
-            self._binaries[id(node)] = self.binary_convolution(conv, conv.op, node)
+            assert isinstance(conv.op, BinaryConv)
+            if isinstance(conv.op, BinaryConv2D) and not is_image(conv.input):
+                self._binaries[id(node)] = self.binary_convolution(conv, conv.op, node)
+            else:
+                self._binaries[id(node)] = self._integer_layer(conv, conv.op, node)
         elif isinstance(op, Sign | Threshold):
             self._binaries[id(node)] = self.compare(node, op)
-        elif isinstance(op, BinaryConv2D | BinaryDense):
-            self._product(node, op)
+        elif isinstance(op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
+            # What is fused is written by the threshold that reads it.
+            if not self._is_fused(node):
+                self._product(node, op)
         elif isinstance(layer, keras.layers.MaxPooling2D) and is_binary(node.input):
             self._binaries[id(node)] = self.max_pool(node, layer)
         elif isinstance(op, Reshape) and self._moves_bits(node):
@@ -139,27 +174,51 @@ class BinaryLowering(Lowering):
         else:
             lower_float_layer(self, node)
 
-    def _product(self, node: Node, op: BinaryConv2D | BinaryDense) -> None:
+    def _product(self, node: Node, op: BinaryConv | BinaryConv2DTranspose | BinaryDense) -> None:
         obstacle = self._obstacle(node)
         if obstacle is not None and not self._allow_float_fallback:
             raise LoweringError(obstacle.message)
         if obstacle is not None:
             self.reasons[node.name] = Reason(obstacle.reason, obstacle.remedy)
-        if obstacle is not None or not is_binary(node.input):
-            lower_float_layer(self, node)
-        elif isinstance(op, BinaryConv2D) and not self._is_fused(node):
+        if obstacle is None and isinstance(op, BinaryConv2D) and is_binary(node.input):
             self.set_real(node, self.binary_convolution(node, op, None))
+        else:
+            lower_float_layer(self, node)
 
     def _is_fused(self, node: Node) -> bool:
-        """Whether the convolution writes bits itself: a threshold is all that reads it."""
+        """Whether the convolution writes bits itself: a threshold a channel is all that reads it."""
         op = node.op
-        if not isinstance(op, BinaryConv2D) or not is_binary(node.input):
-            return False
-        if not self.graph.has_one_use(node) or not self.can_threshold(op):
+        if not isinstance(op, BinaryConv2D | IntegerConv2D) or not self.graph.has_one_use(node):
             return False
         (reader,) = self.graph.consumers(node)
-        rising = isinstance(reader.op, Threshold) and bool((reader.op.direction > 0).all())
-        return rising and self._obstacle(node) is None
+        if not isinstance(reader.op, Threshold) or reader.op.threshold.ndim > 1:
+            return False
+        if not (reader.op.direction > 0).all() or grid(node) is None:
+            return False
+        if is_image(node.input):
+            return op.padding == "valid" or (op.padding == "same" and border(op) == 0)
+        if not isinstance(op, BinaryConv2D) or not is_binary(node.input):
+            return False
+        return self.can_threshold(op) and self._obstacle(node) is None
+
+    def _integer_layer(self, node: Node, op: BinaryConv, reader: Node) -> int:
+        self.reasons[node.name] = Reason("it reads the 8-bit image, in integer arithmetic", "")
+        image, stored = self._images[id(node.input)]
+        if stored == -1:
+            stored = self.emit(
+                node.input.name,
+                "QUANTIZE",
+                [image],
+                static_shape(node.input),
+                dtype="int8",
+                suffix="int8",
+                options=("Quantize", {}),
+                quantization=IMAGE,
+            )
+            self._images[id(node.input)] = (image, stored)
+        thresholds = integer_thresholds(node, reader)
+        int8 = integer_convolution(self, node, op, thresholds, stored, reader.name, "int8")
+        return self.binary_of_int8(reader, int8)
 
     def _moves_bits(self, node: Node) -> bool:
         known = all(is_binary(source) and id(source) in self._binaries for source in node.inputs)
@@ -167,9 +226,10 @@ class BinaryLowering(Lowering):
 
     def _obstacle(self, node: Node) -> Obstacle | None:
         """What keeps a ±1 kernel from being binary, unless it is the first layer and sees the image."""
-        if is_binary(node.input):
-            assert isinstance(node.op, BinaryConv2D)
+        if is_binary(node.input) and isinstance(node.op, BinaryConv2D):
             return self.kernel_obstacle(node, node.op)
+        if is_binary(node.input):
+            return _no_kernel(node)
         culprit = _producer_of_reals(node.input)
         if culprit is None:
             return None
@@ -193,15 +253,43 @@ def _producer_of_reals(node: Node) -> Node | None:
     return None
 
 
-def is_same_padded(op: BinaryConv2D, value: float) -> bool:
-    """Whether a convolution pads its border with `value`."""
-    return op.padding == "same" and op.pad_value == value
+def _no_kernel(node: Node) -> Obstacle:
+    kind = type(node.op).__name__
+    return Obstacle(
+        f"no target has a binary kernel for {kind}",
+        "a two-dimensional convolution",
+        "Expected a layer with a binary kernel: dense, one- or two-dimensional convolution. Received: "
+        f"{node.name!r}, {kind}. allow_float_fallback=True converts what has a float counterpart.",
+    )
 
 
-def exact_offset(op: Threshold, integer: bool) -> np.ndarray:
+def border(op: BinaryConv) -> float | None:
+    """What a convolution pads with, or `None` where its channels are padded with different values."""
+    values = set(op.pad_values.tolist())
+    return float(values.pop()) if len(values) == 1 else None
+
+
+def is_padded_with(op: BinaryConv, value: float) -> bool:
+    """Whether a convolution has a border, of this value everywhere."""
+    return op.padding != "valid" and border(op) == value
+
+
+def integer_thresholds(node: Node, reader: Node) -> np.ndarray:
+    """The integers with which a threshold compares the integers that a convolution gives."""
+    values = grid(node)
+    assert values is not None
+    assert isinstance(reader.op, Threshold)
+    thresholds = on_grid(reader.op.threshold, values)
+    return np.broadcast_to(thresholds, (static_shape(node)[-1],))
+
+
+def exact_offset(node: Node, op: Threshold) -> np.ndarray:
     """What to subtract from a float32 x so that ``x >= threshold`` becomes a comparison with 0.
 
-    The difference of two floats has the sign it should have, and it is +0.0 where they are equal. An
-    integer compares with the half below, a real number with the next float32 at or above the threshold.
+    The difference of two floats has the sign it should have, and it is +0.0 where they are equal. On a
+    grid, half a step below decides, and elsewhere the next float32 at or above the threshold.
     """
-    return op.threshold - 0.5 if integer else round_up_to_float32(op.threshold)
+    values = grid(node.input)
+    if values is None:
+        return round_up_to_float32(op.threshold)
+    return between_grid_points(op.threshold, values)

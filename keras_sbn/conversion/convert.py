@@ -8,18 +8,15 @@ from keras_sbn.conversion.binary_lowering import BinaryLowering
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.dense_over_maps import DenseOverMaps
 from keras_sbn.conversion.lce import LceLowering
-from keras_sbn.conversion.lowering import static_shape
 from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.tflite import TfliteLowering
 from keras_sbn.conversion.writer import ModelWriter
-from keras_sbn.folding.fold import fold, rewrite
-from keras_sbn.folding.graph import read
-from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
-from keras_sbn.folding.rules.reshapes import LowerReshapes, ReshapeAfterChannelwise
+from keras_sbn.folding.fold import folded_graph, rewrite
+from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
 
 _TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
-_RULES = (ReadFoldedLayers(), LowerReshapes(), DenseOverMaps(), ReshapeAfterChannelwise())
+_RULES = (DenseOverMaps(), ElementwiseBeforeReshape())
 
 
 def convert(model: Any, target: str = "lce", *, allow_float_fallback: bool = False) -> ConvertedModel:
@@ -55,14 +52,13 @@ def convert(model: Any, target: str = "lce", *, allow_float_fallback: bool = Fal
     """
     if target not in _TARGETS:
         raise ValueError(f"Expected `target` to be one of {list(_TARGETS)}. Received: target={target!r}")
-    # A folded model folds to itself, so a trained and a folded model take the same way.
-    graph = read(fold(model))
+    graph = folded_graph(model)
     rewrite(graph, _RULES)
     writer = ModelWriter(description="keras_sbn")
     lowering = _TARGETS[target](graph, writer, allow_float_fallback)
     for node in graph.inputs:
-        lowering.set_real(node, writer.tensor(node.name, static_shape(node), "float32"))
-    inputs = [lowering.real(node) for node in graph.inputs]
+        lowering.add_input(node)
+    inputs = lowering.inputs
     for node in graph.nodes():
         lowering.lower(node)
     outputs = [lowering.real(node) for node in graph.outputs]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Reshape
@@ -30,7 +32,7 @@ class DenseOverMaps:
             source = Node(f"{node.name}_row", Reshape(shape[1:]), [source], shape)
             sizes = [1, positions]
         conv = BinaryConv2D(
-            node.op.kernel.reshape(1, 1, features, units), (1, 1), "valid", 0.0, (1, 1), 1
+            node.op.kernel.reshape(1, 1, features, units), (1, 1), "valid", np.zeros(1), (1, 1), 1
         )
         product = Node(node.name, conv, [source], (batch, *sizes, units))
         if product.shape == node.shape:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sbn.conversion import bits
+from keras_sbn import bits
 from keras_sbn.conversion.interpreter import open_interpreter
 from keras_sbn.conversion.schema import schema
 from keras_sbn.conversion.writer import finish

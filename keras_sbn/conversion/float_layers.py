@@ -14,8 +14,10 @@ from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
     Affine,
+    BinaryConv,
     BinaryConv2D,
     BinaryDense,
+    IntegerConv2D,
     KerasCall,
     Reshape,
     Sign,
@@ -113,7 +115,7 @@ def _convolution(
     source = low.real(node.input)
     padding = layer.padding
     in_shape, out_shape = static_shape(node.input), static_shape(node)
-    if padding == "same" and pad_value != 0:
+    if padding == "causal" or (padding == "same" and pad_value != 0):
         window = kernel.shape[1:3]
         source, padding = _padded(low, node, source, in_shape, layer, window, pad_value), "valid"
     filters = out_shape[-1]
@@ -165,6 +167,8 @@ def _padded(
         same_padding(*sizes)
         for sizes in zip(shape[1:3], window, layer.strides, layer.dilation_rate, strict=True)
     ]
+    if layer.padding == "causal":
+        borders = [(0, 0), (layer.dilation_rate[1] * (window[1] - 1), 0)]
     widths = np.array([(0, 0), *borders, (0, 0)], np.int32)
     grown = [size + sum(border) for size, border in zip(shape, widths.tolist(), strict=True)]
     inputs = [
@@ -175,10 +179,47 @@ def _padded(
     return low.emit(node.name, "PADV2", inputs, grown, suffix="padded", options=("PadV2", {}))
 
 
+def shape_before(op: BinaryConv, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a map once a causal convolution has padded it."""
+    missing = op.dilation_rate[1] * (op.kernel.shape[1] - 1)
+    return (*shape[:2], shape[2] + missing, shape[3])
+
+
+def padded_before(
+    low: Lowering,
+    node: Node,
+    op: BinaryConv,
+    source: int,
+    shape: tuple[int, ...],
+    dtype: str,
+    quantization: tuple[float, int] | None,
+) -> int:
+    """Emits the padding of a causal convolution, on the left of the width alone, with 0 as stored."""
+    grown = shape_before(op, shape)
+    widths = np.array([(0, 0), (0, 0), (grown[2] - shape[2], 0), (0, 0)], np.int32)
+    return low.emit(
+        node.name,
+        "PAD",
+        [source, low.constant(node.name, "pad_widths", widths)],
+        grown,
+        dtype=dtype,
+        suffix="padded",
+        options=("Pad", {}),
+        version=2 if dtype == "int8" else 1,
+        quantization=quantization,
+    )
+
+
 def _binary_conv(low: Lowering, node: Node, layer: Any) -> int:
     """A ±1 kernel on a real input: exact where the input's values are, but no binary kernel."""
     kernel = layer.kernel.astype(np.float32).transpose(3, 0, 1, 2)
-    return _convolution(low, node, layer, kernel, None, layer.pad_value)
+    values = set(layer.pad_values.tolist())
+    if layer.padding != "valid" and len(values) > 1:
+        raise LoweringError(
+            "Expected one border value for all channels. Received: "
+            f"{node.name!r} padded with {sorted(values)}. Scale the channels of the image alike."
+        )
+    return _convolution(low, node, layer, kernel, None, float(values.pop()))
 
 
 def _conv(low: Lowering, node: Node, layer: Any) -> int:
@@ -360,7 +401,7 @@ _Lower = Callable[[Lowering, Node, Any], int]
 _KERAS = keras.layers
 # Subclasses stand before their base classes.
 _LOWERINGS: tuple[tuple[tuple[Any, ...], _Lower], ...] = (
-    ((BinaryConv2D,), _binary_conv),
+    ((BinaryConv2D, IntegerConv2D), _binary_conv),
     ((BinaryDense,), _binary_dense),
     ((Affine,), _affine),
     ((_KERAS.DepthwiseConv2D,), _depthwise_conv),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_sbn.conversion import bits
+from keras_sbn import bits
 from keras_sbn.conversion.reader import OperatorInfo, TensorInfo
 
 #: Operators with a kernel, and which of their inputs it is.

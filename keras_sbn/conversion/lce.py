@@ -16,18 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion import bits
+from keras_sbn import bits
 from keras_sbn.conversion.binary_lowering import (
     BinaryLowering,
     Obstacle,
+    border,
     exact_offset,
-    is_same_padded,
+    integer_thresholds,
+    is_padded_with,
 )
-from keras_sbn.conversion.float_layers import reshape
+from keras_sbn.conversion.float_layers import padded_before, reshape
 from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import integer_bound
 from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
 
 
@@ -49,7 +50,7 @@ class LceLowering(BinaryLowering):
             return self._quantize(
                 node, self.arithmetic(node.name, "ADD", tensor, zero, shape, suffix="sum")
             )
-        offset = exact_offset(op, integer_bound(node.input) is not None)
+        offset = exact_offset(node, op)
         if (op.direction < 0).any():
             tensor = self.arithmetic(node.name, "MUL", tensor, op.direction, shape, suffix="directed")
         tensor = self.arithmetic(node.name, "SUB", tensor, offset, shape, suffix="difference")
@@ -61,7 +62,7 @@ class LceLowering(BinaryLowering):
 
     def can_threshold(self, op: BinaryConv2D) -> bool:
         # Where the border is 0 the number of products depends on the place.
-        return not is_same_padded(op, 0.0)
+        return not is_padded_with(op, 0.0)
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
         depth = op.kernel.shape[2]
@@ -74,12 +75,15 @@ class LceLowering(BinaryLowering):
                 "group. "
                 "Choose fewer groups, or target='tflite'.",
             )
-        if op.padding == "same" and op.pad_value not in (0.0, 1.0):
+        # Bits of 0, which are what PAD pads with, are +1.
+        known = (1.0,) if op.padding == "causal" else (0.0, 1.0)
+        if op.padding != "valid" and border(op) not in known:
+            values = sorted(set(op.pad_values.tolist()))
             return Obstacle(
-                f"its border is {op.pad_value}, and the Larq Compute Engine knows +1 and 0",
+                f"its border is {values}, and the Larq Compute Engine knows +1 and 0",
                 "train it with pad_value=1.0",
                 "Expected a border of +1 or 0, the two the Larq Compute Engine knows. Received: "
-                f"{node.name!r} with pad_value={op.pad_value}. Train it with pad_value=1.0.",
+                f"{node.name!r} padded with {values}. Train it with pad_value=1.0.",
             )
         return None
 
@@ -88,7 +92,10 @@ class LceLowering(BinaryLowering):
         height, width, depth, filters = op.kernel.shape
         products = height * width * depth
         packed_kernel = bits.pack(op.kernel.transpose(3, 0, 1, 2))
-        inputs = [self.binary(node.input), self.constant(node.name, "kernel", packed_kernel)]
+        source, padding = self.binary(node.input), op.padding
+        if padding == "causal":
+            source, padding = self._padded_before(node, op, source), "valid"
+        inputs = [source, self.constant(node.name, "kernel", packed_kernel)]
         shape, name = static_shape(node), node.name
         self.reasons[node.name] = NO_REASON if reader is not None else _why_not_bits(op)
         if reader is None:
@@ -99,8 +106,7 @@ class LceLowering(BinaryLowering):
                 -1,
             ]
         else:
-            assert isinstance(reader.op, Threshold)
-            tau = np.floor((products - reader.op.threshold) / 2)
+            tau = np.floor((products - integer_thresholds(node, reader)) / 2)
             inputs += [-1, -1, self.constant(node.name, "threshold", tau.astype(np.int32))]
             shape, name = _packed_shape(shape), reader.name
         return self.emit(
@@ -115,13 +121,21 @@ class LceLowering(BinaryLowering):
                 "dilation_height_factor": op.dilation_rate[0],
                 "dilation_width_factor": op.dilation_rate[1],
                 "fused_activation_function": ACTIVATION["none"],
-                "pad_values": int(op.pad_value) if op.padding == "same" else 0,
-                "padding": PADDING[op.padding],
+                "pad_values": int(is_padded_with(op, 1.0) and padding == "same"),
+                "padding": PADDING[padding],
                 "stride_height": op.strides[0],
                 "stride_width": op.strides[1],
             },
             binary=True,
         )
+
+    def _padded_before(self, node: Node, op: BinaryConv2D, source: int) -> int:
+        shape = _packed_shape(static_shape(node.input))
+        return padded_before(self, node, op, source, shape, "int32", None)
+
+    def binary_of_int8(self, node: Node, tensor: int) -> int:
+        # LceQuantize compares int8 with the zero point.
+        return self._quantize(node, tensor)
 
     def max_pool(self, node: Node, layer: Any) -> int:
         self.reasons[node.name] = NO_REASON
@@ -166,7 +180,7 @@ def _packed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _why_not_bits(op: BinaryConv2D) -> Reason:
-    if is_same_padded(op, 0.0):
+    if is_padded_with(op, 0.0):
         return Reason(
             "its border is 0, which is no binary value", "train it with pad_value=1.0, the default"
         )

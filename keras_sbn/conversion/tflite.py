@@ -31,18 +31,18 @@ import numpy as np
 from keras_sbn.conversion.binary_lowering import (
     BinaryLowering,
     Obstacle,
+    border,
     exact_offset,
-    is_same_padded,
+    integer_thresholds,
+    is_padded_with,
 )
-from keras_sbn.conversion.float_layers import reshape
+from keras_sbn.conversion.float_layers import padded_before, reshape, shape_before
+from keras_sbn.conversion.integer_layer import BINARY
 from keras_sbn.conversion.lowering import NO_REASON, Options, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import integer_bound
 from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
 
-#: Scale and zero point of a stored binary value: int8 ends at 127, which is the value 0.
-BINARY = (1.0, 127)
 #: Scale and zero point of plain small integers.
 INTEGER = (1.0, 0)
 #: Multiplied by it, every normal float32 number but 0 is at least 2 in magnitude.
@@ -93,7 +93,7 @@ class TfliteLowering(BinaryLowering):
         tensor = self.real(node.input)
         factor = np.array(_HUGE)
         if isinstance(op, Threshold):
-            offset = exact_offset(op, integer_bound(node.input) is not None) * op.direction
+            offset = exact_offset(node, op) * op.direction
             tensor = self.arithmetic(node.name, "SUB", tensor, offset, shape, suffix="difference")
             if (op.direction < 0).any():
                 factor = _HUGE * op.direction.astype(np.float32)
@@ -118,13 +118,14 @@ class TfliteLowering(BinaryLowering):
         return True
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
-        if op.padding == "valid" or op.pad_value in (-1.0, 0.0, 1.0):
+        if op.padding == "valid" or border(op) in (-1.0, 0.0, 1.0):
             return None
+        values = sorted(set(op.pad_values.tolist()))
         return Obstacle(
-            f"its border is {op.pad_value}",
+            f"its border is {values}",
             "train it with pad_value=1.0",
             "Expected a border of +1, 0 or -1. Received: "
-            f"{node.name!r} with pad_value={op.pad_value}. Train it with pad_value=1.0.",
+            f"{node.name!r} padded with {values}. Train it with pad_value=1.0.",
         )
 
     def binary_convolution(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
@@ -133,11 +134,16 @@ class TfliteLowering(BinaryLowering):
         kernel, axis = _stored_kernel(form.kernel, op.groups)
         operator, options = _convolution_options(node, op, fused=reader is not None)
         shape = static_shape(node)
+        source, padded = form.tensor, static_shape(node.input)
+        if op.padding == "causal":
+            stored = INTEGER if form.multiplier == 1 else BINARY
+            source = padded_before(self, node, op, source, padded, "int8", stored)
+            padded = shape_before(op, padded)
         if reader is None:
             scale = float(form.multiplier)
             weights = self.constant(node.name, "kernel", kernel, scale)
             inputs = [
-                self._dequantized(node.name, form.tensor, static_shape(node.input)),
+                self._dequantized(node.name, source, padded),
                 self.emit(
                     node.name,
                     "DEQUANTIZE",
@@ -151,11 +157,10 @@ class TfliteLowering(BinaryLowering):
             ]
             version = 6 if op.groups > 1 else 1
             return self.emit(node.name, operator, inputs, shape, options=options, version=version)
-        assert isinstance(reader.op, Threshold)
-        tau = np.ceil((reader.op.threshold - form.constant) / form.multiplier)
+        tau = np.ceil((integer_thresholds(node, reader) - form.constant) / form.multiplier)
         ones = [1.0] * op.kernel.shape[-1]
         inputs = [
-            form.tensor,
+            source,
             self.constant(node.name, "kernel", kernel, ones, axis=axis),
             self.constant(node.name, "bias", (-tau).astype(np.int32), ones),
         ]
@@ -175,9 +180,9 @@ class TfliteLowering(BinaryLowering):
     def _form(self, node: Node, op: BinaryConv2D) -> _Form:
         """The input and kernel of a convolution whose native padding is the layer's."""
         total = op.kernel.sum(axis=(0, 1, 2), dtype=np.int64)
-        if is_same_padded(op, 0.0):
+        if is_padded_with(op, 0.0):
             return _Form(self._other(node.input, "plain", 2, 1, INTEGER), op.kernel, 1, 0 * total)
-        if is_same_padded(op, -1.0):
+        if is_padded_with(op, -1.0):
             return _Form(self._other(node.input, "negative", -1, -1, BINARY), -op.kernel, 2, -total)
         return _Form(self.binary(node.input), op.kernel, 2, total)
 
@@ -223,6 +228,9 @@ class TfliteLowering(BinaryLowering):
                 version=2,
             )
         return self._others[key]
+
+    def binary_of_int8(self, node: Node, tensor: int) -> int:
+        return tensor
 
     def max_pool(self, node: Node, layer: Any) -> int:
         self.reasons[node.name] = NO_REASON
@@ -277,7 +285,7 @@ def _stored_kernel(kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
 
 def _convolution_options(node: Node, op: BinaryConv2D, fused: bool) -> tuple[str, Options]:
     fields = {
-        "padding": PADDING[op.padding],
+        "padding": PADDING["same" if op.padding == "same" else "valid"],
         "strideH": op.strides[0],
         "strideW": op.strides[1],
         "dilationHFactor": op.dilation_rate[0],

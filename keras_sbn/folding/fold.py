@@ -3,20 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_sbn.binarize import saturation
 from keras_sbn.folding import graph as graphs
-from keras_sbn.folding.graph import Graph
+from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.materialize import LayerMaker
+from keras_sbn.folding.ops import Affine, KerasCall, Placeholder
 from keras_sbn.folding.rules import DEFAULT_RULES, Rule
+from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
+from keras_sbn.folding.rules.quantized_first_layer import QuantizeFirstLayer
+from keras_sbn.folding.rules.reshapes import LowerReshapes
+from keras_sbn.folding.trace import FoldStep, FoldTrace, describe
 from keras_sbn.layers.base import SelfBinarizingLayer
 
 
-def fold(model: Any) -> Any:
+@overload
+def fold(
+    model: Any,
+    *,
+    rules: Sequence[Rule] = ...,
+    input_scaling: tuple[float, float] | None = ...,
+    quantize_first_layer: bool = ...,
+    trace: Literal[False] = ...,
+) -> Any: ...
+
+
+@overload
+def fold(
+    model: Any,
+    *,
+    rules: Sequence[Rule] = ...,
+    input_scaling: tuple[float, float] | None = ...,
+    quantize_first_layer: bool = ...,
+    trace: Literal[True],
+) -> tuple[Any, FoldTrace]: ...
+
+
+def fold(
+    model: Any,
+    *,
+    rules: Sequence[Rule] = (),
+    input_scaling: tuple[float, float] | None = None,
+    quantize_first_layer: bool = False,
+    trace: bool = False,
+) -> Any:
     """Folds batch normalization and sign into integer thresholds.
 
     The folded model takes the same inputs and gives the same outputs. Its binary layers hold exact int8
@@ -27,10 +62,20 @@ def fold(model: Any) -> Any:
         model: A Functional or Sequential Keras model, nested ones included, whose self-binarizing
             layers are hard: trained to the end with `keras_sbn.callbacks.Sharpen`, or made hard with
             `keras_sbn.binarize`.
+        rules: Rewrite rules of your own, tried before the package's (see
+            `keras_sbn.folding.rules.Rule`).
+        input_scaling: `(scale, offset)` where the model was trained on ``scale * image + offset`` of
+            8-bit images. The folded model takes the images themselves, uint8, and its first layer, if it
+            is binary, sums integers: no float operation comes before the first sign. A model that
+            takes uint8 and rescales with a `keras.layers.Rescaling` needs no such word.
+        quantize_first_layer: Whether a first `keras.layers.Conv2D` of float weights, on uint8 images, is
+            quantized to int8 weights, so that it sums integers as well. This changes values a little:
+            compare the decisions on data with `keras_sbn.agreement`.
+        trace: Whether to tell which rule did what as well.
 
     Returns:
         A Functional `keras.Model` for inference, of Keras layers and those of
-        `keras_sbn.folding.layers`.
+        `keras_sbn.folding.layers`; with `trace`, the model and a `FoldTrace`.
 
     Raises:
         ValueError: If the model is subclassed or not built, a self-binarizing layer is not hard yet, a
@@ -49,16 +94,85 @@ def fold(model: Any) -> Any:
     ['InputLayer', 'BinaryConv2D', 'Threshold']
     """
     graph = graphs.read(model)
+    _refuse_lambdas(graph)
     _require_finite_weights(model)
     _require_hard_layers(model)
-    rewrite(graph, DEFAULT_RULES)
-    return graphs.build(graph, LayerMaker())
+    if input_scaling is not None:
+        _take_images(graph, input_scaling)
+    quantization = (QuantizeFirstLayer(),) if quantize_first_layer else ()
+    steps = rewrite(graph, (*rules, *quantization, *DEFAULT_RULES))
+    if quantize_first_layer and not any(step.rule == "QuantizeFirstLayer" for step in steps):
+        raise ValueError(
+            "Expected a first keras.layers.Conv2D of linear activation on uint8 images to quantize. "
+            "Received a model without one: give `input_scaling`, or take uint8 and a Rescaling layer "
+            "into the model."
+        )
+    folded = graphs.build(graph, LayerMaker())
+    if not trace:
+        return folded
+    alive = {id(node) for node in graph.nodes()}
+    signs = {name: node.name for name, node in graph.signs.items() if id(node) in alive}
+    return folded, FoldTrace(tuple(steps), signs)
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule]) -> None:
+def folded_graph(model: Any) -> Graph:
+    """Folds a model and returns the graph of the folded one: what conversion and export read.
+
+    A folded model folds to itself, so a trained and a folded model take the same way.
+    """
+    graph = graphs.read(fold(model))
+    rewrite(graph, [ReadFoldedLayers(), LowerReshapes()])
+    return graph
+
+
+def rewrite(graph: Graph, rules: Sequence[Rule]) -> list[FoldStep]:
     """Applies the rules, the first that matches first, until none matches any more."""
-    while any(rule.apply(graph, node) for rule in rules for node in graph.nodes()):
-        pass
+    steps: list[FoldStep] = []
+    while step := _rewrite_once(graph, rules):
+        steps.append(step)
+    return steps
+
+
+def _rewrite_once(graph: Graph, rules: Sequence[Rule]) -> FoldStep | None:
+    nodes = graph.nodes()
+    for rule in rules:
+        for node in nodes:
+            before = describe(node)
+            if rule.apply(graph, node):
+                return FoldStep(type(rule).__name__, node.name, before)
+    return None
+
+
+def _refuse_lambdas(graph: Graph) -> None:
+    for node in graph.nodes():
+        if isinstance(node.op, KerasCall) and isinstance(node.op.operation, keras.layers.Lambda):
+            raise ValueError(
+                f"Expected layers whose arithmetic is known. Received: Lambda layer {node.name!r}. Write "
+                "it with keras.ops or Keras layers, or as a registered layer of your own outside the "
+                "binary part of the network."
+            )
+
+
+def _take_images(graph: Graph, scaling: tuple[float, float]) -> None:
+    """Puts ``scale * image + offset`` behind every input, which takes uint8 from then on."""
+    scale, offset = (float(value) for value in scaling)
+    if not (np.isfinite([scale, offset]).all() and scale > 0):
+        raise ValueError(
+            "Expected `input_scaling` to be (scale, offset), finite, with a positive scale. Received: "
+            f"input_scaling={scaling}"
+        )
+    for node in graph.inputs:
+        assert isinstance(node.op, Placeholder)
+        channels = node.shape[-1]
+        if len(node.shape) < 2 or channels is None:
+            raise ValueError(
+                "Expected images with a known number of channels. Received: input "
+                f"{node.name!r} of shape {node.shape}"
+            )
+        node.op = Placeholder(node.op.tensor, "uint8", 255)
+        zeros = np.zeros(channels)
+        affine = Affine(zeros, zeros + scale, zeros + offset)
+        graph.replace(node, Node(f"{node.name}_rescaling", affine, [node], node.shape))
 
 
 def _require_finite_weights(model: Any) -> None:

@@ -33,12 +33,17 @@ class Node:
 
 @dataclass
 class Graph:
-    """Inputs and outputs; everything between hangs on the outputs."""
+    """Inputs and outputs; everything between hangs on the outputs.
+
+    `signs` says where the value of each sign of the original model is to be found, by the name of the
+    layer that took it; a value that no node holds any more is not in it.
+    """
 
     name: str
     inputs: list[Node]
     outputs: list[Node]
     output_structure: Any = field(repr=False, default=None)
+    signs: dict[str, Node] = field(repr=False, default_factory=dict)
 
     def nodes(self) -> list[Node]:
         """All nodes, each after its inputs."""
@@ -77,6 +82,11 @@ class Graph:
             if node is not new:
                 node.inputs = [new if source is old else source for source in node.inputs]
         self.outputs = [new if output is old else output for output in self.outputs]
+        self.signs = {name: new if at is old else at for name, at in self.signs.items()}
+
+    def forget(self, node: Node) -> None:
+        """Says that `node` no longer holds the value of a sign of the original model."""
+        self.signs = {name: at for name, at in self.signs.items() if at is not node}
 
 
 def read(model: Any) -> Graph:
@@ -95,12 +105,17 @@ def read(model: Any) -> Graph:
     values: dict[int, Node] = {}
     inputs = []
     for tensor in functional.inputs:
-        node = Node(tensor.name, Placeholder(tensor), [], tuple(tensor.shape))
+        node = Node(tensor.name, _placeholder(tensor), [], tuple(tensor.shape))
         values[id(tensor)] = node
         inputs.append(node)
     _read_calls(functional, values, {})
     outputs = [values[id(tensor)] for tensor in functional.outputs]
     return Graph(model.name, inputs, outputs, functional.output)
+
+
+def _placeholder(tensor: Any) -> Placeholder:
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    return Placeholder(tensor, dtype, {"uint8": 255, "int8": 128}.get(dtype))
 
 
 def _as_functional(model: Any) -> Any:
@@ -188,8 +203,8 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
     values: dict[int, Any] = {}
     inputs = []
     for node in graph.inputs:
-        original = node.op.tensor  # type: ignore[union-attr]
-        tensor = keras.Input(batch_shape=original.shape, dtype=original.dtype, name=node.name)
+        assert isinstance(node.op, Placeholder)
+        tensor = keras.Input(batch_shape=node.shape, dtype=node.op.dtype, name=node.name)
         values[id(node)] = tensor
         inputs.append(tensor)
     for node in graph.nodes():

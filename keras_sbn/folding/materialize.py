@@ -9,8 +9,8 @@ import numpy as np
 
 from keras_sbn.folding import layers, ops
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import integer_bound
-from keras_sbn.folding.thresholds import round_up_to_float32
+from keras_sbn.folding.kinds import grid
+from keras_sbn.folding.thresholds import between_grid_points, on_grid, round_up_to_float32, trimmed
 
 
 class LayerMaker:
@@ -40,31 +40,66 @@ class LayerMaker:
 
 def _folded_layer(node: Node) -> tuple[Any, list[np.ndarray] | None]:
     op = node.op
-    if isinstance(op, ops.BinaryConv2D):
-        conv = layers.BinaryConv2D(
+    if isinstance(op, ops.BinaryConv):
+        kind = getattr(layers, type(op).__name__)
+        pads = op.pad_values if len(np.unique(op.pad_values)) > 1 else op.pad_values[:1]
+        conv = kind(
             filters=op.kernel.shape[-1],
-            kernel_size=op.kernel.shape[:2],
+            kernel_size=op.kernel.shape[:-2],
             strides=op.strides,
             padding=op.padding,
-            pad_value=op.pad_value,
+            pad_per_channel=pads.size > 1,
             dilation_rate=op.dilation_rate,
             groups=op.groups,
             name=node.name,
         )
-        return conv, [op.kernel]
+        return conv, [op.kernel.astype("int8"), pads.astype("float32")]
+    if isinstance(op, ops.BinaryConv2DTranspose):
+        transpose = layers.BinaryConv2DTranspose(
+            filters=op.kernel.shape[-2],
+            kernel_size=op.kernel.shape[:2],
+            strides=op.strides,
+            padding=op.padding,
+            output_padding=op.output_padding,
+            dilation_rate=op.dilation_rate,
+            name=node.name,
+        )
+        return transpose, [op.kernel.astype("int8")]
     if isinstance(op, ops.BinaryDense):
         return layers.BinaryDense(op.kernel.shape[-1], name=node.name), [op.kernel]
     if isinstance(op, ops.Threshold):
-        integer = integer_bound(node.input) is not None
-        directed = bool((op.direction < 0).any())
-        layer = layers.Threshold(integer=integer, directed=directed, name=node.name)
-        threshold = op.threshold.astype("int32") if integer else round_up_to_float32(op.threshold)
-        return layer, [threshold, *([op.direction] if directed else [])]
+        return _threshold(node, op)
     if isinstance(op, ops.Affine):
-        offset = op.offset - op.scale * op.center
-        return layers.Affine(name=node.name), [op.scale.astype("f4"), offset.astype("f4")]
+        scale, offset = np.broadcast_arrays(op.scale, op.offset - op.scale * op.center)
+        parameters = [_full(p.astype("float32"), node) for p in (scale, offset)]
+        return layers.Affine(axes=parameters[0].ndim, name=node.name), parameters
     if isinstance(op, ops.Sign):
         return layers.Sign(name=node.name), None
     if isinstance(op, ops.Reshape):
         return keras.layers.Reshape(op.target, name=node.name), None
     raise TypeError(f"Expected an operation of the fold. Received: {op!r}")
+
+
+def _threshold(node: Node, op: ops.Threshold) -> tuple[Any, list[np.ndarray]]:
+    values = grid(node.input)
+    directed = bool((op.direction < 0).any())
+    integer = values is not None and values.steps == 1
+    if values is None:
+        threshold = round_up_to_float32(op.threshold)
+    elif integer:
+        threshold = on_grid(op.threshold, values).astype("int32")
+    else:
+        threshold = between_grid_points(op.threshold, values).astype("float32")
+    parameters = [_full(threshold, node)]
+    layer = layers.Threshold(integer=integer, directed=directed, axes=parameters[0].ndim, name=node.name)
+    if directed:
+        direction = np.broadcast_to(op.direction, parameters[0].shape)
+        parameters.append(direction.astype("int8"))
+    return layer, parameters
+
+
+def _full(parameter: np.ndarray, node: Node) -> np.ndarray:
+    """A parameter without repeated leading axes, of the sizes of the node's last axes."""
+    parameter = trimmed(np.asarray(parameter))
+    sizes = node.shape[len(node.shape) - parameter.ndim :]
+    return np.broadcast_to(parameter, sizes)  # type: ignore[arg-type]

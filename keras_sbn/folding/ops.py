@@ -13,9 +13,15 @@ import numpy as np
 
 @dataclass
 class Placeholder:
-    """An input of the model: `tensor` is the KerasTensor of the original input."""
+    """An input of the model.
+
+    `tensor` is the KerasTensor of the original input. Where `largest` is set, the values are integers in
+    [-largest, largest], or [0, largest] for an unsigned `dtype`, and `dtype` is what the model takes.
+    """
 
     tensor: Any
+    dtype: str
+    largest: int | None = None
 
 
 @dataclass
@@ -50,10 +56,11 @@ class Sign:
 
 @dataclass
 class Affine:
-    """``scale * (x - center) + offset`` a channel, in float64; channels are the last axis.
+    """``scale * (x - center) + offset`` in float64.
 
-    The center is kept apart from the offset so that a threshold that is exactly an integer stays one:
-    multiplied out, ``scale * center / scale`` need not be `center` any more.
+    The parameters broadcast against a sample: `(channels,)`, channels last, or, where every position has
+    its own, the shape of the last axes. The center is kept apart from the offset so that a threshold that
+    is exactly an integer stays one: multiplied out, ``scale * center / scale`` need not be `center`.
     """
 
     center: np.ndarray
@@ -63,10 +70,10 @@ class Affine:
 
 @dataclass
 class Threshold:
-    """+1 where ``direction * x >= threshold``, -1 elsewhere; a channel each, channels last.
+    """+1 where ``direction * x >= threshold``, -1 elsewhere.
 
-    `threshold` is float64; integers, within [-bound - 1, bound + 1], where the input is an integer.
-    `direction` is int8, -1 or +1.
+    `threshold` is float64, infinite where the decision does not depend on x; `direction` is int8, -1 or
+    +1. Both broadcast against a sample as the parameters of `Affine` do.
     """
 
     threshold: np.ndarray
@@ -74,15 +81,42 @@ class Threshold:
 
 
 @dataclass
-class BinaryConv2D:
-    """Convolution with an int8 kernel `(height, width, channels / groups, filters)` of -1 and +1."""
+class BinaryConv:
+    """Convolution with an int8 kernel `(*window, channels / groups, filters)` of -1 and +1.
+
+    `padding` is "valid", "same", or "causal", which pads the left of the last window axis alone.
+    `pad_values`, float64, has one number, or one an input channel.
+    """
 
     kernel: np.ndarray
     strides: tuple[int, ...]
     padding: str
-    pad_value: float
+    pad_values: np.ndarray
     dilation_rate: tuple[int, ...]
     groups: int
+
+
+class BinaryConv2D(BinaryConv):
+    """A `BinaryConv` over height and width."""
+
+
+class BinaryConv3D(BinaryConv):
+    """A `BinaryConv` over three axes."""
+
+
+class IntegerConv2D(BinaryConv):
+    """A convolution over height and width whose kernel has any int8 values: a quantized first layer."""
+
+
+@dataclass
+class BinaryConv2DTranspose:
+    """Transposed convolution with an int8 kernel `(height, width, filters, channels)` of -1 and +1."""
+
+    kernel: np.ndarray
+    strides: tuple[int, ...]
+    padding: str
+    output_padding: tuple[int, ...] | None
+    dilation_rate: tuple[int, ...]
 
 
 @dataclass
@@ -99,4 +133,15 @@ class Reshape:
     target: tuple[int, ...]
 
 
-Op = Placeholder | KerasCall | Pick | Sign | Affine | Threshold | BinaryConv2D | BinaryDense | Reshape
+Op = (
+    Placeholder
+    | KerasCall
+    | Pick
+    | Sign
+    | Affine
+    | Threshold
+    | BinaryConv
+    | BinaryConv2DTranspose
+    | BinaryDense
+    | Reshape
+)

@@ -5,40 +5,52 @@ With x the input, ``y = scale * (x - center) + offset``, and sign(0) = +1:
     y >= 0   <=>   scale > 0:  x >= t      scale < 0:  x <= t      scale = 0:  offset >= 0
                    where t = center - offset / scale
 
-``x <= t`` is ``-x >= -t``, so one form serves both: ``direction * x >= direction * t``. Where x is an
-integer in [-K, K], the right-hand side rounds up to the next integer with no change of any decision,
-and clips to [-K - 1, K + 1]: -K - 1 is "always", K + 1 is "never". A scale of 0 is one of the two.
+``x <= t`` is ``-x >= -t``, so one form serves both: ``direction * x >= direction * t``. A scale of 0 is a
+threshold of -inf, "always", or +inf, "never".
+
+Where x lies on a grid of ``1 / n`` within [-K, K], the right-hand side rounds up to the next grid point
+with no change of any decision, and clips to one step beyond the grid: -K - 1/n is "always", K + 1/n is
+"never". With n = 1, integers, that is what the folded network compares with.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from keras_sbn.folding.kinds import Grid
 from keras_sbn.folding.ops import Affine, Threshold
 
 
-def threshold_of(affine: Affine, bound: int | None) -> Threshold:
-    """Returns the comparison that equals the sign of `affine`.
-
-    Args:
-        affine: The affine map before the sign.
-        bound: K where the input is an integer in [-K, K], else `None` for a real input.
-
-    Returns:
-        A `Threshold` with integers for a bounded integer input, and otherwise with float64 numbers, -inf
-        and +inf for channels whose decision does not depend on the input.
-    """
-    scale, center, offset = (
-        np.asarray(v, np.float64) for v in (affine.scale, affine.center, affine.offset)
+def threshold_of(affine: Affine) -> Threshold:
+    """Returns the comparison that equals the sign of `affine`."""
+    scale, center, offset = np.broadcast_arrays(
+        *(np.asarray(v, np.float64) for v in (affine.scale, affine.center, affine.offset))
     )
     direction = np.where(scale < 0, -1, 1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         threshold = direction * (center - offset / scale)
     constant = np.where(offset >= 0, -np.inf, np.inf)
     threshold = np.where(scale == 0, constant, threshold)
-    if bound is not None:
-        threshold = np.clip(np.ceil(threshold), -bound - 1, bound + 1)
     return Threshold(threshold, direction.astype(np.int8))
+
+
+def on_grid(threshold: np.ndarray, grid: Grid) -> np.ndarray:
+    """Rounds thresholds up to the grid and clips them to one step beyond it, in units of a step.
+
+    Returns:
+        Integers, as float64: ``x * grid.steps >= on_grid(t, grid)`` decides as ``x >= t``.
+    """
+    beyond = np.floor(grid.bound * grid.steps) + 1
+    return np.clip(np.ceil(threshold * grid.steps), -beyond, beyond)
+
+
+def between_grid_points(threshold: np.ndarray, grid: Grid) -> np.ndarray:
+    """Returns numbers half a step below the grid point that decides, in the units of x.
+
+    ``x >= between_grid_points(t, grid)`` decides as ``x >= t`` on the grid, and still does where x is off
+    by some rounding, as the averages of a pool and the results of a fast convolution are.
+    """
+    return (on_grid(threshold, grid) - 0.5) / grid.steps
 
 
 def round_up_to_float32(threshold: np.ndarray) -> np.ndarray:
@@ -50,3 +62,23 @@ def round_up_to_float32(threshold: np.ndarray) -> np.ndarray:
         rounded = np.asarray(threshold, np.float64).astype(np.float32)
         above = np.nextafter(rounded, np.float32(np.inf))
     return np.where(rounded.astype(np.float64) < threshold, above, rounded).astype(np.float32)
+
+
+def negated(threshold: np.ndarray, grid: Grid | None) -> np.ndarray:
+    """Returns the T with ``not (-x >= threshold)  <=>  x >= T``.
+
+    ``not (-x >= t)`` is ``x > -t``. On a grid, that is ``x`` at the next grid point above -t; for float32
+    numbers, ``x`` at the next float32 number above it.
+    """
+    if grid is not None:
+        return (np.floor(-threshold * grid.steps) + 1) / grid.steps
+    highest = -round_up_to_float32(threshold)
+    with np.errstate(over="ignore"):
+        return np.nextafter(highest, np.float32(np.inf)).astype(np.float64)
+
+
+def trimmed(parameter: np.ndarray) -> np.ndarray:
+    """Drops leading axes along which a parameter does not change; the last axis stays."""
+    while parameter.ndim > 1 and (parameter == parameter[:1]).all():
+        parameter = parameter[0]
+    return parameter

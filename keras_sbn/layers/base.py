@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
 import numpy as np
-from keras import constraints, initializers, ops, regularizers
+from keras import activations, constraints, initializers, ops, regularizers
 
 from keras_sbn.sharpness import soft_sign
 
-_RMS_EPSILON = 1e-12
+
+def is_integer(value: Any) -> bool:
+    """Whether `value` is an int of Python or NumPy, and no bool."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def positive_integer(value: Any, name: str) -> int:
+    """Returns `value` as an int, or raises a ValueError that names the argument."""
+    if not is_integer(value) or value <= 0:
+        raise ValueError(f"Expected `{name}` to be a positive integer. Received: {name}={value!r}")
+    return int(value)
 
 
 class SelfBinarizingLayer(keras.layers.Layer):
@@ -28,15 +39,18 @@ class SelfBinarizingLayer(keras.layers.Layer):
         activation_sharpness: Scalar float32 weight, or `None` where it binarizes no activation.
 
     Raises:
-        ValueError: If `max_gradient_sharpness` is not positive.
+        ValueError: If `max_gradient_sharpness` is not positive and finite.
     """
 
     def __init__(self, max_gradient_sharpness: float | None = 1.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if max_gradient_sharpness is not None and not max_gradient_sharpness > 0:
+        bound = max_gradient_sharpness
+        if bound is not None and not (
+            isinstance(bound, int | float | np.number) and 0 < bound < math.inf
+        ):
             raise ValueError(
                 "Expected `max_gradient_sharpness` to be a positive number, or None for the exact "
-                f"gradient. Received: max_gradient_sharpness={max_gradient_sharpness}"
+                f"gradient. Received: max_gradient_sharpness={max_gradient_sharpness!r}"
             )
         self.max_gradient_sharpness = max_gradient_sharpness
         self.kernel_sharpness: Any = None
@@ -78,21 +92,45 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
     The kernel in use is ``tanh(nu * w / rms(w))``: divided by its root mean square, one sharpness
     means the same in every layer, whatever the initializer and the fan-in. The division changes no
     sign, so it is gone in the finished network.
+
+    What the layer computes is ``activation(scale * product(input, kernel) + bias)``. A subclass defines
+    `build` and `product`, and `kernel_magnitude` for its own order of the kernel's axes. The scale
+    multiplies the product, not the kernel: the product of signs is then an exact integer.
+
+    Args:
+        kernels: `(initializer, regularizer, constraint)` of the latent kernels, under the prefix that
+            the constructor's arguments have: `{"kernel": ...}` for `kernel_initializer`.
+        activation: Function of the output, or its name; `None` is linear.
+        use_bias: Whether to add a bias.
+        bias_initializer: Initializer of the bias.
+        bias_regularizer: Regularizer of the bias.
+        activity_regularizer: Regularizer of the output.
+        bias_constraint: Constraint of the bias.
+        binarize_input: Whether the layer binarizes its input as well.
+        binarize_kernel: Whether the kernel binarizes. If not, the layer is an ordinary float layer.
+        normalize_kernel: Whether the kernel is divided by its root mean square before tanh.
+        kernel_scale: `None`, `"learned"` or `"mean"`: what multiplies each output channel.
+        max_gradient_sharpness: See `SelfBinarizingLayer`.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: If `kernel_scale` is none of these, or given for a kernel that does not binarize.
     """
 
     def __init__(
         self,
-        use_bias: bool = False,
+        *,
+        kernels: dict[str, tuple[Any, Any, Any]],
+        activation: Any,
+        use_bias: bool,
+        bias_initializer: Any,
+        bias_regularizer: Any,
+        activity_regularizer: Any,
+        bias_constraint: Any,
         binarize_input: bool = False,
         binarize_kernel: bool = True,
         normalize_kernel: bool = True,
-        kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        kernel_constraint: Any = None,
-        bias_constraint: Any = None,
+        kernel_scale: str | None = None,
         max_gradient_sharpness: float | None = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -101,50 +139,134 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
             activity_regularizer=activity_regularizer,
             **kwargs,
         )
+        if kernel_scale not in (None, "learned", "mean"):
+            raise ValueError(
+                "Expected `kernel_scale` to be None, 'learned' or 'mean'. Received: "
+                f"kernel_scale={kernel_scale!r}"
+            )
+        if kernel_scale is not None and not binarize_kernel:
+            raise ValueError(
+                "Expected `kernel_scale` to be None where the kernel stays float: a float kernel has its "
+                f"own scale. Received: kernel_scale={kernel_scale!r}, binarize_kernel=False"
+            )
+        self._kernel_prefixes = tuple(kernels)
+        for prefix, (initializer, regularizer, constraint) in kernels.items():
+            setattr(self, f"{prefix}_initializer", initializers.get(initializer))
+            setattr(self, f"{prefix}_regularizer", regularizers.get(regularizer))
+            setattr(self, f"{prefix}_constraint", constraints.get(constraint))
+        self.activation = activations.get(activation)
         self.use_bias = use_bias
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.bias_constraint = constraints.get(bias_constraint)
         self.binarize_input = binarize_input
         self.binarize_kernel = binarize_kernel
         self.normalize_kernel = normalize_kernel
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint = constraints.get(kernel_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        self.kernel_scale = kernel_scale
+        self.bias: Any = None
+        self.log_kernel_scale: Any = None
 
-    def add_kernel_and_bias(self, kernel_shape: tuple[int, ...], filters: int) -> None:
-        self.kernel = self.add_weight(
-            name="kernel",
-            shape=kernel_shape,
-            initializer=self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
+    def add_kernel(self, shape: tuple[int, ...], name: str = "kernel", prefix: str = "kernel") -> Any:
+        # No autocast: under mixed_float16 the root mean square of small weights would be zero.
+        return self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=getattr(self, f"{prefix}_initializer"),
+            regularizer=getattr(self, f"{prefix}_regularizer"),
+            constraint=getattr(self, f"{prefix}_constraint"),
+            autocast=False,
         )
-        self.bias = None
+
+    def add_output_weights(self, channels: int) -> None:
+        """Adds what is not a kernel: the bias and the scale of the output channels, the sharpness."""
+        self._output_channels = channels
         if self.use_bias:
             self.bias = self.add_weight(
                 name="bias",
-                shape=(filters,),
+                shape=(channels,),
                 initializer=self.bias_initializer,
                 regularizer=self.bias_regularizer,
                 constraint=self.bias_constraint,
+            )
+        if self.kernel_scale == "learned":
+            self.log_kernel_scale = self.add_weight(
+                name="log_kernel_scale",
+                shape=(channels,),
+                initializer="zeros",
+                dtype="float32",
+                autocast=False,
             )
         if self.binarize_kernel:
             self.kernel_sharpness = self.add_sharpness("kernel_sharpness")
         if self.binarize_input:
             self.activation_sharpness = self.add_sharpness("activation_sharpness")
 
+    def call(self, inputs: Any) -> Any:
+        if self.binarize_input:
+            inputs = self.binarize_activation(inputs)
+        outputs = self.product(inputs)
+        scale = self._scale()
+        if scale is not None:
+            outputs = outputs * self.over_channels(ops.cast(scale, outputs.dtype))
+        if self.bias is not None:
+            outputs = outputs + self.over_channels(self.bias)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def product(self, inputs: Any) -> Any:
+        """The product of `inputs` and the effective kernel."""
+        raise NotImplementedError("Expected a subclass to define `product`.")
+
+    def over_channels(self, vector: Any) -> Any:
+        """Reshapes a vector of one value an output channel so that it broadcasts over the output."""
+        return vector
+
     def effective_kernel(self) -> Any:
-        """The kernel the layer computes with: ``tanh(nu * w / rms(w))``, ±1 once the layer is hard."""
-        kernel = ops.convert_to_tensor(self.kernel)
+        """The kernel the layer computes with: ``tanh(nu * w / rms(w))``, ±1 once the layer is hard.
+
+        It is at least float32 under every dtype policy and comes without the scale of `kernel_scale`.
+        """
+        return self.soft_kernel(self.kernel)
+
+    def soft_kernel(self, kernel: Any) -> Any:
+        kernel = _at_least_float32(kernel)
         if not self.binarize_kernel:
             return kernel
-        if self.normalize_kernel:
-            kernel = kernel * ops.rsqrt(ops.mean(ops.square(kernel)) + _RMS_EPSILON)
-        return soft_sign(kernel, self.kernel_sharpness, self.max_gradient_sharpness)
+        return soft_sign(
+            kernel, self.kernel_sharpness, self.max_gradient_sharpness, normalize=self.normalize_kernel
+        )
+
+    def kernel_magnitude(self) -> Any:
+        """The mean of ``|w|`` over each output channel of the latent kernel."""
+        return self.magnitude(self.kernel, axes=tuple(range(len(self.kernel.shape) - 1)))
+
+    def magnitude(self, kernel: Any, axes: tuple[int, ...]) -> Any:
+        return ops.mean(ops.abs(_at_least_float32(kernel)), axis=axes)
+
+    def _scale(self) -> Any:
+        if self.kernel_scale == "learned":
+            return ops.exp(ops.convert_to_tensor(self.log_kernel_scale))
+        if self.kernel_scale == "mean":
+            return ops.maximum(self.kernel_magnitude(), keras.config.epsilon())
+        return None
+
+    def kernel_scale_values(self) -> np.ndarray:
+        """Returns what multiplies the output channels, beside the ±1 of `binary_kernel()`.
+
+        Returns:
+            float32 NumPy array of one positive value an output channel: the learned ones, the mean
+            magnitudes of the latent kernel, or ones where `kernel_scale=None`.
+
+        Raises:
+            ValueError: If the layer is not built.
+        """
+        self.check_built()
+        scale = self._scale()
+        if scale is None:
+            return np.ones(self._output_channels, np.float32)
+        return ops.convert_to_numpy(scale).astype(np.float32)
 
     def binary_kernel(self) -> np.ndarray:
-        """Returns the signs of the kernel, with ``sign(0) = +1``.
+        """Returns the signs of the kernel, with ``sign(0) = +1``, as the hard layer computes with them.
 
         Returns:
             int8 NumPy array of -1 and +1, of the shape of the layer's `kernel`.
@@ -153,36 +275,57 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
             ValueError: If the layer is not built, does not binarize its kernel, or holds a weight that
                 is not finite.
         """
+        self.check_built()
+        return self.signs(self.kernel)
+
+    def signs(self, kernel: Any) -> np.ndarray:
+        if not self.binarize_kernel:
+            raise ValueError(
+                f"Expected layer {self.name!r} to have a binary kernel. Received: binarize_kernel=False"
+            )
+        values = ops.convert_to_numpy(_at_least_float32(kernel))
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"Expected the kernel of layer {self.name!r} to be finite. Received "
+                f"{np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}: the "
+                "training diverged; lower the learning rate or restore a checkpoint."
+            )
+        # TensorFlow and JAX take a subnormal number for 0, and weight decay leaves such weights behind.
+        smallest = np.finfo(values.dtype).smallest_normal
+        return np.where(values > -smallest, 1, -1).astype(np.int8)
+
+    def check_built(self) -> None:
         if not self.built:
             raise ValueError(
                 f"Expected layer {self.name!r} to be built before its kernel is read. Received a layer "
                 "without weights: call it on an input, or call `build(input_shape)`."
             )
-        if not self.binarize_kernel:
-            raise ValueError(
-                f"Expected layer {self.name!r} to have a binary kernel. Received: binarize_kernel=False"
-            )
-        kernel = ops.convert_to_numpy(self.kernel)
-        if not np.isfinite(kernel).all():
-            raise ValueError(
-                f"Expected the kernel of layer {self.name!r} to be finite. Received "
-                f"{np.count_nonzero(~np.isfinite(kernel))} NaN or infinite values of {kernel.size}: the "
-                "training diverged; lower the learning rate or restore a checkpoint."
-            )
-        return np.where(kernel >= 0, 1, -1).astype(np.int8)
 
     def get_config(self) -> dict[str, Any]:
-        return {
+        config = {
             **super().get_config(),
+            "activation": activations.serialize(self.activation),
             "use_bias": self.use_bias,
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
+            "bias_constraint": constraints.serialize(self.bias_constraint),
             "binarize_input": self.binarize_input,
             "binarize_kernel": self.binarize_kernel,
             "normalize_kernel": self.normalize_kernel,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
-            "kernel_constraint": constraints.serialize(self.kernel_constraint),
-            "bias_constraint": constraints.serialize(self.bias_constraint),
+            "kernel_scale": self.kernel_scale,
         }
+        for prefix in self._kernel_prefixes:
+            for part, module in (
+                ("initializer", initializers),
+                ("regularizer", regularizers),
+                ("constraint", constraints),
+            ):
+                name = f"{prefix}_{part}"
+                config[name] = module.serialize(getattr(self, name))
+        return config
+
+
+def _at_least_float32(kernel: Any) -> Any:
+    dtype = keras.backend.standardize_dtype(kernel.dtype)
+    return ops.cast(ops.convert_to_tensor(kernel), keras.backend.result_type(dtype, "float32"))

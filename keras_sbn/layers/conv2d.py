@@ -19,18 +19,13 @@ class SelfBinarizingConv2D(BaseSelfBinarizingConv):
         kernel_size: Positive integer or two, height and width of the window.
         strides: Positive integer or two.
         padding: `"valid"` or `"same"`.
-        pad_value: What `"same"` pads with. The default +1 is a binary value, so a padded binary
-            convolution stays binary; 0 is neither -1 nor +1 and costs the Larq Compute Engine its
-            bitpacked output.
         data_format: `"channels_last"` or `"channels_first"`; `None` is Keras's own setting. Only
             channels last converts.
         dilation_rate: Positive integer or two. Larger than 1 only without strides.
         groups: Positive integer that divides the input channels and the filters.
+        activation: Function of the output, or its name. Default none: a
+            `SelfBinarizingActivation` follows batch normalization.
         use_bias: Whether to add a bias. Off by default: batch normalization follows.
-        binarize_input: Whether the layer binarizes its input as well. Leave it off after a
-            `SelfBinarizingActivation` and for the image itself.
-        binarize_kernel: Whether the kernel binarizes. If not, the layer is an ordinary float layer.
-        normalize_kernel: Whether the kernel is divided by its root mean square before tanh.
         kernel_initializer: Initializer of the latent kernel.
         bias_initializer: Initializer of the bias.
         kernel_regularizer: Regularizer of the latent kernel.
@@ -38,6 +33,16 @@ class SelfBinarizingConv2D(BaseSelfBinarizingConv):
         activity_regularizer: Regularizer of the output.
         kernel_constraint: Constraint of the latent kernel.
         bias_constraint: Constraint of the bias.
+        pad_value: What `"same"` pads with. The default +1 is a binary value, so a padded binary
+            convolution stays binary; 0 is neither -1 nor +1 and costs the Larq Compute Engine its
+            bitpacked output.
+        binarize_input: Whether the layer binarizes its input as well. Leave it off after a
+            `SelfBinarizingActivation` and for the image itself.
+        binarize_kernel: Whether the kernel binarizes. If not, the layer is an ordinary float layer.
+        normalize_kernel: Whether the kernel is divided by its root mean square before tanh.
+        kernel_scale: `None`, or what multiplies each output channel: `"learned"` is ``exp`` of a
+            trained weight that starts at 0, `"mean"` the mean magnitude of the channel's latent
+            weights (XNOR-Net, arXiv 1603.05279). Batch normalization makes it superfluous.
         max_gradient_sharpness: Positive float or `None`. Upper bound of the sharpness at which the
             gradient is taken; `None` is the paper's exact gradient.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
@@ -56,6 +61,8 @@ class SelfBinarizingConv2D(BaseSelfBinarizingConv):
     >>> layer = keras_sbn.layers.SelfBinarizingConv2D(16, 3, padding="same")
     >>> layer(np.ones((2, 8, 8, 3))).shape
     (2, 8, 8, 16)
+    >>> layer.binary_kernel().dtype
+    dtype('int8')
     """
 
     rank = 2

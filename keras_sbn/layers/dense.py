@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sbn.layers.base import SelfBinarizingKernelLayer
+from keras_sbn.layers.base import SelfBinarizingKernelLayer, positive_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_sbn")
@@ -19,11 +19,9 @@ class SelfBinarizingDense(SelfBinarizingKernelLayer):
 
     Args:
         units: Positive integer, number of outputs.
+        activation: Function of the output, or its name. Default none: a
+            `SelfBinarizingActivation` follows batch normalization.
         use_bias: Whether to add a bias. Off by default: batch normalization follows.
-        binarize_input: Whether the layer binarizes its input as well. Leave it off after a
-            `SelfBinarizingActivation` and for real-valued input.
-        binarize_kernel: Whether the kernel binarizes. If not, the layer is an ordinary float layer.
-        normalize_kernel: Whether the kernel is divided by its root mean square before tanh.
         kernel_initializer: Initializer of the latent kernel.
         bias_initializer: Initializer of the bias.
         kernel_regularizer: Regularizer of the latent kernel.
@@ -31,31 +29,60 @@ class SelfBinarizingDense(SelfBinarizingKernelLayer):
         activity_regularizer: Regularizer of the output.
         kernel_constraint: Constraint of the latent kernel.
         bias_constraint: Constraint of the bias.
+        binarize_input: Whether the layer binarizes its input as well. Leave it off after a
+            `SelfBinarizingActivation` and for real-valued input.
+        binarize_kernel: Whether the kernel binarizes. If not, the layer is an ordinary float layer.
+        normalize_kernel: Whether the kernel is divided by its root mean square before tanh.
+        kernel_scale: `None`, or what multiplies each output channel: `"learned"` is ``exp`` of a
+            trained weight that starts at 0, `"mean"` the mean magnitude of the channel's latent
+            weights (XNOR-Net, arXiv 1603.05279). Batch normalization makes it superfluous.
         max_gradient_sharpness: Positive float or `None`. Upper bound of the sharpness at which the
             gradient is taken; `None` is the paper's exact gradient.
         **kwargs: Arguments of `keras.layers.Layer`, such as `name` and `dtype`.
 
     Input shape:
-        `(batch, ..., features)`.
+        `(batch, ..., features)`. Masks pass through.
 
     Output shape:
         `(batch, ..., units)`.
 
     Raises:
-        ValueError: If `units` or `max_gradient_sharpness` is not positive.
+        ValueError: If an argument is out of range, or the features have no known number.
 
     Example:
 
     >>> layer = keras_sbn.layers.SelfBinarizingDense(10)
     >>> layer(np.ones((2, 32))).shape
     (2, 10)
+    >>> layer.binary_kernel().dtype
+    dtype('int8')
     """
 
-    def __init__(self, units: int, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(units, int) or units <= 0:
-            raise ValueError(f"Expected `units` to be a positive integer. Received: units={units}")
-        self.units = units
+    def __init__(
+        self,
+        units: int,
+        activation: Any = None,
+        use_bias: bool = False,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            kernels={"kernel": (kernel_initializer, kernel_regularizer, kernel_constraint)},
+            activation=activation,
+            use_bias=use_bias,
+            bias_initializer=bias_initializer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            bias_constraint=bias_constraint,
+            **kwargs,
+        )
+        self.units = positive_integer(units, "units")
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
@@ -66,17 +93,13 @@ class SelfBinarizingDense(SelfBinarizingKernelLayer):
                 "Expected the last dimension of the input to be known. Received: "
                 f"input_shape={tuple(input_shape)}"
             )
-        self.add_kernel_and_bias((features, self.units), self.units)
+        self.kernel = self.add_kernel((features, self.units))
+        self.add_output_weights(self.units)
         self.input_spec = keras.layers.InputSpec(min_ndim=2, axes={-1: features})
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
-        if self.binarize_input:
-            inputs = self.binarize_activation(inputs)
-        outputs = ops.matmul(inputs, ops.cast(self.effective_kernel(), inputs.dtype))
-        if self.bias is not None:
-            outputs = ops.add(outputs, self.bias)
-        return outputs
+    def product(self, inputs: Any) -> Any:
+        return ops.matmul(inputs, ops.cast(self.effective_kernel(), inputs.dtype))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units)

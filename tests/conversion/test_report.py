@@ -151,7 +151,7 @@ def test_float_fallbacks_are_rows_with_reason_and_remedy(rng):
     keras_sbn.binarize(model)
     reasons = {
         "real_input": "its input is real-valued and comes from 'norm'",
-        "border": "its border is 0.5",
+        "border": "its border is [0.5]",
     }
     for target in ("lce", "tflite"):
         with pytest.raises(LoweringError, match="'real_input' to be binary"):

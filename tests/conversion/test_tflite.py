@@ -185,6 +185,6 @@ def test_a_border_no_target_has(rng):
     )(inputs)
     model = _hard(keras.Model(inputs, x), rng)
     with pytest.raises(
-        ValueError, match=r"border of \+1, 0 or -1\. Received: 'conv' with pad_value=0\.5"
+        ValueError, match=r"border of \+1, 0 or -1\. Received: 'conv' padded with \[0\.5\]"
     ):
         keras_sbn.convert(model, target="tflite")

@@ -42,7 +42,7 @@ def test_says_where_the_first_difference_is(converted, rng):
 def test_a_damaged_file_does_not_pass(converted, rng):
     file, model = converted
     content = bytearray(file.content)
-    kernel = keras_sbn.conversion.bits.pack(
+    kernel = keras_sbn.bits.pack(
         keras.ops.convert_to_numpy(keras_sbn.fold(model).get_layer("dense_2").kernel).transpose(
             3, 0, 1, 2
         )

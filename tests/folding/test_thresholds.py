@@ -6,30 +6,59 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_sbn.folding.kinds import Grid
 from keras_sbn.folding.ops import Affine
-from keras_sbn.folding.thresholds import round_up_to_float32, threshold_of
+from keras_sbn.folding.thresholds import (
+    between_grid_points,
+    negated,
+    on_grid,
+    round_up_to_float32,
+    threshold_of,
+    trimmed,
+)
 
 #: Numbers whose quotients are exact in float64, so that ties are met, not missed by rounding.
 _scales = st.sampled_from([-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0])
 _halves = st.integers(-80, 80).map(lambda n: n / 2)
 
 
-@given(_scales, _halves, _halves, st.integers(1, 30))
-def test_every_integer_is_decided_as_by_the_affine_map(scale, center, offset, bound):
+@given(_scales, _halves, _halves, st.integers(1, 20), st.integers(1, 4))
+def test_every_grid_point_is_decided_as_by_the_affine_map(scale, center, offset, bound, steps):
     affine = Affine(np.array([center]), np.array([scale]), np.array([offset]))
-    found = threshold_of(affine, bound)
-    threshold, direction = found.threshold[0], int(found.direction[0])
-    assert threshold.is_integer()
-    assert -bound - 1 <= threshold <= bound + 1
-    for x in range(-bound, bound + 1):
+    found = threshold_of(affine)
+    grid, direction = Grid(steps, bound), int(found.direction[0])
+    rounded = on_grid(found.threshold, grid)[0]
+    assert rounded.is_integer()
+    assert abs(rounded) <= bound * steps + 1
+    for point in range(-bound * steps, bound * steps + 1):
+        x = Fraction(point, steps)
         exact = Fraction(scale) * (x - Fraction(center)) + Fraction(offset)
-        assert (direction * x >= threshold) == (exact >= 0)
+        assert (direction * point >= rounded) == (exact >= 0)
+        halfway = between_grid_points(found.threshold, grid)[0]
+        # Still right where x is off by a quarter of a step, as an average or a fast convolution is.
+        for off in (-0.25, 0.0, 0.25):
+            assert (direction * (point + off) / steps >= halfway) == (exact >= 0)
+        opposite = negated(found.threshold, grid)[0]
+        assert (float(x) >= opposite) == (not -float(x) >= found.threshold[0])
+
+
+@given(st.floats(allow_nan=False, width=32), st.floats(allow_nan=False, width=32))
+def test_the_negation_of_a_real_comparison(threshold, x):
+    opposite = negated(np.array([threshold], np.float64), None)[0]
+    if np.isfinite(x):
+        assert (x >= opposite) == (not -x >= threshold)
+
+
+def test_parameters_that_do_not_change_along_an_axis_are_trimmed():
+    assert trimmed(np.ones((3, 4, 5))).shape == (5,)
+    assert trimmed(np.arange(12).reshape(3, 1, 4)).shape == (3, 1, 4)
+    assert trimmed(np.ones((2, 1))).shape == (1,)
 
 
 @given(_scales, _halves, _halves, st.floats(-100, 100, width=32))
 def test_every_real_number_is_decided_as_by_the_affine_map(scale, center, offset, x):
     affine = Affine(np.array([center]), np.array([scale]), np.array([offset]))
-    found = threshold_of(affine, None)
+    found = threshold_of(affine)
     exact = Fraction(scale) * (Fraction(x) - Fraction(center)) + Fraction(offset)
     compared = np.float32(x) * found.direction[0] >= round_up_to_float32(found.threshold)[0]
     assert compared == (exact >= 0)

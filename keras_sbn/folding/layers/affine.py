@@ -15,11 +15,12 @@ class Affine(FoldedLayer):
     """``x * scale + offset`` a channel, channels last: batch normalization that no sign follows.
 
     Args:
+        axes: Number of last axes the parameters run over; 1 is one a channel.
         **kwargs: `name`.
 
     Attributes:
-        scale: float32 weight `(channels,)`.
-        offset: float32 weight `(channels,)`.
+        scale: float32 weight, of the sizes of the last `axes` axes.
+        offset: float32 weight, likewise.
 
     Output shape:
         The shape of the input, float32.
@@ -30,9 +31,14 @@ class Affine(FoldedLayer):
     >>> layer(np.array([[1.0, 2.0]]))  # 2, 3
     """
 
+    def __init__(self, axes: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axes = axes
+
     def build(self, input_shape: Any) -> None:
-        self.scale = self.add_constant("scale", (input_shape[-1],), "float32")
-        self.offset = self.add_constant("offset", (input_shape[-1],), "float32")
+        shape = tuple(input_shape[len(input_shape) - self.axes :])
+        self.scale = self.add_constant("scale", shape, "float32")
+        self.offset = self.add_constant("offset", shape, "float32")
         self.built = True
 
     def call(self, inputs: Any) -> Any:
@@ -40,3 +46,6 @@ class Affine(FoldedLayer):
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axes": self.axes}

@@ -8,21 +8,22 @@ import keras
 from keras import ops
 
 from keras_sbn.folding.layers.base import FoldedLayer
-from keras_sbn.sharpness import sign
 
 
 @keras.saving.register_keras_serializable(package="keras_sbn")
 class Threshold(FoldedLayer):
-    """+1 where ``direction * x >= threshold``, -1 elsewhere; one threshold a channel, channels last.
+    """+1 where ``direction * x >= threshold``, -1 elsewhere; a threshold a channel, channels last.
 
     Args:
         integer: Whether the inputs are integers. The thresholds are int32 then, and float32 if not.
         directed: Whether a channel can compare the other way round. If not, every direction is +1.
+        axes: Number of last axes the thresholds run over: 1 is one a channel, the rank of a sample is one
+            of its own at every position.
         **kwargs: `name`.
 
     Attributes:
-        threshold: int32 or float32 weight `(channels,)`.
-        direction: int8 weight `(channels,)` of -1 and +1, or `None`.
+        threshold: int32 or float32 weight, of the sizes of the last `axes` axes.
+        direction: int8 weight of -1 and +1, of the same shape, or `None`.
 
     Output shape:
         The shape of the input; values -1 and +1, float32.
@@ -33,13 +34,16 @@ class Threshold(FoldedLayer):
     >>> layer(np.array([[0.0, 1.0, 2.0]]))  # -1, 1, 1
     """
 
-    def __init__(self, integer: bool = True, directed: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, integer: bool = True, directed: bool = False, axes: int = 1, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.axes = axes
         self.integer = integer
         self.directed = directed
 
     def build(self, input_shape: Any) -> None:
-        shape = (input_shape[-1],)
+        shape = tuple(input_shape[len(input_shape) - self.axes :])
         self.threshold = self.add_constant("threshold", shape, "int32" if self.integer else "float32")
         self.direction = self.add_constant("direction", shape, "int8") if self.directed else None
         self.built = True
@@ -53,10 +57,16 @@ class Threshold(FoldedLayer):
             # Half an integer is as good as the integer, and a fast convolution that returns 2.999999
             # where the sum is 3 (Winograd, FFT) does not change the decision.
             threshold = threshold - 0.5
-        return sign(x - threshold)
+        one = ops.ones((), "float32")
+        return ops.where(x >= threshold, one, -one)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "integer": self.integer, "directed": self.directed}
+        return {
+            **super().get_config(),
+            "integer": self.integer,
+            "directed": self.directed,
+            "axes": self.axes,
+        }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Reshape
@@ -29,7 +31,7 @@ class DenseToConvolution:
             shape = (source.shape[0], 1, 1, features)
             source = Node(f"{node.name}_pixel", Reshape((1, 1, features)), [source], shape)
         window = (*(int(size or 0) for size in source.shape[1:]), units)
-        conv = BinaryConv2D(node.op.kernel.reshape(window), (1, 1), "valid", 0.0, (1, 1), 1)
+        conv = BinaryConv2D(node.op.kernel.reshape(window), (1, 1), "valid", np.zeros(1), (1, 1), 1)
         product = Node(node.name, conv, [source], (node.shape[0], 1, 1, units))
         flat = Node(f"{node.name}_flatten", Reshape((units,)), [product], node.shape)
         graph.replace(node, flat)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Threshold
+from keras_sbn.folding.ops import BinaryConv, BinaryConv2DTranspose, BinaryDense, Threshold
 
 
 class DirectionIntoKernel:
@@ -19,10 +19,15 @@ class DirectionIntoKernel:
         if not isinstance(node.op, Threshold) or not (node.op.direction < 0).any():
             return False
         product = node.input
-        if not isinstance(product.op, BinaryConv2D | BinaryDense):
+        if not isinstance(product.op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
             return False
         if not graph.has_one_use(product):
             return False
-        product.op.kernel = product.op.kernel * node.op.direction
+        if node.op.direction.ndim > 1:
+            return False
+        direction = node.op.direction
+        if isinstance(product.op, BinaryConv2DTranspose):
+            direction = direction[:, np.newaxis]
+        product.op.kernel = product.op.kernel * direction
         node.op.direction = np.ones_like(node.op.direction)
         return True

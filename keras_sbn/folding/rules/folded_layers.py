@@ -9,7 +9,18 @@ from keras import ops
 
 from keras_sbn.folding import layers
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, KerasCall, Op, Sign, Threshold
+from keras_sbn.folding.ops import (
+    Affine,
+    BinaryConv2D,
+    BinaryConv2DTranspose,
+    BinaryConv3D,
+    BinaryDense,
+    IntegerConv2D,
+    KerasCall,
+    Op,
+    Sign,
+    Threshold,
+)
 
 
 class ReadFoldedLayers:
@@ -29,20 +40,37 @@ class ReadFoldedLayers:
         return True
 
 
+_CONVOLUTIONS = {
+    layers.BinaryConv2D: BinaryConv2D,
+    layers.BinaryConv3D: BinaryConv3D,
+    layers.IntegerConv2D: IntegerConv2D,
+}
+
+
 def _operation(layer: Any) -> Op | None:
-    if isinstance(layer, layers.BinaryConv2D):
-        return BinaryConv2D(
+    kind = _CONVOLUTIONS.get(type(layer))
+    if kind is not None:
+        return kind(
             ops.convert_to_numpy(layer.kernel),
             layer.strides,
             layer.padding,
-            layer.pad_value,
+            ops.convert_to_numpy(layer.pad_values).astype(np.float64),
             layer.dilation_rate,
             layer.groups,
+        )
+    if isinstance(layer, layers.BinaryConv2DTranspose):
+        return BinaryConv2DTranspose(
+            ops.convert_to_numpy(layer.kernel),
+            layer.strides,
+            layer.padding,
+            layer.output_padding,
+            layer.dilation_rate,
         )
     if isinstance(layer, layers.BinaryDense):
         return BinaryDense(ops.convert_to_numpy(layer.kernel))
     if isinstance(layer, layers.Threshold):
         threshold = ops.convert_to_numpy(layer.threshold).astype(np.float64)
+        # int32 has no infinity, so "always" and "never" come back as one step beyond the grid.
         direction = np.ones(threshold.shape, np.int8)
         if layer.direction is not None:
             direction = ops.convert_to_numpy(layer.direction)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall, Reshape, Sign, Threshold
+from keras_sbn.folding.thresholds import trimmed
 
 
 class LowerReshapes:
@@ -41,24 +43,42 @@ class MergeReshapes:
         return False
 
 
-class ReshapeAfterChannelwise:
-    """channelwise(reshape(x)) => reshape(channelwise(x)), where the channels stay the last axis.
+class ElementwiseBeforeReshape:
+    """elementwise(reshape(x)) => reshape(elementwise(x)), with the parameters reshaped as well.
 
-    Signs, thresholds and affine maps look at one value and its channel, so they do not care where the
-    values lie as long as the channel stays the same. It lets a reshape between two dense layers meet
-    its inverse and go.
+    Signs, thresholds and affine maps look at one value at a time and do not care where it lies. Moved
+    to the convolution, a threshold can be folded into it; and a reshape between two dense layers meets
+    its inverse and goes. Parameters that differ from position to position after a Flatten stay so.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
-        reshape = node.input if len(node.inputs) == 1 else None
-        if reshape is None or not isinstance(reshape.op, Reshape):
+        if not isinstance(node.op, Sign | Threshold | Affine):
             return False
-        if not isinstance(node.op, Sign | Threshold | Affine) or not graph.has_one_use(reshape):
+        reshape = node.input
+        if not isinstance(reshape.op, Reshape) or not graph.has_one_use(reshape):
             return False
         source = reshape.input
-        if source.shape[-1] != node.shape[-1] and not isinstance(node.op, Sign):
+        sizes = source.shape[1:]
+        if any(size is None for size in sizes):
             return False
-        moved = Node(node.name, node.op, [source], source.shape)
+        target = tuple(int(size) for size in sizes if size is not None)
+
+        def reshaped(parameter: np.ndarray) -> np.ndarray:
+            full = np.broadcast_to(parameter, node.shape[1:])  # type: ignore[arg-type]
+            return trimmed(full.reshape(target))
+
+        moved = Node(node.name, mapped(node.op, reshaped), [source], source.shape)
         after = Node(reshape.name, Reshape(reshape.op.target), [moved], node.shape)
         graph.replace(node, after)
         return True
+
+
+def mapped(op: Sign | Threshold | Affine, change: object) -> Sign | Threshold | Affine:
+    """Returns the same operation with `change` applied to each of its parameters."""
+    assert callable(change)
+    if isinstance(op, Threshold):
+        threshold, direction = np.broadcast_arrays(op.threshold, op.direction)
+        return Threshold(change(threshold), change(direction))
+    if isinstance(op, Affine):
+        return Affine(change(op.center), change(op.scale), change(op.offset))
+    return op

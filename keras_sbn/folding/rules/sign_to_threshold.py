@@ -1,19 +1,19 @@
-"""An affine map before a sign becomes a comparison with a constant."""
+"""A sign, and an affine map before it, become a comparison with a constant."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import integer_bound, is_binary
-from keras_sbn.folding.ops import Affine, Sign
+from keras_sbn.folding.kinds import grid, is_binary
+from keras_sbn.folding.ops import Affine, Sign, Threshold
 from keras_sbn.folding.thresholds import threshold_of
 
 
 class SignToThreshold:
-    """sign(affine(x)) => threshold(x); sign(integer) => threshold(integer); sign(±1) => ±1.
+    """sign(affine(x)) => threshold(x); sign(grid value) => threshold 0; sign(±1) => ±1.
 
-    `keras_sbn.folding.thresholds` has the derivation.
+    `keras_sbn.folding.thresholds` has the derivation. The sign of a real value stays a sign.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
@@ -24,13 +24,11 @@ class SignToThreshold:
             graph.replace(node, source)
             return True
         if isinstance(source.op, Affine):
-            node.op = threshold_of(source.op, integer_bound(source.input))
+            node.op = threshold_of(source.op)
             node.inputs = [source.input]
             return True
-        bound = integer_bound(source)
         channels = source.shape[-1]
-        if bound is None or channels is None:
+        if grid(source) is None or channels is None:
             return False
-        zeros = np.zeros(channels)
-        node.op = threshold_of(Affine(zeros, np.ones(channels), zeros), bound)
+        node.op = Threshold(np.zeros(channels), np.ones(channels, np.int8))
         return True

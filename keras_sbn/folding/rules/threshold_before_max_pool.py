@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import KerasCall, Sign, Threshold
+from keras_sbn.folding.kinds import grid
+from keras_sbn.folding.ops import BinaryConv, KerasCall, Sign, Threshold
+from keras_sbn.folding.thresholds import negated
 
 _MAX_POOLS = (
     keras.layers.MaxPooling1D,
@@ -29,13 +32,67 @@ class ThresholdBeforeMaxPool:
             return False
         if isinstance(node.op, Threshold) and (node.op.direction < 0).any():
             return False
-        pool = node.input
-        if not (isinstance(pool.op, KerasCall) and isinstance(pool.op.operation, _MAX_POOLS)):
+        pool = _max_pool_before(graph, node)
+        if pool is None:
             return False
-        if not graph.has_one_use(pool):
-            return False
-        source = pool.input
-        moved = Node(node.name, node.op, [source], source.shape)
-        pool.inputs = [moved]
-        graph.replace(node, pool)
+        _swap(graph, node, pool)
         return True
+
+
+class NegatedThresholdBeforeMaxPool:
+    """A comparison in the other direction moves before the pool negated; the kernels after it make up.
+
+    In a channel of direction -1 the value is ``v = +1 <=> max(xi) <= t``. Its negation is
+    ``-v = +1 <=> max(xi) > t``, a rising step again, which commutes with the maximum. So the pool gives
+    -v in that channel, and every convolution that reads it negates the channel's weights:
+    ``conv(v, w) = conv(-v, -w)``. What the convolution pads the channel with is negated with it, so the
+    border is exact as well: +1 becomes -1, and the padding gets one value a channel.
+
+    Applies only where binary convolutions are all that reads the value.
+    """
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, Threshold) or not (node.op.direction < 0).any():
+            return False
+        pool = _max_pool_before(graph, node)
+        readers = graph.consumers(node)
+        if pool is None or graph.is_output(node):
+            return False
+        if not readers or not all(isinstance(reader.op, BinaryConv) for reader in readers):
+            return False
+        signs = np.broadcast_to(node.op.direction, (node.shape[-1] or 0,))
+        threshold = np.where(signs < 0, negated(node.op.threshold, grid(pool.input)), node.op.threshold)
+        node.op = Threshold(threshold, np.ones_like(signs))
+        for reader in readers:
+            _negate_input_channels(reader, signs)
+        graph.forget(node)
+        _swap(graph, node, pool)
+        return True
+
+
+def _max_pool_before(graph: Graph, node: Node) -> Node | None:
+    """The max-pool that `node` alone reads, if its parameters are the same at every position."""
+    pool = node.input
+    if not (isinstance(pool.op, KerasCall) and isinstance(pool.op.operation, _MAX_POOLS)):
+        return None
+    if isinstance(node.op, Threshold) and node.op.threshold.ndim > 1:
+        return None
+    return pool if graph.has_one_use(pool) else None
+
+
+def _swap(graph: Graph, node: Node, pool: Node) -> None:
+    source = pool.input
+    moved = Node(node.name, node.op, [source], source.shape)
+    pool.inputs = [moved]
+    graph.replace(node, pool)
+
+
+def _negate_input_channels(reader: Node, signs: np.ndarray) -> None:
+    conv = reader.op
+    assert isinstance(conv, BinaryConv)
+    depth, filters = conv.kernel.shape[-2:]
+    # Row g of this holds the signs of the channels that the filters of group g read.
+    by_group = signs.reshape(conv.groups, depth)
+    conv.kernel = conv.kernel * np.repeat(by_group, filters // conv.groups, axis=0).T
+    if conv.padding != "valid":
+        conv.pad_values = np.broadcast_to(conv.pad_values, signs.shape) * signs

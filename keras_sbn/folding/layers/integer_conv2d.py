@@ -1,0 +1,43 @@
+"""The folded first convolution of int8 weights."""
+
+from __future__ import annotations
+
+import keras
+
+from keras_sbn.folding.layers.base_conv import BinaryConv
+
+
+@keras.saving.register_keras_serializable(package="keras_sbn")
+class IntegerConv2D(BinaryConv):
+    """Convolution with an int8 kernel of any values, channels last: a quantized first layer.
+
+    On 8-bit images its output is an exact integer, held in float32.
+
+    Args:
+        filters: Positive integer, number of output channels.
+        kernel_size: Height and width of the window.
+        strides: Strides of the window.
+        padding: `"valid"`, `"same"`, or `"causal"`, which pads the left of the width alone.
+        pad_per_channel: Whether every input channel is padded with a value of its own.
+        dilation_rate: Dilation of the window.
+        groups: Number of groups of channels.
+        **kwargs: `name`.
+
+    Attributes:
+        kernel: int8 weight `(height, width, channels / groups, filters)`.
+        pad_values: float32 weight `(1,)`, or `(channels,)` with `pad_per_channel`.
+
+    Input shape:
+        `(batch, height, width, channels)`.
+
+    Output shape:
+        `(batch, new_height, new_width, filters)`, float32.
+
+    Example:
+
+    >>> layer = keras_sbn.folding.layers.IntegerConv2D(4, (3, 3), padding="same")
+    >>> layer(np.ones((1, 5, 5, 2))).shape
+    (1, 5, 5, 4)
+    """
+
+    rank = 2

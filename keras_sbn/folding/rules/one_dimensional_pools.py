@@ -1,0 +1,62 @@
+"""Pooling over steps is pooling over an image of height 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import KerasCall, Reshape, Slot
+from keras_sbn.folding.rules.self_binarizing_layers import as_row
+
+_POOLS = {
+    keras.layers.MaxPooling1D: keras.layers.MaxPooling2D,
+    keras.layers.AveragePooling1D: keras.layers.AveragePooling2D,
+}
+_GLOBAL_POOLS = {
+    keras.layers.GlobalMaxPooling1D: keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalAveragePooling1D: keras.layers.GlobalAveragePooling2D,
+}
+
+
+class LowerOneDimensionalPools:
+    """pool1d(x) => reshape(pool2d(reshape(x))), so that it meets the convolutions in two dimensions."""
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, KerasCall):
+            return False
+        layer = node.op.operation
+        if type(layer) not in (*_POOLS, *_GLOBAL_POOLS) or len(node.inputs) != 1:
+            return False
+        source = node.input
+        steps, channels = source.shape[1:]
+        if layer.data_format != "channels_last" or steps is None or channels is None:
+            return False
+        row = as_row(source, f"{node.name}_row")
+        target = tuple(int(size) for size in node.shape[1:] if size is not None)
+        pool, shape = _two_dimensional(layer, node)
+        call = KerasCall(pool, ((Slot(0),), {}))
+        pooled = Node(node.name, call, [row], shape)
+        if shape == node.shape:
+            graph.replace(node, pooled)
+        else:
+            graph.replace(node, Node(f"{node.name}_steps", Reshape(target), [pooled], node.shape))
+        return True
+
+
+def _two_dimensional(layer: Any, node: Node) -> tuple[Any, tuple[int | None, ...]]:
+    if type(layer) in _GLOBAL_POOLS:
+        shape = (node.shape[0], node.shape[-1])
+        return _GLOBAL_POOLS[type(layer)](name=node.name), shape
+    pool = _POOLS[type(layer)](
+        (1, *_one(layer.pool_size)),
+        strides=(1, *_one(layer.strides)),
+        padding=layer.padding,
+        name=node.name,
+    )
+    return pool, (node.shape[0], 1, *node.shape[1:])
+
+
+def _one(value: Any) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)

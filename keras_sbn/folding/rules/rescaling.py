@@ -1,0 +1,84 @@
+"""Layers that rescale the image are affine maps, and move through the first convolution."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.kinds import grid
+from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, IntegerConv2D, KerasCall
+
+
+class LowerRescaling:
+    """Rescaling is ``scale * x + offset``; Normalization is ``(x - mean) / sqrt(variance)``."""
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        channels = node.shape[-1]
+        if not isinstance(node.op, KerasCall) or channels is None:
+            return False
+        layer = node.op.operation
+        zeros = np.zeros(channels)
+        if isinstance(layer, keras.layers.Rescaling):
+            node.op = Affine(zeros, zeros + np.asarray(layer.scale), zeros + np.asarray(layer.offset))
+            return True
+        if not isinstance(layer, keras.layers.Normalization) or layer.invert:
+            return False
+        mean = ops.convert_to_numpy(layer.mean).astype(np.float64).reshape(-1)
+        variance = ops.convert_to_numpy(layer.variance).astype(np.float64).reshape(-1)
+        if mean.size not in (1, channels):
+            return False
+        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+        node.op = Affine(zeros + mean, zeros + 1 / deviation, zeros)
+        return True
+
+
+class ProductBeforeRescaling:
+    """conv(scale * (q - center) + offset, w) => scale * conv(q, w) + constant, for integers q.
+
+    With one scale for all channels and any centers and offsets,
+
+        sum w (scale (q - center) + offset) = scale * sum w q + sum w (offset - scale * center)
+
+    so the convolution runs on the integers themselves, its sums are exact, and the batch normalization
+    after it becomes an integer threshold. Padding with p stands for the integer
+    ``(p - offset) / scale + center``, which has to be one: +1 is 255 where 255 rescales to 1.
+    """
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, BinaryConv2D | IntegerConv2D | BinaryDense):
+            return False
+        rescaled = node.input
+        if not isinstance(rescaled.op, Affine) or grid(rescaled.input) is None:
+            return False
+        scale, center, offset = (
+            np.asarray(v) for v in (rescaled.op.scale, rescaled.op.center, rescaled.op.offset)
+        )
+        if scale.ndim > 1 or (scale != scale[0]).any() or scale[0] == 0:
+            return False
+        op = node.op
+        kernel = op.kernel.astype(np.float64)
+        if not isinstance(op, BinaryDense):
+            if op.groups > 1:
+                return False
+            pads = op.pad_values
+            if op.padding != "valid":
+                exact = (op.pad_values - offset) / scale[0] + center
+                pads = np.round(exact)
+                # The pad was given in the units of the rescaled image, with the rounding of those.
+                if (np.abs(pads - exact) > 1e-6 * np.abs(exact) + 1e-9).any():
+                    return False
+            product: BinaryConv2D | IntegerConv2D | BinaryDense = type(op)(
+                op.kernel, op.strides, op.padding, pads, op.dilation_rate, op.groups
+            )
+            per_channel = kernel.sum(axis=(0, 1))
+        else:
+            product = BinaryDense(op.kernel)
+            per_channel = kernel
+        constant = (offset - scale * center) @ per_channel
+        filters = kernel.shape[-1]
+        sums = Node(node.name, product, [rescaled.input], node.shape)
+        affine = Affine(np.zeros(filters), np.full(filters, scale[0]), constant)
+        graph.replace(node, Node(f"{node.name}_rescaling", affine, [sums], node.shape))
+        return True

@@ -1,0 +1,47 @@
+"""What the fold did, step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from keras_sbn.folding.graph import Node
+from keras_sbn.folding.ops import KerasCall
+from keras_sbn.tables import format_table
+
+
+@dataclass(frozen=True)
+class FoldStep:
+    """One rewrite: which rule, at which node, and what the node was before."""
+
+    rule: str
+    node: str
+    before: str
+
+
+@dataclass(frozen=True)
+class FoldTrace:
+    """The rewrites of a fold, in order. `print` shows a table.
+
+    Attributes:
+        steps: The `FoldStep`s.
+        signs: For every layer that took a sign in the original model, the name of the layer of the
+            folded model that gives the same ±1 values. A sign whose value the folded model does not
+            compute as such (it is negated before a pool) is left out.
+    """
+
+    steps: tuple[FoldStep, ...]
+    signs: dict[str, str]
+
+    def __str__(self) -> str:
+        rows = [(index + 1, step.rule, step.node, step.before) for index, step in enumerate(self.steps)]
+        return format_table(("step", "rule", "at", "which was"), rows, "rlll")
+
+
+def describe(node: Node) -> str:
+    """Names a node's operation and what it reads: "Sign(Affine)"."""
+    return f"{_kind(node)}({', '.join(_kind(source) for source in node.inputs)})"
+
+
+def _kind(node: Node) -> str:
+    op = node.op
+    return type(op.operation if isinstance(op, KerasCall) else op).__name__

@@ -1,0 +1,411 @@
+"""What a network costs: parameters, memory and multiply-accumulates, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+
+from keras_sbn.layers import BinaryBatchNormalization, SelfBinarizingActivation
+from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
+from keras_sbn.tables import format_table
+
+Shape = tuple[int, ...]
+
+#: Layers that pass on or pick out values, so that binary ones stay binary.
+_KEEPS_PRECISION = (
+    keras.layers.ActivityRegularization,
+    keras.layers.Cropping1D,
+    keras.layers.Cropping2D,
+    keras.layers.Cropping3D,
+    keras.layers.Dropout,
+    keras.layers.Flatten,
+    keras.layers.Identity,
+    keras.layers.MaxPooling1D,
+    keras.layers.MaxPooling2D,
+    keras.layers.MaxPooling3D,
+    keras.layers.GlobalMaxPooling1D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.GlobalMaxPooling3D,
+    keras.layers.Permute,
+    keras.layers.RepeatVector,
+    keras.layers.Reshape,
+    keras.layers.SpatialDropout1D,
+    keras.layers.SpatialDropout2D,
+    keras.layers.SpatialDropout3D,
+    keras.layers.UpSampling1D,
+    keras.layers.UpSampling2D,
+    keras.layers.UpSampling3D,
+)
+
+_BATCH_NORMALIZATIONS = (keras.layers.BatchNormalization, BinaryBatchNormalization)
+
+#: A gain and an offset are left of a batch normalization's four vectors when it is deployed.
+_FUSED = (("beta", "moving_mean"), ("gamma", "moving_variance"), ("log_gamma", "moving_variance"))
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """What one layer costs.
+
+    Attributes:
+        name: Name of the layer; in a nested model, after the model's name and a slash.
+        kind: Name of its class.
+        input_precision: Bits of its input, where the layer multiplies it: 1 or 32; `None` elsewhere.
+        kernel_precision: Bits of its kernel: 1 or 32; `None` without a kernel.
+        output_shape: Shape of its output with `None` for the batch; `None` if it has several.
+        binary_parameters: Number of 1-bit parameters.
+        float_parameters: Number of 32-bit parameters.
+        trainable_parameters: Number of those that are trained.
+        binary_macs: Multiply-accumulates of 1-bit input and 1-bit kernel, for one sample.
+        float_macs: All others, for one sample; `None` where the layer is of a kind we cannot count.
+    """
+
+    name: str
+    kind: str
+    input_precision: int | None
+    kernel_precision: int | None
+    output_shape: tuple[int | None, ...] | None
+    binary_parameters: int
+    float_parameters: int
+    trainable_parameters: int
+    binary_macs: int
+    float_macs: int | None
+
+    @property
+    def memory(self) -> int:
+        """Bits of its parameters."""
+        return self.binary_parameters + 32 * self.float_parameters
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """What a model costs; `print` shows it as a table.
+
+    Attributes:
+        name: Name of the model.
+        layers: One `LayerSummary` a layer, in the order of execution.
+    """
+
+    name: str
+    layers: tuple[LayerSummary, ...]
+
+    @property
+    def binary_parameters(self) -> int:
+        """Number of 1-bit parameters."""
+        return sum(layer.binary_parameters for layer in self.layers)
+
+    @property
+    def float_parameters(self) -> int:
+        """Number of 32-bit parameters."""
+        return sum(layer.float_parameters for layer in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """Number of all parameters."""
+        return self.binary_parameters + self.float_parameters
+
+    @property
+    def trainable_parameters(self) -> int:
+        """Number of trained parameters."""
+        return sum(layer.trainable_parameters for layer in self.layers)
+
+    @property
+    def memory(self) -> int:
+        """Bits of all parameters."""
+        return sum(layer.memory for layer in self.layers)
+
+    @property
+    def int8_memory(self) -> int:
+        """Bits of all parameters, were the 32-bit ones 8 bits."""
+        return self.binary_parameters + 8 * self.float_parameters
+
+    @property
+    def float_memory(self) -> int:
+        """Bits of all parameters, were they all 32 bits."""
+        return 32 * self.parameters
+
+    @property
+    def compression_ratio(self) -> float:
+        """Memory as a share of what it would be in 32 bits, as in Larq; 1/32 is the smallest."""
+        return self.memory / max(self.float_memory, 1)
+
+    @property
+    def binary_macs(self) -> int:
+        """Multiply-accumulates of 1-bit numbers, for one sample."""
+        return sum(layer.binary_macs for layer in self.layers)
+
+    @property
+    def float_macs(self) -> int:
+        """All other multiply-accumulates that are counted, for one sample."""
+        return sum(layer.float_macs or 0 for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """All multiply-accumulates that are counted, for one sample."""
+        return self.binary_macs + self.float_macs
+
+    def __str__(self) -> str:
+        header = (
+            "layer",
+            "input bits",
+            "kernel bits",
+            "output",
+            "1-bit",
+            "32-bit",
+            "memory (kB)",
+            "1-bit MACs",
+            "32-bit MACs",
+        )
+        rows = [
+            (
+                layer.name,
+                layer.input_precision or "-",
+                layer.kernel_precision or "-",
+                "multiple" if layer.output_shape is None else str(layer.output_shape),
+                layer.binary_parameters,
+                layer.float_parameters,
+                f"{layer.memory / 8192:.2f}",
+                layer.binary_macs,
+                "?" if layer.float_macs is None else layer.float_macs,
+            )
+            for layer in self.layers
+        ]
+        total = (
+            *("total", "", "", ""),
+            *(self.binary_parameters, self.float_parameters, f"{self.memory / 8192:.2f}"),
+            *(self.binary_macs, self.float_macs),
+        )
+        table = format_table(header, [*rows, total], "lrrlrrrrr").split("\n")
+        table.insert(-1, table[1])
+        totals = format_table(
+            (self.name, ""),
+            [
+                ("parameters", f"{self.parameters:,}"),
+                ("trainable parameters", f"{self.trainable_parameters:,}"),
+                ("non-trainable parameters", f"{self.parameters - self.trainable_parameters:,}"),
+                ("size", _bytes(self.memory)),
+                ("size with 8-bit for 32-bit", _bytes(self.int8_memory)),
+                ("size in 32-bit floats", _bytes(self.float_memory)),
+                ("compression ratio", f"{self.compression_ratio:.4f}"),
+                ("multiply-accumulates", f"{self.macs:,}"),
+                ("share of them in 1 bit", f"{self.binary_macs / max(self.macs, 1):.4f}"),
+            ],
+            "lr",
+        )
+        return "\n".join(table) + "\n\n" + totals
+
+
+def summary(model: Any, input_shape: Any = None) -> ModelSummary:
+    """Counts parameters, memory and multiply-accumulates of `model`, layer by layer.
+
+    The numbers are those of the deployed network, as Larq counts them: a self-binarizing kernel has
+    1-bit parameters, the sharpness is none, and of a batch normalization's four vectors two remain. A
+    multiply-accumulate is binary if kernel and input are: the input of a layer is binary if the layer
+    binarizes it, or if it comes from a `SelfBinarizingActivation` through layers that only move or pick
+    values (max-pooling, flatten, reshape, ...). A layer used several times has its parameters counted
+    once and its operations each time.
+
+    The model is traced once without being computed, so subclassed and nested models work too.
+
+    Args:
+        model: A built Keras model.
+        input_shape: Shape of the input without the batch dimension, or a list of shapes; needed where
+            the model does not know it, or has sizes that vary.
+
+    Returns:
+        A `ModelSummary`; `print` shows it as a table.
+
+    Raises:
+        ValueError: If the input shape is not known.
+
+    Source: `larq.models.summary`, with the same parameters, memory and operations.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((64,)), keras_sbn.layers.SelfBinarizingDense(32)])
+    >>> keras_sbn.summary(model).binary_parameters
+    2048
+    """
+    recorder = _Recorder()
+    inputs = _one_sample(model, input_shape)
+    with ExitStack() as stack:
+        for name, layer in _leaves(model):
+            stack.enter_context(recorder.recording(name, layer))
+        _Trace(lambda x: model(x, training=False)).compute_output_spec(inputs)
+    return ModelSummary(model.name, tuple(_row(call) for call in recorder.calls.values()))
+
+
+class _Trace(keras.layers.Layer):
+    """A layer around a function: its `compute_output_spec` runs the function without computing."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def call(self, inputs: Any) -> Any:
+        return self.function(inputs)
+
+
+@dataclass
+class _Calls:
+    """What was seen of one layer: a pair of input and output shape a call."""
+
+    name: str
+    layer: Any
+    input_precision: int = 1
+    shapes: list[tuple[Shape, Shape]] = field(default_factory=list)
+
+
+class _Recorder:
+    """Follows binary tensors through the layers of a model while it is called."""
+
+    def __init__(self) -> None:
+        self.calls: dict[int, _Calls] = {}
+        # The tensors themselves are kept beside their ids, so that no id is used twice.
+        self.binary: dict[int, Any] = {}
+
+    @contextmanager
+    def recording(self, name: str, layer: Any) -> Iterator[None]:
+        call = layer.call
+
+        def call_and_record(*args: Any, **kwargs: Any) -> Any:
+            outputs = call(*args, **kwargs)
+            inputs = keras.tree.flatten((args, kwargs))[:1]
+            self._record(name, layer, inputs[0] if inputs else None, outputs)
+            return outputs
+
+        object.__setattr__(layer, "call", call_and_record)
+        try:
+            yield
+        finally:
+            object.__delattr__(layer, "call")
+
+    def _record(self, name: str, layer: Any, inputs: Any, outputs: Any) -> None:
+        is_binary = id(inputs) in self.binary or getattr(layer, "binarize_input", False)
+        seen = self.calls.setdefault(id(layer), _Calls(name, layer))
+        seen.input_precision = max(seen.input_precision, 1 if is_binary else 32)
+        shape = _without_batch(inputs) if hasattr(inputs, "shape") else ()
+        for output in keras.tree.flatten(outputs):
+            seen.shapes.append((shape, _without_batch(output)))
+        keeps = isinstance(layer, _KEEPS_PRECISION) and is_binary
+        if keeps or isinstance(layer, SelfBinarizingActivation):
+            self.binary[id(outputs)] = outputs
+
+
+def _row(calls: _Calls) -> LayerSummary:
+    layer = calls.layer
+    binary, floats, kernels, trainable = 0, 0, [], 0
+    trained = {id(weight) for weight in layer.trainable_weights}
+    for weight in _deployed_weights(layer):
+        count = math.prod(weight.shape)
+        is_kernel = weight.name.endswith("kernel")
+        if is_kernel and _has_binary_kernel(layer):
+            binary += count
+        else:
+            floats += count
+        if is_kernel:
+            kernels.append(count)
+        trainable += count * (id(weight) in trained)
+    output_shapes = {output for _, output in calls.shapes}
+    kernel_precision = None
+    if kernels:
+        kernel_precision = 1 if _has_binary_kernel(layer) else 32
+    macs = _macs(calls, sum(kernels))
+    is_binary = kernel_precision == 1 and calls.input_precision == 1
+    return LayerSummary(
+        name=calls.name,
+        kind=type(layer).__name__,
+        input_precision=calls.input_precision if kernels else None,
+        kernel_precision=kernel_precision,
+        output_shape=(None, *output_shapes.pop()) if len(output_shapes) == 1 else None,
+        binary_parameters=binary,
+        float_parameters=floats,
+        trainable_parameters=trainable,
+        binary_macs=(macs or 0) if is_binary else 0,
+        float_macs=0 if is_binary else macs,
+    )
+
+
+def _macs(calls: _Calls, kernel_size: int) -> int | None:
+    """Every kernel value is used once at every position: of the output, or of a transposed input."""
+    layer = calls.layer
+    kind = type(layer).__name__
+    if "Conv" in kind and kernel_size and hasattr(layer, "data_format"):
+        spatial = slice(0, -1) if layer.data_format == "channels_last" else slice(1, None)
+        which = 0 if "Transpose" in kind else 1
+        return sum(kernel_size * math.prod(shapes[which][spatial]) for shapes in calls.shapes)
+    if isinstance(layer, keras.layers.Dense) or (kind == "SelfBinarizingDense"):
+        return sum(kernel_size * math.prod(output[:-1]) for _, output in calls.shapes)
+    if not layer.weights or isinstance(layer, (*_BATCH_NORMALIZATIONS, SelfBinarizingLayer)):
+        return 0
+    return None
+
+
+def _has_binary_kernel(layer: Any) -> bool:
+    return isinstance(layer, SelfBinarizingKernelLayer) and layer.binarize_kernel
+
+
+def _deployed_weights(layer: Any) -> list[Any]:
+    weights = {weight.name: weight for weight in layer.weights}
+    if isinstance(layer, SelfBinarizingLayer):
+        sharpness = {id(weight) for weight in layer.sharpness_weights}
+        weights = {name: w for name, w in weights.items() if id(w) not in sharpness}
+    if isinstance(layer, _BATCH_NORMALIZATIONS):
+        for trained, moving in _FUSED:
+            if trained in weights and moving in weights:
+                del weights[trained]
+    # Generators of random numbers are state of the training, not parameters.
+    return [w for w in weights.values() if "seed_generator" not in w.path]
+
+
+def _leaves(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from _leaves(layer, f"{prefix}{layer.name}/")
+        else:
+            yield f"{prefix}{layer.name}", layer
+
+
+def _one_sample(model: Any, input_shape: Any) -> Any:
+    """Symbolic inputs of one sample."""
+    try:
+        tensors = model.inputs
+    except (AttributeError, ValueError):
+        tensors = None
+    if input_shape is None and tensors is None:
+        built = getattr(model, "_build_shapes_dict", None) or {}
+        shape = next(iter(built.values()), None)
+        input_shape = None if shape is None else tuple(shape)[1:]
+    if input_shape is not None:
+        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
+        dtypes = [t.dtype for t in tensors] if tensors else ["float32"] * len(shapes)
+    else:
+        shapes = [tuple(tensor.shape)[1:] for tensor in tensors or []]
+        dtypes = [tensor.dtype for tensor in tensors or []]
+    if not shapes or any(size is None for shape in shapes for size in shape):
+        raise ValueError(
+            "Expected a model that knows the shape of its input. Received: "
+            f"{model.name!r} with {shapes or 'none'}; give `input_shape`, without the batch dimension."
+        )
+    samples = [keras.KerasTensor((1, *shape), dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
+    if tensors is not None and len(tensors) > 1:
+        return keras.tree.pack_sequence_as(model.input, samples)
+    return samples[0] if len(samples) == 1 else samples
+
+
+def _without_batch(tensor: Any) -> Shape:
+    return tuple(int(size) for size in tensor.shape[1:]) if hasattr(tensor, "shape") else ()
+
+
+def _bytes(bits: int) -> str:
+    size = bits / 8
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:,.2f} {unit}"
+        size /= 1024
+    return f"{size:,.2f} GiB"

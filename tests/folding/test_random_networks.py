@@ -1,0 +1,41 @@
+"""Every decision of a folded network is that of the hard one in float64, on random networks."""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from random_networks import binary_network
+from reference import evaluate
+
+from keras_sbn.folding.fold import fold
+
+#: `make fuzz` sets this to thousands.
+NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "100"))
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
+@settings(
+    max_examples=NETWORKS,
+    deadline=None,
+    derandomize=NETWORKS <= 100,
+    suppress_health_check=list(HealthCheck),
+    # Shrinking a network takes longer than reading it.
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    print_blob=True,
+)
+@given(st.data())
+def test_every_sign_and_every_output_is_that_of_the_hard_network(data):
+    model, x = binary_network(data.draw, max_blocks=3 if NETWORKS <= 100 else 10)
+    named, expected = evaluate(model, [x])
+    folded, trace = fold(model, trace=True)
+    at = {name: folded.get_layer(layer).output for name, layer in trace.signs.items()}
+    signs = keras.Model(folded.inputs, at)([x]) if at else {}
+    for name, values in signs.items():
+        found = keras.ops.convert_to_numpy(values)
+        np.testing.assert_array_equal(found, named[name].reshape(found.shape), err_msg=name)
+    found = keras.ops.convert_to_numpy(folded(x))
+    np.testing.assert_allclose(found, expected[0], rtol=1e-4, atol=1e-4)
+    keras.utils.clear_session()

@@ -1,0 +1,180 @@
+"""A hard network in float64 NumPy, layer by layer, written from the layers' definitions."""
+
+from __future__ import annotations
+
+import itertools
+
+import keras
+import numpy as np
+
+from keras_sbn import layers
+from keras_sbn.folding.graph import read
+from keras_sbn.folding.ops import KerasCall, Placeholder
+
+
+def evaluate(model, inputs):
+    """Returns the value of every layer of `model`, by name, and the list of its outputs.
+
+    Signs taken inside a layer are under "<name>_sign".
+    """
+    graph = read(model)
+    named, values = {}, {}
+    given = iter(inputs)
+    for node in graph.nodes():
+        if isinstance(node.op, Placeholder):
+            value = np.asarray(next(given), np.float64)
+        else:
+            assert isinstance(node.op, KerasCall)
+            sources = [values[id(source)] for source in node.inputs]
+            if getattr(node.op.operation, "binarize_input", False):
+                sources = [_sign(sources[0])]
+                named[f"{node.name}_sign"] = sources[0]
+            value = _layer(node.op.operation, sources)
+        values[id(node)] = named[node.name] = value
+    return named, [values[id(output)] for output in graph.outputs]
+
+
+def _sign(x):
+    return np.where(x >= 0, 1.0, -1.0)
+
+
+def _array(weight):
+    return keras.ops.convert_to_numpy(weight).astype(np.float64)
+
+
+def _layer(layer, sources):
+    x = sources[0]
+    for kinds, compute in _LAYERS:
+        if isinstance(layer, kinds):
+            return compute(layer, sources if kinds in _MERGING else x)
+    raise AssertionError(f"no reference for {type(layer).__name__}")
+
+
+def _windows(x, window, strides, dilation, padding, pad, causal_axis=None):
+    """Yields `(offset, view)`: the input under each place of the window, at every position."""
+    widths, sizes = [], []
+    for axis, (length, stride, rate) in enumerate(zip(window, strides, dilation, strict=True)):
+        size, reach = x.shape[axis + 1], rate * (length - 1) + 1
+        if padding == "valid":
+            before = after = 0
+        elif padding == "causal":
+            before, after = (reach - 1, 0) if axis == len(window) - 1 else (0, 0)
+        else:
+            total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+            before, after = total // 2, total - total // 2
+        widths.append((before, after))
+        sizes.append((size + before + after - reach) // stride + 1)
+    padded = np.pad(x, [(0, 0), *widths, (0, 0)], constant_values=pad)
+    for offset in itertools.product(*(range(length) for length in window)):
+        view = padded
+        for axis, (place, rate, stride, size) in enumerate(
+            zip(offset, dilation, strides, sizes, strict=True)
+        ):
+            index = place * rate + stride * np.arange(size)
+            view = view.take(index, axis=axis + 1)
+        yield offset, view
+
+
+def _conv(layer, x, kernel, groups):
+    total = 0.0
+    depth, filters = kernel.shape[-2:]
+    pad = layer.pad_value
+    arguments = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding, pad)
+    for offset, view in _windows(x, *arguments):
+        parts = [
+            view[..., g * depth : (g + 1) * depth]
+            @ kernel[offset][:, g * filters // groups : (g + 1) * filters // groups]
+            for g in range(groups)
+        ]
+        total = total + np.concatenate(parts, axis=-1)
+    return total
+
+
+def _finish(layer, y):
+    y = y * layer.kernel_scale_values().astype(np.float64)
+    return y if layer.bias is None else y + _array(layer.bias)
+
+
+def _self_binarizing_conv(layer, x):
+    return _finish(layer, _conv(layer, x, layer.binary_kernel().astype(np.float64), layer.groups))
+
+
+def _depthwise(layer, x, kernel):
+    height, width, channels, multiplier = kernel.shape
+    return _conv(layer, x, kernel.reshape(height, width, 1, channels * multiplier), channels)
+
+
+def _self_binarizing_depthwise(layer, x):
+    return _finish(layer, _depthwise(layer, x, layer.binary_kernel().astype(np.float64)))
+
+
+def _self_binarizing_separable(layer, x):
+    between = _depthwise(layer, x, layer.binary_depthwise_kernel().astype(np.float64))
+    return _finish(layer, between @ layer.binary_pointwise_kernel()[0, 0].astype(np.float64))
+
+
+def _self_binarizing_dense(layer, x):
+    return _finish(layer, x @ layer.binary_kernel().astype(np.float64))
+
+
+def _keras_normalization(layer, x):
+    gamma = _array(layer.gamma) if layer.scale else 1.0
+    beta = _array(layer.beta) if layer.center else 0.0
+    deviation = np.sqrt(_array(layer.moving_variance) + layer.epsilon)
+    return gamma * (x - _array(layer.moving_mean)) / deviation + beta
+
+
+def _binary_normalization(layer, x):
+    gamma = np.exp(_array(layer.log_gamma)) if layer.scale else 1.0
+    beta = _array(layer.beta) if layer.center else 0.0
+    deviation = np.sqrt(_array(layer.moving_variance) + layer.epsilon)
+    return gamma * (x - _array(layer.moving_mean)) / deviation + beta
+
+
+def _pool(layer, x):
+    size = np.atleast_1d(layer.pool_size)
+    strides = np.atleast_1d(layer.strides)
+    maximum = "Max" in type(layer).__name__
+    pad = -np.inf if maximum else np.nan
+    arguments = (tuple(size), tuple(strides), (1,) * len(size), layer.padding, pad)
+    stack = np.stack([view for _, view in _windows(x, *arguments)])
+    return stack.max(axis=0) if maximum else np.nanmean(stack, axis=0)
+
+
+def _global_pool(layer, x):
+    axes = tuple(range(1, x.ndim - 1))
+    return x.max(axis=axes) if "Max" in type(layer).__name__ else x.mean(axis=axes)
+
+
+def _rescaling(layer, x):
+    return x * np.asarray(layer.scale) + np.asarray(layer.offset)
+
+
+_K = keras.layers
+_MERGING = ((_K.Add,), (_K.Concatenate,))
+_LAYERS = (
+    ((layers.SelfBinarizingActivation,), lambda layer, x: _sign(x)),
+    ((layers.SelfBinarizingConv1D, layers.SelfBinarizingConv2D), _self_binarizing_conv),
+    ((layers.SelfBinarizingConv3D,), _self_binarizing_conv),
+    ((layers.SelfBinarizingDepthwiseConv2D,), _self_binarizing_depthwise),
+    ((layers.SelfBinarizingSeparableConv2D,), _self_binarizing_separable),
+    ((layers.SelfBinarizingDense,), _self_binarizing_dense),
+    ((layers.BinaryBatchNormalization,), _binary_normalization),
+    ((_K.BatchNormalization,), _keras_normalization),
+    ((_K.MaxPooling1D, _K.MaxPooling2D, _K.AveragePooling1D, _K.AveragePooling2D), _pool),
+    (
+        (
+            _K.GlobalMaxPooling1D,
+            _K.GlobalMaxPooling2D,
+            _K.GlobalAveragePooling1D,
+            _K.GlobalAveragePooling2D,
+        ),
+        _global_pool,
+    ),
+    ((_K.Flatten, _K.Reshape), lambda layer, x: x.reshape(len(x), *layer.output.shape[1:])),
+    ((_K.Permute,), lambda layer, x: x.transpose(0, *layer.dims)),
+    ((_K.Dropout, _K.GaussianNoise, _K.Identity), lambda layer, x: x),
+    ((_K.Rescaling,), _rescaling),
+    ((_K.Add,), lambda layer, sources: sum(sources)),
+    ((_K.Concatenate,), lambda layer, sources: np.concatenate(sources, axis=layer.axis)),
+)
