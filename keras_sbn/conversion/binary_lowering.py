@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_sbn.conversion.borders import uniform_border
 from keras_sbn.conversion.float_layers import lower_float_layer, reason_to_be_float
 from keras_sbn.conversion.integer_layer import IMAGE, integer_convolution, is_image
 from keras_sbn.conversion.lowering import Lowering, LoweringError, Options, Reason, static_shape
@@ -196,7 +197,7 @@ class BinaryLowering(Lowering):
         if not (reader.op.direction > 0).all() or grid(node) is None:
             return False
         if is_image(node.input):
-            return op.padding == "valid" or (op.padding == "same" and border(op) == 0)
+            return op.padding == "valid" or (op.padding == "same" and uniform_border(op) == 0)
         if not isinstance(op, BinaryConv2D) or not is_binary(node.input):
             return False
         return self.can_threshold(op) and self._obstacle(node) is None
@@ -261,17 +262,6 @@ def _no_kernel(node: Node) -> Obstacle:
         "Expected a layer with a binary kernel: dense, one- or two-dimensional convolution. Received: "
         f"{node.name!r}, {kind}. allow_float_fallback=True converts what has a float counterpart.",
     )
-
-
-def border(op: BinaryConv) -> float | None:
-    """What a convolution pads with, or `None` where its channels are padded with different values."""
-    values = set(op.pad_values.tolist())
-    return float(values.pop()) if len(values) == 1 else None
-
-
-def is_padded_with(op: BinaryConv, value: float) -> bool:
-    """Whether a convolution has a border, of this value everywhere."""
-    return op.padding != "valid" and border(op) == value
 
 
 def integer_thresholds(node: Node, reader: Node) -> np.ndarray:

@@ -14,7 +14,6 @@ from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
     Affine,
-    BinaryConv,
     BinaryConv2D,
     BinaryDense,
     IntegerConv2D,
@@ -177,37 +176,6 @@ def _padded(
         low.constant(node.name, "pad_value", np.array(value, np.float32)),
     ]
     return low.emit(node.name, "PADV2", inputs, grown, suffix="padded", options=("PadV2", {}))
-
-
-def shape_before(op: BinaryConv, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a map once a causal convolution has padded it."""
-    missing = op.dilation_rate[1] * (op.kernel.shape[1] - 1)
-    return (*shape[:2], shape[2] + missing, shape[3])
-
-
-def padded_before(
-    low: Lowering,
-    node: Node,
-    op: BinaryConv,
-    source: int,
-    shape: tuple[int, ...],
-    dtype: str,
-    quantization: tuple[float, int] | None,
-) -> int:
-    """Emits the padding of a causal convolution, on the left of the width alone, with 0 as stored."""
-    grown = shape_before(op, shape)
-    widths = np.array([(0, 0), (0, 0), (grown[2] - shape[2], 0), (0, 0)], np.int32)
-    return low.emit(
-        node.name,
-        "PAD",
-        [source, low.constant(node.name, "pad_widths", widths)],
-        grown,
-        dtype=dtype,
-        suffix="padded",
-        options=("Pad", {}),
-        version=2 if dtype == "int8" else 1,
-        quantization=quantization,
-    )
 
 
 def _binary_conv(low: Lowering, node: Node, layer: Any) -> int:

@@ -20,12 +20,11 @@ from keras_sbn import bits
 from keras_sbn.conversion.binary_lowering import (
     BinaryLowering,
     Obstacle,
-    border,
     exact_offset,
     integer_thresholds,
-    is_padded_with,
 )
-from keras_sbn.conversion.float_layers import padded_before, reshape
+from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
+from keras_sbn.conversion.float_layers import reshape
 from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
@@ -62,7 +61,7 @@ class LceLowering(BinaryLowering):
 
     def can_threshold(self, op: BinaryConv2D) -> bool:
         # Where the border is 0 the number of products depends on the place.
-        return not is_padded_with(op, 0.0)
+        return not has_border_of(op, 0.0)
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
         depth = op.kernel.shape[2]
@@ -75,14 +74,13 @@ class LceLowering(BinaryLowering):
                 "group. "
                 "Choose fewer groups, or target='tflite'.",
             )
-        # Bits of 0, which are what PAD pads with, are +1.
-        known = (1.0,) if op.padding == "causal" else (0.0, 1.0)
-        if op.padding != "valid" and border(op) not in known:
+        native = op.padding == "same" and has_border_of(op, 0.0)
+        if not native and not has_binary_border(op):
             values = sorted(set(op.pad_values.tolist()))
             return Obstacle(
-                f"its border is {values}, and the Larq Compute Engine knows +1 and 0",
+                f"its border is {values}, and the Larq Compute Engine knows ±1 and 0",
                 "train it with pad_value=1.0",
-                "Expected a border of +1 or 0, the two the Larq Compute Engine knows. Received: "
+                "Expected a border of +1, -1 or 0, as the Larq Compute Engine has it. Received: "
                 f"{node.name!r} padded with {values}. Train it with pad_value=1.0.",
             )
         return None
@@ -93,8 +91,10 @@ class LceLowering(BinaryLowering):
         products = height * width * depth
         packed_kernel = bits.pack(op.kernel.transpose(3, 0, 1, 2))
         source, padding = self.binary(node.input), op.padding
-        if padding == "causal":
-            source, padding = self._padded_before(node, op, source), "valid"
+        if padding == "causal" or not (has_border_of(op, 0.0) or has_border_of(op, 1.0)):
+            padding = "valid"
+            if op.padding != "valid":
+                source, _ = with_border(self, node, op, source, bits.pack)
         inputs = [source, self.constant(node.name, "kernel", packed_kernel)]
         shape, name = static_shape(node), node.name
         self.reasons[node.name] = NO_REASON if reader is not None else _why_not_bits(op)
@@ -121,17 +121,13 @@ class LceLowering(BinaryLowering):
                 "dilation_height_factor": op.dilation_rate[0],
                 "dilation_width_factor": op.dilation_rate[1],
                 "fused_activation_function": ACTIVATION["none"],
-                "pad_values": int(is_padded_with(op, 1.0) and padding == "same"),
+                "pad_values": int(has_border_of(op, 1.0) and padding == "same"),
                 "padding": PADDING[padding],
                 "stride_height": op.strides[0],
                 "stride_width": op.strides[1],
             },
             binary=True,
         )
-
-    def _padded_before(self, node: Node, op: BinaryConv2D, source: int) -> int:
-        shape = _packed_shape(static_shape(node.input))
-        return padded_before(self, node, op, source, shape, "int32", None)
 
     def binary_of_int8(self, node: Node, tensor: int) -> int:
         # LceQuantize compares int8 with the zero point.
@@ -180,7 +176,7 @@ def _packed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _why_not_bits(op: BinaryConv2D) -> Reason:
-    if is_padded_with(op, 0.0):
+    if has_border_of(op, 0.0):
         return Reason(
             "its border is 0, which is no binary value", "train it with pad_value=1.0, the default"
         )

@@ -10,15 +10,13 @@ is the next binary value: a CONV_2D with the int32 bias -tau and output scale 1,
 int8 ends and so clamps at 0, and the fused RELU_N1_TO_1 clamps at -1. All scales are 1 and all sums are
 integers, so nothing is rounded. Padding, which is with the zero point, pads v with 0 and x with +1.
 
-Other borders are those of another way to store x, made from v by one 1 x 1 depthwise convolution:
+A border of 0 is that of x itself, ``2 v + 1`` with zero point 0, made from v by one 1 x 1 depthwise
+convolution. A border that is -1, in some channels or all, is a constant around the map (`borders`). So
+every convolution is ``conv(x, w) = m conv(u, w) + c``: u = v, m = 2, c = S, or u = x, m = 1, c = 0.
 
-    border  0:  u = x = 2 v + 1, zero point 0:     conv(x, w) = conv(u, w)
-    border -1:  u = -1 - v, zero point 127, is (y - 1) / 2 for y = -x, whose border is +1:
-                conv(x, w) = conv(y, -w) = 2 conv(u, -w) - S
-
-All three are ``conv(x, w) = m conv(u, w') + c``. Where the sum itself is wanted, by a residual connection
-or as an output, int8 cannot hold it: there the kernel, int8 in the file, is dequantized to float32 once
-when the model is loaded, and a float32 CONV_2D adds the integers up, exactly below 2^24.
+Where the sum itself is wanted, by a residual connection or as an output, int8 cannot hold it: there the
+kernel, int8 in the file, is dequantized to float32 once when the model is loaded, and a float32 CONV_2D
+adds the integers up, exactly below 2^24.
 """
 
 from __future__ import annotations
@@ -31,12 +29,11 @@ import numpy as np
 from keras_sbn.conversion.binary_lowering import (
     BinaryLowering,
     Obstacle,
-    border,
     exact_offset,
     integer_thresholds,
-    is_padded_with,
 )
-from keras_sbn.conversion.float_layers import padded_before, reshape, shape_before
+from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
+from keras_sbn.conversion.float_layers import reshape
 from keras_sbn.conversion.integer_layer import BINARY
 from keras_sbn.conversion.lowering import NO_REASON, Options, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
@@ -57,10 +54,9 @@ _SUMS = Reason(
 
 @dataclass(frozen=True)
 class _Form:
-    """How a convolution sees its input: ``conv(x, w) = multiplier * conv(u, kernel) + constant``."""
+    """How a convolution sees its input: ``conv(x, w) = multiplier * conv(u, w) + constant``."""
 
     tensor: int
-    kernel: np.ndarray
     multiplier: int
     constant: np.ndarray
 
@@ -118,7 +114,7 @@ class TfliteLowering(BinaryLowering):
         return True
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
-        if op.padding == "valid" or border(op) in (-1.0, 0.0, 1.0):
+        if has_binary_border(op) or has_border_of(op, 0.0):
             return None
         values = sorted(set(op.pad_values.tolist()))
         return Obstacle(
@@ -131,14 +127,14 @@ class TfliteLowering(BinaryLowering):
     def binary_convolution(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
         self.reasons[node.name] = NO_REASON if reader is not None else _SUMS
         form = self._form(node, op)
-        kernel, axis = _stored_kernel(form.kernel, op.groups)
+        kernel, axis = _stored_kernel(op.kernel, op.groups)
         operator, options = _convolution_options(node, op, fused=reader is not None)
         shape = static_shape(node)
         source, padded = form.tensor, static_shape(node.input)
-        if op.padding == "causal":
-            stored = INTEGER if form.multiplier == 1 else BINARY
-            source = padded_before(self, node, op, source, padded, "int8", stored)
-            padded = shape_before(op, padded)
+        if _needs_border(op):
+            plain = form.multiplier == 1
+            stored, quantization = (_plain, INTEGER) if plain else (_halved, BINARY)
+            source, padded = with_border(self, node, op, source, stored, quantization)
         if reader is None:
             scale = float(form.multiplier)
             weights = self.constant(node.name, "kernel", kernel, scale)
@@ -178,24 +174,20 @@ class TfliteLowering(BinaryLowering):
         )
 
     def _form(self, node: Node, op: BinaryConv2D) -> _Form:
-        """The input and kernel of a convolution whose native padding is the layer's."""
+        """The input of a convolution, in the form whose native padding is the layer's."""
         total = op.kernel.sum(axis=(0, 1, 2), dtype=np.int64)
-        if is_padded_with(op, 0.0):
-            return _Form(self._other(node.input, "plain", 2, 1, INTEGER), op.kernel, 1, 0 * total)
-        if is_padded_with(op, -1.0):
-            return _Form(self._other(node.input, "negative", -1, -1, BINARY), -op.kernel, 2, -total)
-        return _Form(self.binary(node.input), op.kernel, 2, total)
+        if has_border_of(op, 0.0):
+            return _Form(self._plain(node.input), 1, 0 * total)
+        return _Form(self.binary(node.input), 2, total)
 
-    def _other(
-        self, source: Node, suffix: str, factor: int, offset: int, quantization: tuple[float, int]
-    ) -> int:
-        """Emits ``factor * v + offset``, once for each source."""
-        key = (id(source), suffix)
+    def _plain(self, source: Node) -> int:
+        """Emits ``2 v + 1``, the ±1 value itself with zero point 0, once for each source."""
+        key = (id(source), "plain")
         if key not in self._others:
             shape = static_shape(source)
             channels = shape[-1]
-            kernel = np.full((1, 1, 1, channels), factor, np.int8)
-            bias = np.full(channels, offset, np.int32)
+            kernel = np.full((1, 1, 1, channels), 2, np.int8)
+            bias = np.full(channels, 1, np.int32)
             ones = [1.0] * channels
             fields = {"padding": PADDING["valid"], "strideH": 1, "strideW": 1, "depthMultiplier": 1}
             self._others[key] = self.emit(
@@ -203,15 +195,15 @@ class TfliteLowering(BinaryLowering):
                 "DEPTHWISE_CONV_2D",
                 [
                     self.binary(source),
-                    self.constant(source.name, f"{suffix}_factor", kernel, ones, axis=3),
-                    self.constant(source.name, f"{suffix}_offset", bias, ones),
+                    self.constant(source.name, "plain_factor", kernel, ones, axis=3),
+                    self.constant(source.name, "plain_offset", bias, ones),
                 ],
                 shape,
                 dtype="int8",
-                suffix=suffix,
+                suffix="plain",
                 options=("DepthwiseConv2D", {**fields, "dilationHFactor": 1, "dilationWFactor": 1}),
                 version=3,
-                quantization=quantization,
+                quantization=INTEGER,
             )
         return self._others[key]
 
@@ -273,6 +265,21 @@ class TfliteLowering(BinaryLowering):
         )
 
 
+def _needs_border(op: BinaryConv2D) -> bool:
+    """Whether the operator cannot pad as the convolution does: with its zero point, on all sides."""
+    native = has_border_of(op, 0.0) or has_border_of(op, 1.0)
+    return op.padding == "causal" or (op.padding == "same" and not native)
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.int8)
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """How ±1 is stored: (x - 1) / 2 with zero point 127."""
+    return ((values - 1) / 2 + BINARY[1]).astype(np.int8)
+
+
 def _stored_kernel(kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
     """The kernel in the order of its operator, and the axis of its output channels.
 
@@ -285,7 +292,7 @@ def _stored_kernel(kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
 
 def _convolution_options(node: Node, op: BinaryConv2D, fused: bool) -> tuple[str, Options]:
     fields = {
-        "padding": PADDING["same" if op.padding == "same" else "valid"],
+        "padding": PADDING["valid" if _needs_border(op) else op.padding],
         "strideH": op.strides[0],
         "strideW": op.strides[1],
         "dilationHFactor": op.dilation_rate[0],

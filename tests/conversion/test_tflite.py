@@ -188,3 +188,24 @@ def test_a_border_no_target_has(rng):
         ValueError, match=r"border of \+1, 0 or -1\. Received: 'conv' padded with \[0\.5\]"
     ):
         keras_sbn.convert(model, target="tflite")
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+@pytest.mark.parametrize("channels", [5, 33])
+def test_a_border_that_differs_from_channel_to_channel(channels, target, rng):
+    """gamma of both signs before a pool: the fold negates channels, and their border in what follows."""
+    inputs = keras.Input((8, 9, 3))
+    x = layers.SelfBinarizingActivation()(inputs)
+    x = layers.SelfBinarizingConv2D(channels, 3, padding="same")(x)
+    norm = keras.layers.BatchNormalization()
+    x = layers.SelfBinarizingActivation()(norm(keras.layers.MaxPooling2D()(x)))
+    x = activate(layers.SelfBinarizingConv2D(34, 3, padding="same", strides=2, name="second")(x))
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingConv2D(2, 1)(x)), rng)
+    norm.gamma.assign(np.resize([1.0, -2.0], channels))
+    pads = keras.ops.convert_to_numpy(keras_sbn.fold(model).get_layer("second").pad_values)
+    assert set(pads.tolist()) == {-1.0, 1.0}
+    converted = keras_sbn.convert(model, target=target)
+    x = images(rng, (8, 9, 3), 16)
+    np.testing.assert_array_equal(converted.predict(x), model.predict(x, verbose=0))
+    kinds = {row.name: row.kind for row in converted.report.layers}
+    assert kinds["second"] == "binary"
