@@ -30,7 +30,8 @@ def add_to(commands: Any) -> None:
         "--samples",
         type=count,
         default=1000,
-        help="number of random samples, multiples of 1/128 in [-1, 1) (default: %(default)s)",
+        help="number of random samples: 8-bit images, or multiples of 1/128 in [-1, 1) where the model "
+        "takes floats (default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of random samples")
     parser.add_argument(
@@ -63,7 +64,9 @@ def _read(path: str) -> Any:
 
 def _random(model: Any, options: argparse.Namespace) -> list[np.ndarray]:
     rng = np.random.default_rng(options.seed)
-    return [
-        (rng.integers(-128, 128, (options.samples, *tensor.shape[1:])) / 128).astype("float32")
-        for tensor in model.inputs
-    ]
+    inputs = []
+    for tensor in model.inputs:
+        values = rng.integers(0, 256, (options.samples, *tensor.shape[1:]))
+        image = tensor.dtype == "uint8"
+        inputs.append(values.astype("uint8") if image else (values / 128 - 1).astype("float32"))
+    return inputs

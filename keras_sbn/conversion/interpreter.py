@@ -79,10 +79,7 @@ class Interpreter(ABC):
         if not fits or len({shape[0] for shape in given}) != 1:
             wanted = [("samples", *shape[1:]) for shape in shapes]
             raise ValueError(f"Expected inputs of shapes {wanted}. Received: shapes {given}")
-        ready = [
-            np.ascontiguousarray(array, dtype)
-            for array, dtype in zip(inputs, self.input_types, strict=True)
-        ]
+        ready = [_as_type(array, dtype) for array, dtype in zip(inputs, self.input_types, strict=True)]
         samples = [self.run([array[i : i + 1] for array in ready]) for i in range(given[0][0])]
         if not samples:
             return [
@@ -90,6 +87,18 @@ class Interpreter(ABC):
                 for shape, dtype in zip(self.output_shapes, self.output_types, strict=True)
             ]
         return [np.concatenate(parts) for parts in zip(*samples, strict=True)]
+
+
+def _as_type(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in the type the model takes; integers only where no value changes."""
+    with np.errstate(invalid="ignore"):
+        cast = np.ascontiguousarray(array, dtype)
+    if dtype.kind in "iu" and array.dtype != dtype and not np.array_equal(cast, array):
+        raise ValueError(
+            f"Expected inputs of {dtype}, such as the 8-bit values of an image. Received: {array.dtype} "
+            f"values that {dtype} does not have, in [{array.min():.6g}, {array.max():.6g}]"
+        )
+    return cast
 
 
 class LceInterpreter(Interpreter):

@@ -6,7 +6,7 @@ import pytest
 from conftest import activate, randomize
 
 import keras_sbn
-from keras_sbn import layers
+from keras_sbn import cli, layers
 from keras_sbn.conversion.interpreter import LceInterpreter, TfliteInterpreter
 from keras_sbn.conversion.reader import read_file
 
@@ -125,3 +125,24 @@ def test_a_layer_no_target_has(rng):
     keras_sbn.binarize(model)
     with pytest.raises(ValueError, match="'up', BinaryConv2DTranspose"):
         keras_sbn.convert(model)
+
+
+def test_images_that_were_scaled_already_are_refused(rng):
+    model = _model(rng, layers.SelfBinarizingConv2D)
+    converted = keras_sbn.convert(keras_sbn.fold(model, input_scaling=(1 / 255, 0.0)))
+    x = _images(rng)
+    np.testing.assert_array_equal(converted.predict(x.astype("float32")), converted.predict(x))
+    for wrong in (x / 255, x.astype("int32") - 300):
+        with pytest.raises(ValueError, match="Expected inputs of uint8"):
+            converted.predict(wrong)
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+def test_the_command_verifies_with_8_bit_images(target, rng, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = _model(rng, layers.SelfBinarizingConv2D)
+    folded = keras_sbn.fold(model, input_scaling=(1 / 255, 0.0))
+    folded.save("folded.keras")
+    keras_sbn.convert(folded, target=target).save("model.tflite")
+    assert cli.main(["verify", "folded.keras", "model.tflite", "--samples", "8"]) == 0
+    assert "0 output values differ" in capsys.readouterr().out
