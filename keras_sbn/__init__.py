@@ -24,6 +24,9 @@ from keras_sbn.summary import summary as summary
 if TYPE_CHECKING:
     from keras_sbn.conversion.convert import convert as convert
     from keras_sbn.conversion.converted import ConvertedModel as ConvertedModel
+    from keras_sbn.conversion.inspection import inspect as inspect
+    from keras_sbn.conversion.latency import Latency as Latency
+    from keras_sbn.conversion.latency import benchmark as benchmark
     from keras_sbn.conversion.report import ConversionReport as ConversionReport
     from keras_sbn.conversion.verify import Verification as Verification
     from keras_sbn.conversion.verify import verify as verify
@@ -36,10 +39,13 @@ __version__ = "0.1.0"
 _AFTER_TRAINING = {
     "ConversionReport": "keras_sbn.conversion.report",
     "ConvertedModel": "keras_sbn.conversion.converted",
+    "Latency": "keras_sbn.conversion.latency",
     "Verification": "keras_sbn.conversion.verify",
+    "benchmark": "keras_sbn.conversion.latency",
     "convert": "keras_sbn.conversion.convert",
     "export_binary": "keras_sbn.export",
     "fold": "keras_sbn.folding.fold",
+    "inspect": "keras_sbn.conversion.inspection",
     "verify": "keras_sbn.conversion.verify",
 }
 

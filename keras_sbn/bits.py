@@ -30,3 +30,10 @@ def pack(values: np.ndarray) -> np.ndarray:
     missing = words(values.shape[-1]) * WORD - values.shape[-1]
     bits = np.pad(values < 0, [(0, 0)] * (values.ndim - 1) + [(0, missing)])
     return np.ascontiguousarray(np.packbits(bits, axis=-1, bitorder="little")).view("<i4")
+
+
+def unpack(packed: np.ndarray, channels: int) -> np.ndarray:
+    """Unpacks what `pack` packed: int8 array `(..., channels)` of -1 and +1."""
+    values = np.ascontiguousarray(packed.astype("<i4")).view(np.uint8)
+    found = np.unpackbits(values, axis=-1, count=channels, bitorder="little")
+    return 1 - 2 * found.astype(np.int8)

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
+from keras_sbn.conversion.binary_lowering import BinaryLowering
 from keras_sbn.conversion.converted import ConvertedModel
+from keras_sbn.conversion.dense_over_maps import DenseOverMaps
 from keras_sbn.conversion.lce import LceLowering
-from keras_sbn.conversion.lowering import static_shape
 from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
+from keras_sbn.conversion.tflite import TfliteLowering
 from keras_sbn.conversion.writer import ModelWriter
-from keras_sbn.folding.fold import folded_graph
+from keras_sbn.folding.fold import folded_graph, rewrite
+from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
 
-_TARGETS = ("lce",)
+_TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
+_RULES = (DenseOverMaps(), ElementwiseBeforeReshape())
 
 
-def convert(model: Any, target: str = "lce") -> ConvertedModel:
+def convert(model: Any, target: str = "lce", *, allow_float_fallback: bool = False) -> ConvertedModel:
     """Converts a trained or a folded model to a `.tflite` file.
 
-    Every binary convolution and dense layer becomes one binary operator of the Larq Compute Engine, with
-    bitpacked output and integer thresholds where the next layer is binary. The file is read back and
-    compared with what was meant before it is returned.
+    Every binary convolution and dense layer becomes one binary operator, with its threshold inside where
+    the next layer is binary. The file is read back and compared with what was meant before it is
+    returned.
 
     Args:
         model: A Functional or Sequential Keras model, hard (see `keras_sbn.binarize`), or the result of
             `keras_sbn.fold`. Input sizes are fixed; the batch size becomes 1.
-        target: `"lce"`, the Larq Compute Engine.
+        target: `"lce"`, the operators of the Larq Compute Engine: one bit a weight, bits between the
+            layers. `"tflite"`, stock int8 operators that any TFLite or LiteRT runtime has, delegated to
+            XNNPACK: one byte a weight. Both decide as the hard model does on every input.
+        allow_float_fallback: Whether a layer that should be binary and cannot be is converted as a float
+            layer, and an operator that is not as planned is tolerated; the report has the reason and the
+            remedy. Otherwise they are errors.
 
     Returns:
         A `ConvertedModel` with the bytes, the report and `predict`.
@@ -39,19 +48,20 @@ def convert(model: Any, target: str = "lce") -> ConvertedModel:
 
     >>> model = keras.Sequential([keras.Input((32,)), keras_sbn.layers.SelfBinarizingDense(4)])
     >>> report = keras_sbn.binarize(model)
-    >>> path = keras_sbn.convert(model).save("model.tflite")
+    >>> path = keras_sbn.convert(model, target="tflite").save("model.tflite")
     """
     if target not in _TARGETS:
-        raise ValueError(f"Expected `target` to be one of {_TARGETS}. Received: target={target!r}")
+        raise ValueError(f"Expected `target` to be one of {list(_TARGETS)}. Received: target={target!r}")
     graph = folded_graph(model)
+    rewrite(graph, _RULES)
     writer = ModelWriter(description="keras_sbn")
-    lowering = LceLowering(graph, writer)
+    lowering = _TARGETS[target](graph, writer, allow_float_fallback)
     for node in graph.inputs:
-        lowering.set_real(node, writer.tensor(node.name, static_shape(node), "float32"))
-    inputs = [lowering.real(node) for node in graph.inputs]
+        lowering.add_input(node)
+    inputs = lowering.inputs
     for node in graph.nodes():
         lowering.lower(node)
     outputs = [lowering.real(node) for node in graph.outputs]
     content = writer.finish(inputs, outputs)
-    report = compare_with_plan(lowering.plan, read_file(content))
+    report = compare_with_plan(lowering.plan, read_file(content), allow_float_fallback)
     return ConvertedModel(content, target, report, tuple(node.name for node in graph.inputs))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from keras_sbn.conversion.interpreter import LceInterpreter
+from keras_sbn.conversion.batches import arrays_of
+from keras_sbn.conversion.inspection import inspect
+from keras_sbn.conversion.interpreter import Interpreter, open_interpreter
+from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import ConversionReport
 from keras_sbn.files import write_atomically
 
@@ -21,7 +22,7 @@ class ConvertedModel:
 
     Attributes:
         content: The bytes of the `.tflite` file.
-        target: `"lce"`.
+        target: `"lce"` or `"tflite"`.
         report: A `ConversionReport`, one row a layer.
         input_names: Names of the model's inputs, in order.
 
@@ -39,6 +40,22 @@ class ConvertedModel:
     report: ConversionReport
     input_names: tuple[str, ...]
 
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ConvertedModel:
+        """Reads a `.tflite` file, ours or another's; the report then has a row an operator.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is not a TFLite model, or damaged.
+        """
+        content = Path(path).read_bytes()
+        info = read_file(content)
+        target = "lce" if any(op.name.startswith("Lce") for op in info.operators) else "tflite"
+        return cls(content, target, inspect(content), tuple(tensor.name for tensor in info.inputs))
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the file, whole or not at all, and returns its path.
 
@@ -48,11 +65,14 @@ class ConvertedModel:
         return write_atomically(path, self.content)
 
     @functools.cached_property
-    def _interpreter(self) -> LceInterpreter:
-        return LceInterpreter(self.content)
+    def _interpreter(self) -> Interpreter:
+        return open_interpreter(self.content, self.target)
 
     def predict(self, x: Any) -> Any:
-        """Runs the file in the Larq Compute Engine's interpreter.
+        """Runs the file, in the Larq Compute Engine's interpreter or in stock TFLite's.
+
+        On x86 LCE runs with its indirect binary kernel and on 64-bit ARM with its default one: the
+        faster there. Stock operators run in XNNPACK.
 
         Args:
             x: Array `(samples, ...)`; a list of them, or a dictionary by input name, for a model of
@@ -63,13 +83,8 @@ class ConvertedModel:
 
         Raises:
             ValueError: If `x` does not fit the model.
-            ImportError: If larq-compute-engine is not installed.
+            ImportError: If larq-compute-engine is not installed, or, for stock files, neither
+                ai-edge-litert nor TensorFlow.
         """
-        if isinstance(x, dict):
-            missing = [name for name in self.input_names if name not in x]
-            if missing:
-                raise ValueError(f"Expected inputs named {list(self.input_names)}. Received: {list(x)}")
-            x = [x[name] for name in self.input_names]
-        arrays = [np.asarray(array) for array in (x if isinstance(x, list | tuple) else [x])]
-        outputs = self._interpreter.predict(arrays)
+        outputs = self._interpreter.predict(arrays_of(x, self.input_names))
         return outputs[0] if len(outputs) == 1 else outputs

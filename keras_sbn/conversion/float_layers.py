@@ -9,13 +9,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.conversion.lowering import Lowering, LoweringError, static_shape
+from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv2D,
     BinaryDense,
+    IntegerConv2D,
     KerasCall,
     Reshape,
     Sign,
@@ -43,20 +44,25 @@ def lower_float_layer(low: Lowering, node: Node) -> None:
     )
 
 
-def reason_to_be_float(node: Node) -> str:
-    """Why a layer that no binary kernel computes is float."""
+def reason_to_be_float(node: Node) -> Reason:
+    """Why a layer that no binary kernel computes is float, and what would make it binary."""
     op = node.op
     if isinstance(op, BinaryConv2D | BinaryDense):
-        return "its input is real-valued"
+        return Reason(
+            "its input is real-valued",
+            "a first layer has to read the image; elsewhere put a SelfBinarizingActivation before it",
+        )
     if isinstance(op, Sign | Threshold):
-        return "takes the sign of real values"
+        return Reason("takes the sign of real values", "")
     if isinstance(op, Affine):
-        return "no sign follows it"
+        return Reason(
+            "no sign follows it alone", "put a SelfBinarizingActivation after it, with no other reader"
+        )
+    if isinstance(op, Reshape):
+        return Reason("moves values, computes nothing", "")
     if isinstance(op, KerasCall) and getattr(op.operation, "weights", None):
-        return "its kernel is real-valued"
-    if isinstance(op, Reshape) or not isinstance(op, KerasCall):
-        return "moves values, computes nothing"
-    return "computes with real values"
+        return Reason("its kernel is real-valued", "use its counterpart in keras_sbn.layers")
+    return Reason("computes with real values", "")
 
 
 def _array(weight: Any) -> np.ndarray:
@@ -78,10 +84,10 @@ def _activated(low: Lowering, node: Node, tensor: int, activation: Any) -> int:
     if activation is None or name == "linear":
         return tensor
     if name in ("relu", "relu6"):
-        return low.emit(node.name, name.upper(), [tensor], shape, suffix=name)
+        return low.emit(node.name, name.upper(), [tensor], shape)
     if name in _UNFUSED:
         options = ("Softmax", {"beta": 1.0}) if name == "softmax" else None
-        return low.emit(node.name, _UNFUSED[name], [tensor], shape, suffix=name, options=options)
+        return low.emit(node.name, _UNFUSED[name], [tensor], shape, options=options)
     raise LoweringError(
         f"Expected an activation that converts: linear, relu, relu6, sigmoid, tanh or softmax. Received: "
         f"{node.name!r} with activation={name!r}"
@@ -108,7 +114,7 @@ def _convolution(
     source = low.real(node.input)
     padding = layer.padding
     in_shape, out_shape = static_shape(node.input), static_shape(node)
-    if padding == "same" and pad_value != 0:
+    if padding == "causal" or (padding == "same" and pad_value != 0):
         window = kernel.shape[1:3]
         source, padding = _padded(low, node, source, in_shape, layer, window, pad_value), "valid"
     filters = out_shape[-1]
@@ -131,7 +137,12 @@ def _convolution(
         low.constant(node.name, "kernel", kernel),
         low.constant(node.name, "bias", np.zeros(filters, np.float32) if bias is None else bias),
     ]
-    tensor = low.emit(node.name, operator, inputs, out_shape, options=(table, fields))
+    suffix = "" if fused is not None else "linear"
+    groups = in_shape[-1] // kernel.shape[-1] if operator == "CONV_2D" else 1
+    version = 6 if groups > 1 else 1
+    tensor = low.emit(
+        node.name, operator, inputs, out_shape, suffix=suffix, options=(table, fields), version=version
+    )
     return tensor if fused is not None else _activated(low, node, tensor, activation)
 
 
@@ -155,6 +166,8 @@ def _padded(
         same_padding(*sizes)
         for sizes in zip(shape[1:3], window, layer.strides, layer.dilation_rate, strict=True)
     ]
+    if layer.padding == "causal":
+        borders = [(0, 0), (layer.dilation_rate[1] * (window[1] - 1), 0)]
     widths = np.array([(0, 0), *borders, (0, 0)], np.int32)
     grown = [size + sum(border) for size, border in zip(shape, widths.tolist(), strict=True)]
     inputs = [
@@ -168,7 +181,13 @@ def _padded(
 def _binary_conv(low: Lowering, node: Node, layer: Any) -> int:
     """A ±1 kernel on a real input: exact where the input's values are, but no binary kernel."""
     kernel = layer.kernel.astype(np.float32).transpose(3, 0, 1, 2)
-    return _convolution(low, node, layer, kernel, None, float(layer.pad_values[0]))
+    values = set(layer.pad_values.tolist())
+    if layer.padding != "valid" and len(values) > 1:
+        raise LoweringError(
+            "Expected one border value for all channels. Received: "
+            f"{node.name!r} padded with {sorted(values)}. Scale the channels of the image alike."
+        )
+    return _convolution(low, node, layer, kernel, None, float(values.pop()))
 
 
 def _conv(low: Lowering, node: Node, layer: Any) -> int:
@@ -203,6 +222,7 @@ def _fully_connected(
         "FULLY_CONNECTED",
         inputs,
         static_shape(node),
+        suffix="" if fused is not None else "linear",
         options=("FullyConnected", fields),
         version=5 if len(node.shape) > 2 else 1,
     )
@@ -222,7 +242,7 @@ def _affine(low: Lowering, node: Node, layer: Any) -> int:
     # Two operators and not the multiplier and bias of the convolution before it: the runtimes fuse those
     # with other constants and round differently, while a product and a sum round as Keras rounds them.
     shape = static_shape(node)
-    product = low.arithmetic(node.name, "MUL", low.real(node.input), layer.scale, shape)
+    product = low.arithmetic(node.name, "MUL", low.real(node.input), layer.scale, shape, suffix="product")
     offset = layer.offset - layer.scale * layer.center
     return low.arithmetic(node.name, "ADD", product, offset, shape)
 
@@ -230,7 +250,7 @@ def _affine(low: Lowering, node: Node, layer: Any) -> int:
 def _rescaling(low: Lowering, node: Node, layer: Any) -> int:
     shape = static_shape(node)
     scale, offset = np.asarray(layer.scale), np.asarray(layer.offset)
-    product = low.arithmetic(node.name, "MUL", low.real(node.input), scale, shape)
+    product = low.arithmetic(node.name, "MUL", low.real(node.input), scale, shape, suffix="product")
     return low.arithmetic(node.name, "ADD", product, offset, shape)
 
 
@@ -298,11 +318,26 @@ def _reshape(low: Lowering, node: Node, layer: Any) -> int:
     return reshape(low, node, low.real(node.input), static_shape(node), "float32")
 
 
-def reshape(low: Lowering, node: Node, source: int, shape: tuple[int, ...], dtype: str) -> int:
+def reshape(
+    low: Lowering,
+    node: Node,
+    source: int,
+    shape: tuple[int, ...],
+    dtype: str,
+    quantization: tuple[float, int] | None = None,
+) -> int:
     """Emits a reshape to `shape` and returns its tensor."""
     target = low.constant(node.name, "shape", np.array(shape, np.int32))
     options = ("Reshape", {"newShape": list(shape)})
-    return low.emit(node.name, "RESHAPE", [source, target], shape, dtype=dtype, options=options)
+    return low.emit(
+        node.name,
+        "RESHAPE",
+        [source, target],
+        shape,
+        dtype=dtype,
+        options=options,
+        quantization=quantization,
+    )
 
 
 def _activation(low: Lowering, node: Node, layer: Any) -> int:
@@ -334,7 +369,7 @@ _Lower = Callable[[Lowering, Node, Any], int]
 _KERAS = keras.layers
 # Subclasses stand before their base classes.
 _LOWERINGS: tuple[tuple[tuple[Any, ...], _Lower], ...] = (
-    ((BinaryConv2D,), _binary_conv),
+    ((BinaryConv2D, IntegerConv2D), _binary_conv),
     ((BinaryDense,), _binary_dense),
     ((Affine,), _affine),
     ((_KERAS.DepthwiseConv2D,), _depthwise_conv),

@@ -1,9 +1,18 @@
-"""Running a file in the Larq Compute Engine's own interpreter."""
+"""Running a file: in the Larq Compute Engine's own interpreter, or in stock TFLite's.
+
+Which kernels are fastest depends on the machine. LCE's default binary kernel has its assembly on 64-bit
+ARM alone; elsewhere its indirect kernel is several times faster, so it is chosen there. Stock operators
+run fastest in XNNPACK everywhere.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import platform
+import warnings
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -32,22 +41,23 @@ def _extension() -> Any:
     return load_module("interpreter_wrapper_lite", path)
 
 
-class LceInterpreter:
-    """Runs the bytes of a model on the CPU, one sample at a time.
+def has_fast_default_kernel() -> bool:
+    """Whether LCE's default binary kernel is the fast one on this machine."""
+    return platform.machine().lower() in ("aarch64", "arm64")
 
-    Args:
-        content: The bytes of a `.tflite` model.
-        num_threads: Positive number of threads.
 
-    Raises:
-        ImportError: If larq-compute-engine cannot be used.
-        RuntimeError: If the engine refuses the model.
-    """
+class Interpreter(ABC):
+    """Runs the bytes of a model on the CPU, one sample at a time."""
 
-    def __init__(self, content: bytes, num_threads: int = 1) -> None:
-        # The default kernel has its assembly on 64-bit ARM alone; elsewhere the indirect one is faster.
-        indirect = platform.machine().lower() not in ("aarch64", "arm64")
-        self._engine = _extension().LiteInterpreter(content, num_threads, False, indirect, False)
+    #: Shapes and types of the model's inputs and outputs; a batch is one sample.
+    input_shapes: list[tuple[int, ...]]
+    input_types: list[np.dtype]
+    output_shapes: list[tuple[int, ...]]
+    output_types: list[np.dtype]
+
+    @abstractmethod
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Returns the outputs of one sample; shapes and types are those of the model."""
 
     def predict(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Returns the outputs for a batch.
@@ -61,8 +71,7 @@ class LceInterpreter:
         Raises:
             ValueError: If the arrays do not fit the inputs of the model.
         """
-        shapes = [tuple(shape) for shape in self._engine.input_shapes]
-        types = [np.dtype(dtype) for dtype in self._engine.input_types]
+        shapes = self.input_shapes
         given = [tuple(array.shape) for array in inputs]
         fits = len(given) == len(shapes) and all(
             found[1:] == wanted[1:] for found, wanted in zip(given, shapes, strict=True)
@@ -70,15 +79,128 @@ class LceInterpreter:
         if not fits or len({shape[0] for shape in given}) != 1:
             wanted = [("samples", *shape[1:]) for shape in shapes]
             raise ValueError(f"Expected inputs of shapes {wanted}. Received: shapes {given}")
-        ready = [np.ascontiguousarray(array, dtype) for array, dtype in zip(inputs, types, strict=True)]
-        samples = [
-            self._engine.predict([array[i : i + 1] for array in ready]) for i in range(given[0][0])
-        ]
+        ready = [_as_type(array, dtype) for array, dtype in zip(inputs, self.input_types, strict=True)]
+        samples = [self.run([array[i : i + 1] for array in ready]) for i in range(given[0][0])]
         if not samples:
             return [
-                np.zeros((0, *shape[1:]), np.dtype(dtype))
-                for shape, dtype in zip(
-                    self._engine.output_shapes, self._engine.output_types, strict=True
-                )
+                np.zeros((0, *shape[1:]), dtype)
+                for shape, dtype in zip(self.output_shapes, self.output_types, strict=True)
             ]
         return [np.concatenate(parts) for parts in zip(*samples, strict=True)]
+
+
+def _as_type(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in the type the model takes; integers only where no value changes."""
+    with np.errstate(invalid="ignore"):
+        cast = np.ascontiguousarray(array, dtype)
+    if dtype.kind in "iu" and array.dtype != dtype and not np.array_equal(cast, array):
+        raise ValueError(
+            f"Expected inputs of {dtype}, such as the 8-bit values of an image. Received: {array.dtype} "
+            f"values that {dtype} does not have, in [{array.min():.6g}, {array.max():.6g}]"
+        )
+    return cast
+
+
+class LceInterpreter(Interpreter):
+    """Runs a file, with or without LCE's operators, in LCE's interpreter.
+
+    Args:
+        content: The bytes of a `.tflite` model.
+        num_threads: Positive number of threads.
+        indirect: Whether to use LCE's indirect binary kernel; `None` chooses the one that is faster on
+            this machine.
+        xnnpack: Whether stock operators run in XNNPACK.
+
+    Raises:
+        ImportError: If larq-compute-engine cannot be used.
+        RuntimeError: If the engine refuses the model.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        num_threads: int = 1,
+        indirect: bool | None = None,
+        xnnpack: bool = False,
+    ) -> None:
+        indirect = not has_fast_default_kernel() if indirect is None else indirect
+        self._engine = engine = _extension().LiteInterpreter(
+            content, num_threads, False, indirect, xnnpack
+        )
+        self.input_shapes = [tuple(shape) for shape in engine.input_shapes]
+        self.input_types = [np.dtype(dtype) for dtype in engine.input_types]
+        self.output_shapes = [tuple(shape) for shape in engine.output_shapes]
+        self.output_types = [np.dtype(dtype) for dtype in engine.output_types]
+
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        return list(self._engine.predict(inputs))
+
+
+class TfliteInterpreter(Interpreter):
+    """Runs a file of stock operators in the TFLite runtime of ai-edge-litert or TensorFlow.
+
+    Args:
+        content: The bytes of a `.tflite` model.
+        num_threads: Positive number of threads.
+        xnnpack: Whether XNNPACK runs what it can.
+
+    Raises:
+        ImportError: If neither ai-edge-litert nor TensorFlow is installed.
+        RuntimeError: If the runtime refuses the model.
+        ValueError: If the model has operators the runtime does not know.
+    """
+
+    def __init__(self, content: bytes, num_threads: int = 1, xnnpack: bool = True) -> None:
+        runtime = _tflite_runtime()
+        resolvers = runtime.OpResolverType
+        resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        with warnings.catch_warnings():
+            # TensorFlow announces that its interpreter moves to ai-edge-litert.
+            warnings.simplefilter("ignore")
+            self._engine = runtime.Interpreter(
+                model_content=content,
+                num_threads=num_threads,
+                experimental_op_resolver_type=resolver,
+            )
+        self._engine.allocate_tensors()
+        inputs, outputs = self._engine.get_input_details(), self._engine.get_output_details()
+        self._inputs = [detail["index"] for detail in inputs]
+        self._outputs = [detail["index"] for detail in outputs]
+        self.input_shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
+        self.input_types = [np.dtype(detail["dtype"]) for detail in inputs]
+        self.output_shapes = [tuple(detail["shape"].tolist()) for detail in outputs]
+        self.output_types = [np.dtype(detail["dtype"]) for detail in outputs]
+
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        for index, array in zip(self._inputs, inputs, strict=True):
+            self._engine.set_tensor(index, array)
+        self._engine.invoke()
+        return [self._engine.get_tensor(index) for index in self._outputs]
+
+
+@functools.cache
+def _tflite_runtime() -> Any:
+    if importlib.util.find_spec("ai_edge_litert"):
+        return importlib.import_module("ai_edge_litert.interpreter")
+    if importlib.util.find_spec("tensorflow"):
+        return importlib.import_module("tensorflow.lite.python.interpreter")
+    raise ImportError(
+        "Running the file needs ai-edge-litert or tensorflow, and neither is installed: "
+        "pip install ai-edge-litert"
+    )
+
+
+def open_interpreter(content: bytes, target: str, num_threads: int = 1) -> Interpreter:
+    """Returns an interpreter for a file of the target, with the kernels that are fastest here.
+
+    Args:
+        content: The bytes of the file.
+        target: `"lce"`, or `"tflite"` for a file of stock operators.
+        num_threads: Positive number of threads.
+
+    Raises:
+        ImportError: If no runtime for the target is installed.
+    """
+    if target == "lce":
+        return LceInterpreter(content, num_threads)
+    return TfliteInterpreter(content, num_threads)

@@ -14,140 +14,91 @@ from __future__ import annotations
 
 from typing import Any
 
-import keras
 import numpy as np
 
 from keras_sbn import bits
-from keras_sbn.conversion.float_layers import (
-    lower_float_layer,
-    reason_to_be_float,
-    reshape,
+from keras_sbn.conversion.binary_lowering import (
+    BinaryLowering,
+    Obstacle,
+    exact_offset,
+    integer_thresholds,
 )
-from keras_sbn.conversion.lowering import Lowering, LoweringError, static_shape
+from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
+from keras_sbn.conversion.float_layers import reshape
+from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import grid, is_binary
-from keras_sbn.folding.ops import (
-    BinaryConv2D,
-    BinaryDense,
-    KerasCall,
-    Placeholder,
-    Reshape,
-    Sign,
-    Threshold,
-)
-from keras_sbn.folding.thresholds import between_grid_points, on_grid, round_up_to_float32
+from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
 
 
-class LceLowering(Lowering):
-    """Emits a folded model for the Larq Compute Engine.
+class LceLowering(BinaryLowering):
+    """Emits a folded model for the Larq Compute Engine: binary values are bits in int32 tensors."""
 
-    A binary value lives in a bitpacked int32 tensor, a real one in float32; either is made from the
-    other, once, where a consumer asks for it.
-    """
+    def pack(self, node: Node, tensor: int) -> int:
+        return self._quantize(node, tensor, suffix="packed")
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._bits: dict[int, int] = {}
+    def unpack(self, node: Node, tensor: int) -> int:
+        return self.emit(node.name, "LceDequantize", [tensor], static_shape(node), suffix="unpacked")
 
-    def real(self, node: Node) -> int:
-        """The float32 tensor of a node; a bitpacked value is unpacked on first use."""
-        if id(node) not in self._reals:
-            shape = static_shape(node)
-            source = [self._bits[id(node)]]
-            unpacked = self.emit(
-                node.name, "LceDequantize", source, shape, suffix="unpacked", custom=None
-            )
-            self.set_real(node, unpacked)
-        return super().real(node)
-
-    def packed(self, node: Node) -> int:
-        """The bitpacked tensor of a binary node; a float value is packed on first use."""
-        if id(node) not in self._bits:
-            shape = _packed_shape(static_shape(node))
-            source = [self._reals[id(node)]]
-            self._bits[id(node)] = self.emit(
-                node.name, "LceQuantize", source, shape, dtype="int32", suffix="packed"
-            )
-        return self._bits[id(node)]
-
-    def lower(self, node: Node) -> None:
-        """Emits the operators of one node of the folded model."""
-        op = node.op
-        layer = op.operation if isinstance(op, KerasCall) else None
-        if isinstance(op, Placeholder):
-            return
-        self.reasons[node.name] = reason_to_be_float(node)
-        if isinstance(op, Threshold):
-            self._threshold(node, op)
-        elif isinstance(op, Sign):
-            self._sign(node)
-        elif isinstance(op, BinaryConv2D) and is_binary(node.input):
-            if not self._becomes_threshold(node):
-                self.set_real(node, self._binary_conv(node, op, None))
-        elif isinstance(layer, keras.layers.MaxPooling2D) and is_binary(node.input):
-            self._max_pool(node, layer)
-        elif isinstance(op, Reshape) and self._stays_packed(node):
-            shape = _packed_shape(static_shape(node))
-            self._bits[id(node)] = reshape(self, node, self.packed(node.input), shape, "int32")
-        else:
-            self._require_binary_input(node)
-            lower_float_layer(self, node)
-
-    def _becomes_threshold(self, node: Node) -> bool:
-        """Whether the convolution can write bits: a threshold is all that reads it."""
-        if not isinstance(node.op, BinaryConv2D) or not is_binary(node.input):
-            return False
-        if not self.graph.has_one_use(node) or _pads_with_zeros(node.op):
-            return False
-        (reader,) = self.graph.consumers(node)
-        if not isinstance(reader.op, Threshold) or reader.op.threshold.ndim > 1:
-            return False
-        return bool((reader.op.direction > 0).all())
-
-    def _threshold(self, node: Node, op: Threshold) -> None:
-        source = node.input
-        if isinstance(source.op, BinaryConv2D) and self._becomes_threshold(source):
-            values = grid(source)
-            assert values is not None
-            threshold = on_grid(op.threshold, values)
-            self._bits[id(node)] = self._binary_conv(source, source.op, threshold)
-            return
-        # x >= t is x - t >= 0. The difference of two floats has the sign it should have, and it is +0.0
-        # where they are equal: no -0.0 reaches the packing. On a grid, half a step is between.
+    def compare(self, node: Node, op: Sign | Threshold) -> int:
         shape = static_shape(node)
-        tensor = self.real(source)
-        values = grid(source)
-        offset = (
-            round_up_to_float32(op.threshold)
-            if values is None
-            else between_grid_points(op.threshold, values)
-        )
+        tensor = self.real(node.input)
+        if isinstance(op, Sign):
+            # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
+            zero = np.zeros((), np.float32)
+            return self._quantize(
+                node, self.arithmetic(node.name, "ADD", tensor, zero, shape, suffix="sum")
+            )
+        offset = exact_offset(node, op)
         if (op.direction < 0).any():
-            tensor = self.arithmetic(node.name, "MUL", tensor, op.direction, shape)
-        self.set_real(node, self.arithmetic(node.name, "SUB", tensor, offset, shape))
-        self.packed(node)
-        # What was compared is no longer the ±1 value; that one is unpacked from the bits if wanted.
-        del self._reals[id(node)]
+            tensor = self.arithmetic(node.name, "MUL", tensor, op.direction, shape, suffix="directed")
+        tensor = self.arithmetic(node.name, "SUB", tensor, offset, shape, suffix="difference")
+        return self._quantize(node, tensor)
 
-    def _sign(self, node: Node) -> None:
-        # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
-        shape = static_shape(node)
-        zero = np.zeros((), np.float32)
-        self.set_real(node, self.arithmetic(node.name, "ADD", self.real(node.input), zero, shape))
-        self.packed(node)
-        del self._reals[id(node)]
+    def _quantize(self, node: Node, tensor: int, suffix: str = "") -> int:
+        shape = _packed_shape(static_shape(node))
+        return self.emit(node.name, "LceQuantize", [tensor], shape, dtype="int32", suffix=suffix)
 
-    def _binary_conv(self, node: Node, layer: BinaryConv2D, threshold: np.ndarray | None) -> int:
+    def can_threshold(self, op: BinaryConv2D) -> bool:
+        # Where the border is 0 the number of products depends on the place.
+        return not has_border_of(op, 0.0)
+
+    def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
+        depth = op.kernel.shape[2]
+        if op.groups > 1 and depth % bits.WORD:
+            return Obstacle(
+                f"{depth} channels a group, and the Larq Compute Engine packs {bits.WORD}",
+                f"choose groups of a multiple of {bits.WORD} channels, or target='tflite'",
+                f"Expected input channels a group in multiples of {bits.WORD}, as the Larq Compute "
+                f"Engine packs them. Received: {node.name!r} with groups={op.groups}, {depth} channels a "
+                "group. "
+                "Choose fewer groups, or target='tflite'.",
+            )
+        native = op.padding == "same" and has_border_of(op, 0.0)
+        if not native and not has_binary_border(op):
+            values = sorted(set(op.pad_values.tolist()))
+            return Obstacle(
+                f"its border is {values}, and the Larq Compute Engine knows ±1 and 0",
+                "train it with pad_value=1.0",
+                "Expected a border of +1, -1 or 0, as the Larq Compute Engine has it. Received: "
+                f"{node.name!r} padded with {values}. Train it with pad_value=1.0.",
+            )
+        return None
+
+    def binary_convolution(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
         """Emits LceBconv2d: bitpacked with a threshold, the plain accumulator in float32 without."""
-        kernel = layer.kernel
-        height, width, depth, filters = kernel.shape
-        channels = depth * layer.groups
-        _require_groups_of_words(node, layer, depth)
+        height, width, depth, filters = op.kernel.shape
         products = height * width * depth
-        packed_kernel = bits.pack(kernel.transpose(3, 0, 1, 2))
-        inputs = [self.packed(node.input), self.constant(node.name, "kernel", packed_kernel)]
-        if threshold is None:
+        packed_kernel = bits.pack(op.kernel.transpose(3, 0, 1, 2))
+        source, padding = self.binary(node.input), op.padding
+        if padding == "causal" or not (has_border_of(op, 0.0) or has_border_of(op, 1.0)):
+            padding = "valid"
+            if op.padding != "valid":
+                source, _ = with_border(self, node, op, source, bits.pack)
+        inputs = [source, self.constant(node.name, "kernel", packed_kernel)]
+        shape, name = static_shape(node), node.name
+        self.reasons[node.name] = NO_REASON if reader is not None else _why_not_bits(op)
+        if reader is None:
             ones, zeros = np.ones(filters, np.float32), np.zeros(filters, np.float32)
             inputs += [
                 self.constant(node.name, "multiplier", ones),
@@ -155,32 +106,39 @@ class LceLowering(Lowering):
                 -1,
             ]
         else:
-            tau = np.floor((products - threshold) / 2)
+            tau = np.floor((products - integer_thresholds(node, reader)) / 2)
             inputs += [-1, -1, self.constant(node.name, "threshold", tau.astype(np.int32))]
-        shape = static_shape(node)
+            shape, name = _packed_shape(shape), reader.name
         return self.emit(
             node.name,
             "LceBconv2d",
             inputs,
-            shape if threshold is None else _packed_shape(shape),
-            dtype="float32" if threshold is None else "int32",
+            shape,
+            name=name,
+            dtype="float32" if reader is None else "int32",
             custom={
-                "channels_in": channels,
-                "dilation_height_factor": layer.dilation_rate[0],
-                "dilation_width_factor": layer.dilation_rate[1],
+                "channels_in": depth * op.groups,
+                "dilation_height_factor": op.dilation_rate[0],
+                "dilation_width_factor": op.dilation_rate[1],
                 "fused_activation_function": ACTIVATION["none"],
-                "pad_values": _pad_value(node, layer),
-                "padding": PADDING[layer.padding],
-                "stride_height": layer.strides[0],
-                "stride_width": layer.strides[1],
+                "pad_values": int(has_border_of(op, 1.0) and padding == "same"),
+                "padding": PADDING[padding],
+                "stride_height": op.strides[0],
+                "stride_width": op.strides[1],
             },
+            binary=True,
         )
 
-    def _max_pool(self, node: Node, layer: Any) -> None:
-        self._bits[id(node)] = self.emit(
+    def binary_of_int8(self, node: Node, tensor: int) -> int:
+        # LceQuantize compares int8 with the zero point.
+        return self._quantize(node, tensor)
+
+    def max_pool(self, node: Node, layer: Any) -> int:
+        self.reasons[node.name] = NO_REASON
+        return self.emit(
             node.name,
             "LceBMaxPool2d",
-            [self.packed(node.input)],
+            [self.binary(node.input)],
             _packed_shape(static_shape(node)),
             dtype="int32",
             custom={
@@ -190,61 +148,36 @@ class LceLowering(Lowering):
                 "filter_width": layer.pool_size[1],
                 "filter_height": layer.pool_size[0],
             },
+            binary=True,
         )
 
-    def _stays_packed(self, node: Node) -> bool:
-        """Whether a reshape of bits is a reshape of words: the last axis is whole words or stays."""
-        if not is_binary(node.input) or id(node.input) not in self._bits:
-            return False
-        before, after = static_shape(node.input)[-1], static_shape(node)[-1]
-        return before == after or (before % bits.WORD == 0 and after % bits.WORD == 0)
+    def can_move(self, node: Node) -> bool:
+        """Whether moving bits is moving words: the channels are whole words, or stay together."""
+        channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
+        return len(set(channels)) == 1 or all(count % bits.WORD == 0 for count in channels)
 
-    def _require_binary_input(self, node: Node) -> None:
-        """A ±1 kernel belongs on a ±1 input, unless it is the first layer and sees the image."""
-        if not isinstance(node.op, BinaryConv2D | BinaryDense) or is_binary(node.input):
-            return
-        culprit = _producer_of_reals(node.input)
-        if culprit is not None:
-            raise LoweringError(
-                f"Expected layer {node.name!r} to be binary. Received a real-valued input, which comes "
-                f"from {culprit.name!r} without a sign between. Put a SelfBinarizingActivation before "
-                f"{node.name!r}, or set binarize_input=True on it."
-            )
+    def reshape(self, node: Node) -> int:
+        shape = _packed_shape(static_shape(node))
+        return reshape(self, node, self.binary(node.input), shape, "int32")
 
-
-def _producer_of_reals(node: Node) -> Node | None:
-    """The nearest layer with weights before `node`, or `None` where only the input is."""
-    while not isinstance(node.op, Placeholder):
-        layer = node.op.operation if isinstance(node.op, KerasCall) else node.op
-        if not isinstance(layer, keras.layers.Layer) or layer.weights:
-            return node
-        node = node.inputs[0]
-    return None
+    def concatenate(self, node: Node, axis: int) -> int:
+        return self.emit(
+            node.name,
+            "CONCATENATION",
+            [self.binary(source) for source in node.inputs],
+            _packed_shape(static_shape(node)),
+            dtype="int32",
+            options=("Concatenation", {"axis": axis}),
+        )
 
 
 def _packed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:-1], bits.words(shape[-1]))
 
 
-def _pads_with_zeros(layer: BinaryConv2D) -> bool:
-    return layer.padding == "same" and bool((layer.pad_values == 0).all())
-
-
-def _pad_value(node: Node, layer: BinaryConv2D) -> int:
-    if layer.padding == "valid":
-        return 0
-    values = set(layer.pad_values.tolist())
-    if values not in ({0.0}, {1.0}):
-        raise LoweringError(
-            "Expected a border of +1 or 0, the two the Larq Compute Engine knows. Received: "
-            f"{node.name!r} padded with {sorted(values)}. Train it with pad_value=1.0."
+def _why_not_bits(op: BinaryConv2D) -> Reason:
+    if has_border_of(op, 0.0):
+        return Reason(
+            "its border is 0, which is no binary value", "train it with pad_value=1.0, the default"
         )
-    return int(values.pop())
-
-
-def _require_groups_of_words(node: Node, layer: BinaryConv2D, depth: int) -> None:
-    if layer.groups > 1 and depth % bits.WORD:
-        raise LoweringError(
-            f"Expected input channels a group in multiples of {bits.WORD}, as the Larq Compute Engine "
-            f"packs them. Received: {node.name!r} with groups={layer.groups}, {depth} channels a group."
-        )
+    return Reason("its sums are an output, or more than a sign reads them", "")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_sbn.conversion.options import ACTIVATION
 from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.graph import Graph, Node
 
@@ -20,15 +21,31 @@ class LoweringError(ValueError):
 
 
 @dataclass(frozen=True)
+class Reason:
+    """Why a layer is not binary in the file, and what to do if it should be."""
+
+    reason: str
+    remedy: str
+
+
+NO_REASON = Reason("", "")
+
+
+@dataclass(frozen=True)
 class PlannedOperator:
-    """An operator we mean to write, for comparison with the file that was written."""
+    """An operator we mean to write, for comparison with the file that was written.
+
+    `binary` says that it computes with binary values, however the target stores them.
+    """
 
     layer: str
     operator: str
     output: str
     dtype: str
     shape: tuple[int, ...]
-    reason: str
+    constant_bytes: int
+    binary: bool
+    reason: Reason
 
 
 def static_shape(node: Node) -> tuple[int, ...]:
@@ -53,7 +70,8 @@ class Lowering:
         self.graph = graph
         self.writer = writer
         self.plan: list[PlannedOperator] = []
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[str, Reason] = {}
+        self._constant_bytes: dict[int, int] = {}
         self._reals: dict[int, int] = {}
 
     def real(self, node: Node) -> int:
@@ -72,32 +90,62 @@ class Lowering:
         shape: Sequence[int],
         *,
         dtype: str = "float32",
+        name: str = "",
         suffix: str = "",
         options: Options | None = None,
         custom: dict[str, int] | None = None,
         version: int = 1,
+        quantization: tuple[float, int] | None = None,
+        binary: bool = False,
     ) -> int:
         """Adds an operator of one output and returns the output's tensor index.
 
-        An operator whose name starts with "Lce" is a custom one, with the options in `custom`.
+        An operator whose name starts with "Lce" is a custom one, with the options in `custom`. The tensor
+        is called `name`, or else as the layer, so that a tensor without a suffix holds the value of the
+        folded layer of that name. `quantization` is scale and zero point.
         """
-        name = f"{layer}/{suffix}" if suffix else layer
-        output = self.writer.tensor(name, shape, dtype)
+        name = name or layer
+        name = f"{name}/{suffix}" if suffix else name
+        scale, zero_point = quantization or (None, 0)
+        output = self.writer.tensor(name, shape, dtype, scale, zero_point)
         if operator.startswith("Lce"):
             self.writer.custom_operator(operator, inputs, [output], custom)
         else:
             self.writer.operator(operator, inputs, [output], options, version)
-        reason = self.reasons.get(layer, "")
-        self.plan.append(PlannedOperator(layer, operator, name, dtype, tuple(shape), reason))
+        size = sum(self._constant_bytes.get(tensor, 0) for tensor in inputs)
+        reason = self.reasons.get(layer, NO_REASON)
+        self.plan.append(
+            PlannedOperator(layer, operator, name, dtype, tuple(shape), size, binary, reason)
+        )
         return output
 
-    def constant(self, layer: str, suffix: str, value: np.ndarray) -> int:
+    def constant(
+        self,
+        layer: str,
+        suffix: str,
+        value: np.ndarray,
+        scale: float | Sequence[float] | None = None,
+        zero_point: int = 0,
+        axis: int = 0,
+    ) -> int:
         """Adds a constant that belongs to a layer and returns its tensor index."""
-        return self.writer.constant(f"{layer}/{suffix}", value)
+        tensor = self.writer.constant(f"{layer}/{suffix}", value, scale, zero_point, axis)
+        self._constant_bytes[tensor] = value.nbytes
+        return tensor
 
-    def arithmetic(self, layer: str, operator: str, tensor: int, value: np.ndarray, shape: Any) -> int:
+    def arithmetic(
+        self,
+        layer: str,
+        operator: str,
+        tensor: int,
+        value: np.ndarray,
+        shape: Any,
+        *,
+        suffix: str = "",
+        activation: str = "none",
+    ) -> int:
         """Adds, subtracts or multiplies a constant that broadcasts: operator "ADD", "SUB" or "MUL"."""
-        suffix = operator.lower()
-        other = self.constant(layer, f"{suffix}_constant", value.astype(np.float32))
-        options: Options = (operator.capitalize(), {})
-        return self.emit(layer, operator, [tensor, other], shape, suffix=suffix, options=options)
+        constant = self.constant(layer, f"{operator.lower()}_constant", value.astype(np.float32))
+        fields = {"fusedActivationFunction": ACTIVATION[activation]} if activation != "none" else {}
+        options: Options = (operator.capitalize(), fields)
+        return self.emit(layer, operator, [tensor, constant], shape, suffix=suffix, options=options)

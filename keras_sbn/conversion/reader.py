@@ -1,4 +1,9 @@
-"""Reads a TFLite flatbuffer back: what the file says, not what we meant to write."""
+"""Reads a TFLite flatbuffer: what the file says, not what we meant to write.
+
+A damaged file can claim vectors of any length, share one long vector among many tables, or nest its
+options without end. So no vector may be longer than the file, all that are read together not longer than
+twice the file, and options are read one level deep.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +11,39 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from keras_sbn.conversion.schema import operator_names, schema, tensor_type_names
 
 _IDENTIFIER = b"TFL3"
+_ERRORS = (struct.error, IndexError, KeyError, TypeError, ValueError, OverflowError, AssertionError)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TensorInfo:
-    """A tensor of the file: `bytes` is the size of its constant, 0 where it has none."""
+    """A tensor of the file.
+
+    `bytes` is the size of its constant, 0 where it has none, and `data` the constant itself; `scales` and
+    `zero_points` are the different ones of its quantization, empty where it has none.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     bytes: int
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
+    data: Any = field(default=None, repr=False)
+
+    def values(self) -> np.ndarray | None:
+        """The constant as an array, or `None` if there is none of this shape."""
+        try:
+            return np.frombuffer(self.data, np.dtype(self.dtype)).reshape(self.shape)
+        except (TypeError, ValueError):
+            return None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class OperatorInfo:
     """An operator of the file, in execution order.
 
@@ -39,7 +61,7 @@ class OperatorInfo:
         return sum(tensor.bytes for tensor in self.inputs if tensor is not None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FileInfo:
     """A TFLite file: its operators, its inputs and outputs, and its size."""
 
@@ -67,75 +89,120 @@ def read_file(content: bytes) -> FileInfo:
             f"bytes that begin with {bytes(content[:8])!r}"
         )
     try:
-        return _parse(content)
-    except (struct.error, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        return _Parser(content).parse()
+    except _ERRORS as error:
         raise ValueError(
             f"Expected a whole TFLite model. Received: {len(content)} bytes that do not parse "
             f"({type(error).__name__}: {error}). The file is truncated or damaged."
         ) from error
 
 
-def _parse(content: bytes) -> FileInfo:
-    model = schema().Model.GetRootAs(content, 0)
-    if model.SubgraphsLength() < 1:
-        raise ValueError("the model has no subgraph")
-    graph = model.Subgraphs(0)
-    tensors = tuple(
-        _tensor(model, graph.Tensors(index), len(content)) for index in range(graph.TensorsLength())
-    )
-    codes = [_code_name(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
-    operators = tuple(
-        _operator(graph.Operators(index), codes, tensors) for index in range(graph.OperatorsLength())
-    )
-    return FileInfo(
-        size=len(content),
-        inputs=tuple(tensors[graph.Inputs(i)] for i in range(graph.InputsLength())),
-        outputs=tuple(tensors[graph.Outputs(i)] for i in range(graph.OutputsLength())),
-        operators=operators,
-    )
+class _Parser:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._size = len(content)
+        self._budget = 2 * self._size
+        self._model = schema().Model.GetRootAs(content, 0)
+
+    def parse(self) -> FileInfo:
+        model = self._model
+        if self._range(model.SubgraphsLength(), 4) == range(0):
+            raise ValueError("the model has no subgraph")
+        self._buffers = self._range(model.BuffersLength(), 4)
+        graph = model.Subgraphs(0)
+        tensors = tuple(self._tensor(graph.Tensors(i)) for i in self._range(graph.TensorsLength(), 4))
+        codes = [
+            self._code_name(model.OperatorCodes(i)) for i in self._range(model.OperatorCodesLength(), 4)
+        ]
+        operators = tuple(
+            self._operator(graph.Operators(i), codes, tensors)
+            for i in self._range(graph.OperatorsLength(), 4)
+        )
+        inputs = [graph.Inputs(i) for i in self._range(graph.InputsLength(), 4)]
+        outputs = [graph.Outputs(i) for i in self._range(graph.OutputsLength(), 4)]
+        return FileInfo(
+            size=self._size,
+            inputs=tuple(tensors[_natural(index)] for index in inputs),
+            outputs=tuple(tensors[_natural(index)] for index in outputs),
+            operators=operators,
+        )
+
+    def _range(self, length: int, element_bytes: int) -> range:
+        """The indices of a vector, once it is known to fit into the file."""
+        if not 0 <= length * element_bytes <= self._size:
+            raise ValueError(f"a vector of {length} elements in a file of {self._size} bytes")
+        self._spend(length)
+        return range(length)
+
+    def _spend(self, elements: int) -> None:
+        self._budget -= elements
+        if self._budget < 0:
+            raise ValueError("more vectors than the file has bytes")
+
+    def _text(self, text: bytes | None) -> str:
+        text = text or b""
+        self._spend(len(text))
+        return text.decode("utf-8", "replace")
+
+    def _tensor(self, tensor: Any) -> TensorInfo:
+        shape = tuple(tensor.Shape(i) for i in self._range(tensor.ShapeLength(), 4))
+        if min((*shape, 0)) < 0:
+            raise ValueError(f"a tensor of shape {shape}")
+        index = tensor.Buffer()
+        if index not in self._buffers:
+            raise ValueError(f"a constant number {index} of {len(self._buffers)}")
+        buffer = self._model.Buffers(index)
+        length = buffer.DataLength()
+        if length > self._size:
+            raise ValueError(f"a constant of {length} bytes in a file of {self._size}")
+        scales, zero_points = self._quantization(tensor.Quantization())
+        return TensorInfo(
+            name=self._text(tensor.Name()),
+            shape=shape,
+            dtype=tensor_type_names()[tensor.Type()],
+            bytes=length,
+            scales=scales,
+            zero_points=zero_points,
+            data=buffer.DataAsNumpy() if length else None,
+        )
+
+    def _quantization(self, quantization: Any) -> tuple[tuple[float, ...], tuple[int, ...]]:
+        if quantization is None:
+            return (), ()
+        scales = {quantization.Scale(i) for i in self._range(quantization.ScaleLength(), 4)}
+        zero_points = {quantization.ZeroPoint(i) for i in self._range(quantization.ZeroPointLength(), 8)}
+        return tuple(sorted(scales)), tuple(sorted(zero_points))
+
+    def _code_name(self, code: Any) -> str:
+        custom = self._text(code.CustomCode())
+        return custom or operator_names()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+
+    def _operator(self, op: Any, codes: list[str], tensors: tuple[TensorInfo, ...]) -> OperatorInfo:
+        inputs = [op.Inputs(i) for i in self._range(op.InputsLength(), 4)]
+        outputs = [op.Outputs(i) for i in self._range(op.OutputsLength(), 4)]
+        name = codes[op.OpcodeIndex()]
+        return OperatorInfo(
+            name=name,
+            inputs=tuple(None if index == -1 else tensors[_natural(index)] for index in inputs),
+            outputs=tuple(tensors[_natural(index)] for index in outputs),
+            options=self._custom_options(op) if name.startswith("Lce") else {},
+        )
+
+    def _custom_options(self, op: Any) -> dict[str, int]:
+        from flatbuffers import flexbuffers
+
+        length = len(self._range(op.CustomOptionsLength(), 1))
+        if length == 0:
+            return {}
+        root = flexbuffers.GetRoot(bytearray(op.CustomOptionsAsNumpy().tobytes()))
+        if not root.IsMap:
+            raise ValueError("custom options that are not a map")
+        keys, values = root.AsMap.Keys, root.AsMap.Values
+        names = [keys[i].AsKey for i in self._range(len(keys), 1)]
+        return {str(name): int(values[i].AsInt) for i, name in enumerate(names)}
 
 
-def _tensor(model: Any, tensor: Any, file_size: int) -> TensorInfo:
-    length = model.Buffers(tensor.Buffer()).DataLength()
-    if length > file_size:
-        raise ValueError(f"a constant of {length} bytes in a file of {file_size}")
-    return TensorInfo(
-        name=(tensor.Name() or b"").decode("utf-8", "replace"),
-        shape=tuple(tensor.Shape(i) for i in range(tensor.ShapeLength())),
-        dtype=tensor_type_names()[tensor.Type()],
-        bytes=length,
-    )
-
-
-def _code_name(code: Any) -> str:
-    custom = code.CustomCode()
-    if custom:
-        return str(custom.decode("utf-8", "replace"))
-    return operator_names()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-
-
-def _operator(op: Any, codes: list[str], tensors: tuple[TensorInfo, ...]) -> OperatorInfo:
-    inputs = [op.Inputs(i) for i in range(op.InputsLength())]
-    outputs = [op.Outputs(i) for i in range(op.OutputsLength())]
-    if min([*inputs, 0]) < -1 or min([*outputs, 0]) < 0:
-        raise ValueError("an operator reads a tensor of negative index")
-    name = codes[op.OpcodeIndex()]
-    return OperatorInfo(
-        name=name,
-        inputs=tuple(None if index == -1 else tensors[index] for index in inputs),
-        outputs=tuple(tensors[index] for index in outputs),
-        options=_custom_options(op) if name.startswith("Lce") else {},
-    )
-
-
-def _custom_options(op: Any) -> dict[str, int]:
-    from flatbuffers import flexbuffers
-
-    length = op.CustomOptionsLength()
-    if length == 0:
-        return {}
-    data = bytes(op.CustomOptions(i) for i in range(length))
-    values = flexbuffers.GetRoot(bytearray(data)).Value
-    if not isinstance(values, dict):
-        raise ValueError("custom options that are not a map")
-    return {str(key): int(value) for key, value in values.items()}
+def _natural(index: int) -> int:
+    if index < 0:
+        raise ValueError(f"a tensor of index {index}")
+    return index

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from keras_sbn.conversion.lowering import LoweringError, PlannedOperator
+from keras_sbn.conversion.kernels import kernel_of, producers
+from keras_sbn.conversion.lowering import LoweringError, PlannedOperator, Reason
 from keras_sbn.conversion.reader import FileInfo, OperatorInfo
+from keras_sbn.files import write_atomically
 from keras_sbn.tables import format_table
-
-_BINARY_OPERATORS = ("LceBconv2d", "LceBMaxPool2d")
 
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer of the model in the file.
+    """One layer of the model in the file, or one operator of a file whose layers are not known.
 
     Attributes:
-        name: Name of the Keras layer.
-        kind: `"binary"` where a binary kernel computes it, `"float"` elsewhere.
+        name: Name of the Keras layer, or of the tensor that the operator writes.
+        kind: `"binary"` where a binary kernel computes it, `"int8"` where an 8-bit one does, `"moves"`
+            where values are only moved or stored another way, `"float"` elsewhere.
         operators: Names of the operators it became, in order of execution.
         input_type: Type of what it reads: `"bitpacked"`, `"float32"`, ...
         output_type: Type of what it writes.
         bytes: Bytes of its constants in the file.
-        reason: For a layer that is not binary, why.
+        kernel_bytes: Bytes of its kernel alone.
+        weights: Number of weights of its kernel.
+        binary_macs: Products a sample that are taken of binary values.
+        int8_macs: Products a sample that are taken in other 8-bit arithmetic.
+        float_macs: Products a sample that are taken in float32.
+        reason: Why it is not binary, or writes float32 where it could write bits.
+        remedy: What to do about it, where something can be done.
     """
 
     name: str
@@ -34,7 +43,13 @@ class LayerReport:
     input_type: str
     output_type: str
     bytes: int
+    kernel_bytes: int
+    weights: int
+    binary_macs: int
+    int8_macs: int
+    float_macs: int
     reason: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -44,79 +59,200 @@ class ConversionReport:
     layers: tuple[LayerReport, ...]
     file_bytes: int
 
+    @property
+    def weights(self) -> int:
+        """Number of weights of all kernels."""
+        return sum(row.weights for row in self.layers)
+
+    @property
+    def one_bit_bytes(self) -> int:
+        """Bytes that the kernels would take at one bit a weight: no file can be smaller."""
+        return -(-self.weights // 8)
+
+    @property
+    def binary_macs(self) -> int:
+        """Products a sample of binary values."""
+        return sum(row.binary_macs for row in self.layers)
+
+    @property
+    def int8_macs(self) -> int:
+        """Products a sample in other 8-bit arithmetic."""
+        return sum(row.int8_macs for row in self.layers)
+
+    @property
+    def float_macs(self) -> int:
+        """Products a sample in float32."""
+        return sum(row.float_macs for row in self.layers)
+
     def __str__(self) -> str:
         rows = [
             (
-                row.name,
+                _short(row.name),
                 row.kind,
                 " + ".join(row.operators),
                 row.input_type,
                 row.output_type,
                 f"{row.bytes:,}",
-                row.reason,
+                f"{row.binary_macs:,}",
+                f"{row.int8_macs + row.float_macs:,}",
             )
             for row in self.layers
         ]
-        header = ("layer", "kind", "operators", "input", "output", "bytes", "reason")
-        table = format_table(header, rows, "lllllrl")
-        binary = sum(row.kind == "binary" for row in self.layers)
-        return f"{table}\n{binary} of {len(rows)} layers binary, file of {self.file_bytes:,} bytes"
+        header = ("layer", "kind", "operators", "input", "output", "bytes", "binary MACs", "other MACs")
+        lines = [format_table(header, rows, "lllllrrr")]
+        lines += self._explanations()
+        with_kernel = [row for row in self.layers if row.weights]
+        binary = sum(row.kind == "binary" for row in with_kernel)
+        ratio = f", {self.file_bytes / self.one_bit_bytes:.2f} times" if self.weights else ","
+        lines += [
+            f"{binary} of {len(with_kernel)} layers with a kernel are binary",
+            f"MACs: {self.binary_macs:,} binary, {self.int8_macs:,} int8, {self.float_macs:,} float",
+            f"file of {self.file_bytes:,} bytes{ratio} the {self.one_bit_bytes:,} bytes of "
+            f"{self.weights:,} weights at one bit each",
+        ]
+        return "\n".join(lines)
+
+    def _explanations(self) -> list[str]:
+        """A line a reason, with the layers it holds for.
+
+        Layers without a kernel mostly explain themselves; naming each would bury the ones that matter.
+        """
+        found: dict[str, list[str]] = {}
+        for row in self.layers:
+            if row.reason and (row.weights or row.remedy):
+                what = f"binary, writes {row.output_type}" if row.kind == "binary" else row.kind
+                remedy = f"; {row.remedy}" if row.remedy else ""
+                found.setdefault(f"{what}: {row.reason}{remedy}", []).append(_short(row.name))
+        return [f"  {', '.join(names)}\n    {text}" for text, names in found.items()]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the report as plain lists, strings and numbers."""
-        return asdict(self)
+        totals = ("weights", "one_bit_bytes", "binary_macs", "int8_macs", "float_macs")
+        return {**asdict(self), "totals": {name: getattr(self, name) for name in totals}}
 
     def to_json(self) -> str:
         """Returns the report as JSON text."""
         return json.dumps(self.to_dict(), indent=2)
 
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the report as JSON, whole or not at all, and returns the path.
 
-def compare_with_plan(plan: Sequence[PlannedOperator], info: FileInfo) -> ConversionReport:
+        Raises:
+            OSError: If it cannot be written; a file that was there before is unharmed.
+        """
+        return write_atomically(path, self.to_json().encode())
+
+
+def compare_with_plan(
+    plan: Sequence[PlannedOperator], info: FileInfo, allow_float_fallback: bool = False
+) -> ConversionReport:
     """Compares the operators of the file with those that were planned.
 
     Args:
         plan: What was meant to be written.
         info: What the file holds.
+        allow_float_fallback: Whether an operator that is not as planned is the reason in its layer's
+            row, in place of an error.
 
     Returns:
         The report, made from the file.
 
     Raises:
-        LoweringError: If an operator, a type or a shape is not as planned.
+        LoweringError: If the number of operators, or an operator, its name, type, shape or the size of
+            its constants, is not as planned.
     """
     if len(plan) != len(info.operators):
         raise LoweringError(
             f"Expected {len(plan)} operators in the file. Received: {len(info.operators)}."
         )
     grouped: dict[str, list[tuple[PlannedOperator, OperatorInfo]]] = {}
+    surprises: dict[str, Reason] = {}
     for planned, found in zip(plan, info.operators, strict=True):
         (output,) = found.outputs
-        meant = (planned.operator, planned.output, planned.dtype, planned.shape)
-        written = (found.name, output.name, output.dtype, output.shape)
+        meant = (planned.operator, planned.output, planned.dtype, planned.shape, planned.constant_bytes)
+        written = (found.name, output.name, output.dtype, output.shape, found.constant_bytes)
         if meant != written:
-            raise LoweringError(
-                f"Expected layer {planned.layer!r} to be written as {meant}. Received: {written}."
-            )
+            if not allow_float_fallback:
+                raise LoweringError(
+                    f"Expected layer {planned.layer!r} to be written as {meant}. Received: {written}. "
+                    "allow_float_fallback=True makes it a row of the report."
+                )
+            surprises[planned.layer] = Reason(f"it was planned as {meant} and is {written}", "")
         grouped.setdefault(planned.layer, []).append((planned, found))
-    rows = tuple(_layer_report(name, pairs) for name, pairs in grouped.items())
-    return ConversionReport(rows, info.size)
+    made_by = producers(info.operators)
+    rows = []
+    for name, pairs in grouped.items():
+        operators = [found for _, found in pairs]
+        binary = any(planned.binary for planned, _ in pairs) and name not in surprises
+        kind = "binary" if binary else kind_of(operators)
+        reason = surprises.get(name, pairs[0][0].reason)
+        rows.append(describe(name, kind, operators, reason, made_by))
+    return ConversionReport(tuple(rows), info.size)
 
 
-def _layer_report(name: str, pairs: list[tuple[PlannedOperator, OperatorInfo]]) -> LayerReport:
-    operators = [found for _, found in pairs]
-    binary = any(op.name in _BINARY_OPERATORS for op in operators)
+#: Operators that compute nothing: they move values or store them another way.
+MOVING = (
+    "CONCATENATION",
+    "DEQUANTIZE",
+    "EXPAND_DIMS",
+    "GATHER",
+    "LceDequantize",
+    "LceQuantize",
+    "PACK",
+    "PAD",
+    "PADV2",
+    "QUANTIZE",
+    "RESHAPE",
+    "SHAPE",
+    "SLICE",
+    "SPLIT",
+    "SQUEEZE",
+    "STRIDED_SLICE",
+    "TRANSPOSE",
+    "UNPACK",
+)
+
+
+def kind_of(operators: Sequence[OperatorInfo]) -> str:
+    """Returns the kind of a layer that is not binary, from its operators."""
+    if all(op.name in MOVING for op in operators):
+        return "moves"
+    types = {tensor.dtype for op in operators for tensor in op.outputs if op.name not in MOVING}
+    return "int8" if types & {"int8", "uint8"} else "float"
+
+
+def describe(
+    name: str,
+    kind: str,
+    operators: Sequence[OperatorInfo],
+    reason: Reason,
+    made_by: dict[int, OperatorInfo],
+) -> LayerReport:
+    """Returns the row of the operators that one layer became."""
+    kernels = [kernel for op in operators if (kernel := kernel_of(op, made_by)) is not None]
+    macs = sum(kernel.macs for kernel in kernels)
     return LayerReport(
         name=name,
-        kind="binary" if binary else "float",
+        kind=kind,
         operators=tuple(op.name for op in operators),
-        input_type=_type(operators[0], "input"),
-        output_type=_type(operators[-1], "output"),
+        input_type=_type(operators[0].inputs),
+        output_type=_type(operators[-1].outputs),
         bytes=sum(op.constant_bytes for op in operators),
-        reason="" if binary else pairs[0][0].reason,
+        kernel_bytes=sum(kernel.tensor.bytes for kernel in kernels),
+        weights=sum(kernel.weights for kernel in kernels),
+        binary_macs=macs if kind == "binary" else 0,
+        int8_macs=macs if kind == "int8" else 0,
+        float_macs=macs if kind not in ("binary", "int8") else 0,
+        reason=reason.reason,
+        remedy=reason.remedy,
     )
 
 
-def _type(operator: OperatorInfo, side: str) -> str:
-    tensor = operator.inputs[0] if side == "input" else operator.outputs[0]
-    dtype = tensor.dtype if tensor is not None else ""
+def _short(name: str) -> str:
+    """A name for a table; converters make names of hundreds of letters."""
+    return name if len(name) <= 40 else f"{name[:39]}…"
+
+
+def _type(tensors: Sequence[Any]) -> str:
+    dtype = tensors[0].dtype if tensors and tensors[0] is not None else ""
     return "bitpacked" if dtype == "int32" else dtype

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from keras_sbn.binarize import decisions
+from keras_sbn.conversion.batches import batches, sample_count
 from keras_sbn.conversion.converted import ConvertedModel
+from keras_sbn.conversion.differing_layer import first_differing_layer
+from keras_sbn.conversion.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,8 @@ class Verification:
         differing_outputs: Number of output values that are not equal bit for bit.
         largest_difference: Largest absolute difference of two output values.
         first_difference: The first `Difference` in a decision, or `None`.
+        first_differing_layer: Name of the first layer that differs on that sample, where there is one
+            and the file has a tensor of its name.
     """
 
     samples: int
@@ -39,6 +48,7 @@ class Verification:
     differing_outputs: int
     largest_difference: float
     first_difference: Difference | None
+    first_differing_layer: str | None = None
 
     def __bool__(self) -> bool:
         return self.differing_decisions == 0
@@ -55,23 +65,47 @@ class Verification:
                 f"  expected {np.array2string(first.expected, precision=6)}\n"
                 f"  received {np.array2string(first.received, precision=6)}"
             )
+        if self.first_differing_layer is not None:
+            text += f"\nfirst layer that differs: {self.first_differing_layer}"
         return text
 
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as plain lists, strings and numbers."""
+        found = asdict(self)
+        first = self.first_difference
+        if first is not None:
+            found["first_difference"]["expected"] = first.expected.tolist()
+            found["first_difference"]["received"] = first.received.tolist()
+        return found
 
-def verify(converted: ConvertedModel, model: Any, x: Any) -> Verification:
-    """Compares the file with the Keras model on all of `x`.
+
+def verify(
+    converted: ConvertedModel,
+    model: Any,
+    x: Any,
+    *,
+    batch_size: int = 128,
+    workers: int = 1,
+    progress: bool = False,
+) -> Verification:
+    """Compares the file with the Keras model on all of `x`, batch by batch.
 
     Args:
-        converted: The result of `keras_sbn.convert`.
+        converted: The result of `keras_sbn.convert`, or of `ConvertedModel.load(path)`.
         model: The Keras model it should equal: hard, or folded.
-        x: Inputs, `(samples, ...)`, as `model.predict` takes them.
+        x: Inputs, `(samples, ...)`, as `model.predict` takes them; or a `PyDataset`, a
+            `tf.data.Dataset`, or a generator, of batches of inputs or of `(inputs, labels)`.
+        batch_size: Samples that are compared at once, where `x` is not batched yet.
+        workers: Number of processes that run the file. 1 runs it in this one.
+        progress: Whether to show the number of samples done, on standard error.
 
     Returns:
-        A `Verification`, true where every decision is equal; `print` shows the figures and where the
-        first difference is.
+        A `Verification`, true where every decision is equal; `print` shows the figures, where the first
+        difference is, and the first layer that differs there.
 
     Raises:
-        ValueError: If `x` is empty or does not fit.
+        ValueError: If `x` is empty or does not fit, or `batch_size` or `workers` is not positive.
+        RuntimeError: If the interpreter refuses the file.
 
     Example:
 
@@ -80,23 +114,99 @@ def verify(converted: ConvertedModel, model: Any, x: Any) -> Verification:
     >>> bool(keras_sbn.verify(keras_sbn.convert(model), model, np.ones((2, 32), "float32")))
     True
     """
-    samples = len(_as_list(x)[0])
-    if samples == 0:
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if value < 1:
+            raise ValueError(f"Expected `{name}` to be positive. Received: {name}={value}")
+    comparison = _Comparison()
+    total = sample_count(x)
+    for inputs, expected, received in _outputs(converted, model, x, batch_size, workers):
+        comparison.add(inputs, expected, received)
+        if progress:
+            _show(comparison.samples, total)
+    if progress:
+        print(file=sys.stderr)
+    if comparison.samples == 0:
         raise ValueError("Expected at least one sample. Received: none.")
-    expected = _as_list(model.predict(x, verbose=0))
-    received = _as_list(converted.predict(x))
-    differing = np.zeros(samples, bool)
-    first: Difference | None = None
-    unequal, largest = 0, 0.0
-    for index, (a, b) in enumerate(zip(expected, received, strict=True)):
-        unequal += int(np.count_nonzero(~((a == b) | (np.isnan(a) & np.isnan(b)))))
-        largest = max(largest, float(np.abs(a - b).max(initial=0)))
-        here = (decisions(a) != decisions(b)).reshape(samples, -1).any(axis=1)
-        differing |= here
-        at = int(here.argmax())
-        if here.any() and (first is None or at < first.sample):
-            first = Difference(at, index, a[at], b[at])
-    return Verification(samples, int(differing.sum()), unequal, largest, first)
+    layer = None
+    if comparison.first_inputs is not None:
+        layer = first_differing_layer(converted.content, converted.target, model, comparison.first_inputs)
+    return comparison.result(layer)
+
+
+class _Comparison:
+    """Counts what differs, batch after batch."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.first_inputs: list[np.ndarray] | None = None
+        self._decisions, self._outputs, self._largest = 0, 0, 0.0
+        self._first: Difference | None = None
+
+    def add(
+        self, inputs: list[np.ndarray], expected: list[np.ndarray], received: list[np.ndarray]
+    ) -> None:
+        samples = len(inputs[0])
+        differing = np.zeros(samples, bool)
+        first: Difference | None = None
+        for index, (a, b) in enumerate(zip(expected, received, strict=True)):
+            self._outputs += int(np.count_nonzero(~((a == b) | (np.isnan(a) & np.isnan(b)))))
+            self._largest = max(self._largest, float(np.abs(a - b).max(initial=0)))
+            here = (decisions(a) != decisions(b)).reshape(samples, -1).any(axis=1)
+            differing |= here
+            at = int(here.argmax()) if here.any() else samples
+            if at < samples and (first is None or self.samples + at < first.sample):
+                first = Difference(self.samples + at, index, a[at], b[at])
+        if first is not None and self._first is None:
+            at = first.sample - self.samples
+            self._first = first
+            self.first_inputs = [array[at : at + 1] for array in inputs]
+        self._decisions += int(differing.sum())
+        self.samples += samples
+
+    def result(self, layer: str | None) -> Verification:
+        return Verification(
+            self.samples, self._decisions, self._outputs, self._largest, self._first, layer
+        )
+
+
+def _outputs(
+    converted: ConvertedModel, model: Any, x: Any, batch_size: int, workers: int
+) -> Iterator[tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]]:
+    """Yields inputs, Keras's outputs and the file's outputs of every batch.
+
+    While the workers run the file, this process runs Keras on the batches after.
+    """
+    stream = batches(x, converted.input_names, batch_size)
+    if workers == 1:
+        for inputs in stream:
+            yield inputs, _expected(model, inputs), _as_list(converted.predict(inputs))
+        return
+    with ExitStack() as stack:
+        content, target = converted.content, converted.target
+        idle = [stack.enter_context(Worker(content, target)) for _ in range(workers)]
+        pending: deque[tuple[list[np.ndarray], list[np.ndarray], Worker]] = deque()
+        for inputs in stream:
+            if not idle:
+                done, expected, worker = pending.popleft()
+                yield done, expected, worker.result()
+                idle.append(worker)
+            worker = idle.pop()
+            worker.submit(inputs)
+            pending.append((inputs, _expected(model, inputs), worker))
+        for done, expected, worker in pending:
+            yield done, expected, worker.result()
+
+
+def _expected(model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    return _as_list(model.predict_on_batch(inputs[0] if len(inputs) == 1 else inputs))
+
+
+def _show(samples: int, total: int | None) -> None:
+    share = ""
+    if total:
+        filled = 30 * samples // total
+        share = f"/{total:,} [{'#' * filled}{'.' * (30 - filled)}]"
+    print(f"\rverify {samples:,}{share}", end="", file=sys.stderr, flush=True)
 
 
 def _as_list(outputs: Any) -> list[np.ndarray]:

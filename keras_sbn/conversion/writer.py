@@ -27,7 +27,7 @@ class ModelWriter:
         self._model = self._schema.ModelT()
         self._model.version = _VERSION
         self._model.description = description
-        self._model.buffers = [_aligned_buffer(self._schema)]
+        self._model.buffers = [self._schema.BufferT()]
         self._model.operatorCodes = []
         self._graph = self._schema.SubGraphT()
         self._graph.name = "main"
@@ -63,7 +63,7 @@ class ModelWriter:
         key = (value.dtype.str, data)
         if key not in self._constants:
             self._constants[key] = len(self._model.buffers)
-            buffer = _aligned_buffer(self._schema)
+            buffer = self._schema.BufferT()
             buffer.data = np.frombuffer(data, np.uint8)
             self._model.buffers.append(buffer)
         dtype = value.dtype.name
@@ -167,13 +167,22 @@ class ModelWriter:
 
     def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """Returns the bytes of the model with these input and output tensors."""
-        import flatbuffers
-
         self._graph.inputs = list(inputs)
         self._graph.outputs = list(outputs)
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self._model.Pack(builder), file_identifier=_IDENTIFIER)
-        return bytes(builder.Output())
+        return finish(self._model)
+
+
+def finish(model: Any) -> bytes:
+    """Returns the bytes of a model of the schema's object classes."""
+    import flatbuffers
+
+    for index, buffer in enumerate(model.buffers):
+        aligned = _aligned_buffer(schema())
+        aligned.data = None if buffer.data is None else np.asarray(buffer.data, np.uint8)
+        model.buffers[index] = aligned
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
 
 
 def _aligned_buffer(schema_module: Any) -> Any:

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -50,28 +49,13 @@ def test_an_interrupted_write_leaves_the_old_file_whole(model, tmp_path, monkeyp
     assert os.listdir(tmp_path) == ["model.tflite"]
 
 
-def test_the_report_is_a_table_and_json(model):
-    report = keras_sbn.convert(model).report
-    text = str(report)
-    assert text.splitlines()[0].split() == [
-        "layer",
-        "kind",
-        "operators",
-        "input",
-        "output",
-        "bytes",
-        "reason",
-    ]
-    data = json.loads(report.to_json())
-    assert data["file_bytes"] == report.file_bytes
-    assert [row["name"] for row in data["layers"]] == [row.name for row in report.layers]
-    assert data["layers"][0]["reason"] == "its input is real-valued"
-
-
-def test_the_report_counts_the_bytes_of_one_bit_a_weight(model):
-    rows = {row.name: row for row in keras_sbn.convert(model).report.layers}
-    # 40 filters of 3 x 3 x 32 bits, and a threshold of 4 bytes each.
-    assert rows["conv_2"].bytes == 40 * (3 * 3 * 32 // 8 + 4)
+def test_a_saved_file_loads_and_predicts_the_same(model, tmp_path, rng):
+    x = images(rng, (7, 6, 2), 8)
+    for target in ("lce", "tflite"):
+        converted = keras_sbn.convert(model, target=target)
+        loaded = keras_sbn.ConvertedModel.load(converted.save(tmp_path / "model.tflite"))
+        assert (loaded.target, loaded.input_names) == (target, ("image",))
+        np.testing.assert_array_equal(loaded.predict(x), converted.predict(x))
 
 
 def test_the_same_model_gives_the_same_bytes(model):

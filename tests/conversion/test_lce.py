@@ -76,6 +76,8 @@ def test_binary_layers_are_binary_operators_with_bitpacked_outputs(rng):
         ("same", 1.0, 1, 2),
         ("same", 0.0, 1, 1),
         ("same", 0.0, 2, 1),
+        ("same", -1.0, 1, 1),
+        ("same", -1.0, 2, 1),
         ("valid", 1.0, 2, 1),
     ],
 )
@@ -153,7 +155,7 @@ def test_float_layers(rng):
     x = images(rng, (9, 8, 3), samples=8)
     converted = keras_sbn.convert(model)
     np.testing.assert_allclose(converted.predict(x), model.predict(x, verbose=0), atol=1e-4)
-    assert all(row.kind == "float" for row in converted.report.layers)
+    assert all(row.kind in ("float", "moves") for row in converted.report.layers)
 
 
 def test_several_inputs_and_outputs(rng):
@@ -190,7 +192,7 @@ def test_a_binary_layer_on_real_values_is_an_error_that_names_it(rng):
     ("options", "message"),
     [
         ({"groups": 2}, r"multiples of 32.*'conv' with groups=2, 2 channels a group"),
-        ({"padding": "same", "pad_value": -1.0}, r"'conv' padded with \[-1\.0\]"),
+        ({"padding": "same", "pad_value": 0.5}, r"'conv' padded with \[0\.5\]"),
     ],
 )
 def test_convolutions_the_engine_has_no_kernel_for(options, message, rng):

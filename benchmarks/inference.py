@@ -1,0 +1,105 @@
+"""Latency of ours, Larq's and TensorFlow's files of the same network, side by side.
+
+python benchmarks/inference.py --runs 100
+
+BinaryNet for CIFAR-10: Larq -> LCE, our two files, and TensorFlow's float32 and post-training int8 files
+of the same shapes. One thread; LCE in its interpreter with both of its kernels, stock files with XNNPACK.
+The files run in turns, so that whatever else the machine does meets all of them alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import networks
+import numpy as np
+from conversion import child
+
+import keras_sbn
+from keras_sbn.conversion.interpreter import LceInterpreter, TfliteInterpreter
+from keras_sbn.tables import format_table
+
+
+def tensorflow_files(model: Any, x: np.ndarray) -> tuple[bytes, bytes]:
+    """TensorFlow's own float32 and post-training int8 files."""
+    import tensorflow as tf
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")
+        model.export(folder, format="tf_saved_model")
+        float32 = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ([x[i : i + 1]] for i in range(len(x)))
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        return bytes(float32), bytes(converter.convert())
+
+
+def main() -> None:
+    """Prints the table and the ratios of the issue."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=100)
+    options = parser.parse_args()
+    x = networks.images(32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "larq.tflite"
+        child("larq_peer.py", str(path))
+        larq = path.read_bytes()
+    model = networks.binary_net()
+    lce, stock = (keras_sbn.convert(model, target=target).content for target in ("lce", "tflite"))
+    float32, int8 = tensorflow_files(networks.float_net(), x)
+    interpreters = {
+        "Larq -> LCE, default kernel": LceInterpreter(larq, indirect=False),
+        "Larq -> LCE, indirect kernel": LceInterpreter(larq, indirect=True),
+        "ours lce, default kernel": LceInterpreter(lce, indirect=False),
+        "ours lce, indirect kernel": LceInterpreter(lce, indirect=True),
+        "ours lce, as predict runs it": LceInterpreter(lce),
+        "ours tflite": TfliteInterpreter(stock),
+        "ours tflite, without XNNPACK": TfliteInterpreter(stock, xnnpack=False),
+        "TensorFlow float32": TfliteInterpreter(float32),
+        "TensorFlow int8": TfliteInterpreter(int8),
+    }
+    times: dict[str, list[float]] = {name: [] for name in interpreters}
+    for run in range(3 + options.runs):
+        for name, interpreter in interpreters.items():
+            started = time.perf_counter()
+            interpreter.run([x[:1]])
+            if run >= 3:
+                times[name].append(1e3 * (time.perf_counter() - started))
+    middle = {name: float(np.median(values)) for name, values in times.items()}
+    rows = [
+        (
+            name,
+            f"{middle[name]:.2f}",
+            f"{np.quantile(values, 0.1):.2f} to {np.quantile(values, 0.9):.2f}",
+        )
+        for name, values in times.items()
+    ]
+    print(format_table(("BinaryNet, one thread", "median ms", "10 % to 90 %"), rows, "lrr"))
+    for ours, theirs, goal in (
+        ("ours lce, default kernel", "Larq -> LCE, default kernel", 0.85),
+        ("ours lce, indirect kernel", "Larq -> LCE, indirect kernel", 0.85),
+        ("ours lce, as predict runs it", "Larq -> LCE, default kernel", 0.2),
+        ("ours lce, as predict runs it", "TensorFlow float32", 0.6),
+        ("ours tflite", "TensorFlow int8", 1.1),
+        ("ours tflite", "TensorFlow float32", 0.35),
+    ):
+        print(f"{middle[ours] / middle[theirs]:.2f} (goal {goal}): {ours} / {theirs}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""`keras-sbn convert`: from a .keras file to a .tflite file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from keras_sbn.cli.common import OK, add_command, add_model, load_model
+
+
+def add_to(commands: Any) -> None:
+    """Adds the subcommand."""
+    parser = add_command(
+        commands,
+        "convert",
+        "convert a model to a .tflite file and say what became of every layer",
+        "Folds a model where it is not folded yet, and writes a .tflite file whose decisions equal the\n"
+        "model's: for the Larq Compute Engine, or for any TFLite runtime.",
+        "keras-sbn convert model.keras --target lce --out model.tflite --report report.json",
+    )
+    add_model(parser)
+    parser.add_argument("--out", default="model.tflite", help="file to write (default: %(default)s)")
+    parser.add_argument(
+        "--target",
+        choices=("lce", "tflite"),
+        default="lce",
+        help="lce: one bit a weight; tflite: stock int8 operators (default: %(default)s)",
+    )
+    parser.add_argument("--report", help="file for the report as JSON")
+    parser.add_argument(
+        "--allow-float-fallback",
+        action="store_true",
+        help="convert a layer that should be binary and cannot be as a float layer; the report says why",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Converts and writes."""
+    from keras_sbn.conversion.convert import convert
+
+    model = load_model(options)
+    fallback = options.allow_float_fallback
+    converted = convert(model, target=options.target, allow_float_fallback=fallback)
+    converted.save(options.out)
+    if options.report:
+        converted.report.save(options.report)
+    if options.json:
+        print(json.dumps({"file": options.out, **converted.report.to_dict()}))
+    else:
+        print(f"{converted.report}\nwritten to {options.out}")
+    return OK

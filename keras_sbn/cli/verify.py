@@ -1,0 +1,72 @@
+"""`keras-sbn verify`: does a .tflite file compute what the Keras model computes?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.cli.common import CHECK_FAILED, OK, add_command, add_model, count, load_model
+
+
+def add_to(commands: Any) -> None:
+    """Adds the subcommand."""
+    parser = add_command(
+        commands,
+        "verify",
+        "compare every output of a .tflite file with the Keras model",
+        "Runs the file and the model on the same inputs. Exit code 1 if a single decision differs; then\n"
+        "the first sample and the first layer that differ are named.",
+        "keras-sbn verify model.keras model.tflite --data images.npy --workers 2",
+    )
+    add_model(parser)
+    parser.add_argument("file", help="a .tflite file")
+    parser.add_argument(
+        "--data", help="inputs as .npy, or as .npz with an array an input (default: random numbers)"
+    )
+    parser.add_argument(
+        "--samples",
+        type=count,
+        default=1000,
+        help="number of random samples: 8-bit images, or multiples of 1/128 in [-1, 1) where the model "
+        "takes floats (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of random samples")
+    parser.add_argument(
+        "--workers", type=count, default=1, help="processes that run the file (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compares and prints."""
+    from keras_sbn.conversion.converted import ConvertedModel
+    from keras_sbn.conversion.verify import verify
+
+    converted = ConvertedModel.load(options.file)
+    model = load_model(options)
+    x = _random(model, options) if options.data is None else _read(options.data)
+    found = verify(converted, model, x, workers=options.workers, progress=not options.json)
+    print(json.dumps(found.to_dict()) if options.json else found)
+    return OK if found else CHECK_FAILED
+
+
+def _read(path: str) -> Any:
+    data = np.load(path, allow_pickle=False)
+    if not isinstance(data, np.lib.npyio.NpzFile):
+        return data
+    with data:
+        arrays = {name: data[name] for name in data.files}
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def _random(model: Any, options: argparse.Namespace) -> list[np.ndarray]:
+    rng = np.random.default_rng(options.seed)
+    inputs = []
+    for tensor in model.inputs:
+        values = rng.integers(0, 256, (options.samples, *tensor.shape[1:]))
+        image = tensor.dtype == "uint8"
+        inputs.append(values.astype("uint8") if image else (values / 128 - 1).astype("float32"))
+    return inputs

@@ -1,0 +1,70 @@
+"""Which layer of a file is the first to differ from the folded Keras model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sbn import bits
+from keras_sbn.conversion.interpreter import open_interpreter
+from keras_sbn.conversion.schema import schema
+from keras_sbn.conversion.writer import finish
+from keras_sbn.folding.fold import fold
+
+#: Float values of layers before the first sign may differ by rounding; ±1 and integers may not.
+_TOLERANCE = 1e-4
+
+
+def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.ndarray]) -> str | None:
+    """Compares the value of every layer, in the order in which the file computes them.
+
+    A tensor of the file that has the name of a folded layer holds that layer's value. All of them are
+    made outputs of a copy of the file, which is run once.
+
+    Args:
+        content: The bytes of the file.
+        target: `"lce"` or `"tflite"`.
+        model: The Keras model it should equal, hard or folded.
+        x: Inputs, one array an input of the model.
+
+    Returns:
+        Name of the first layer whose values differ, or `None` where no layer of the file does, or the
+        model cannot be folded, as one that is still soft.
+    """
+    try:
+        folded = fold(model)
+    except ValueError:
+        return None
+    layers = {layer.name: layer for layer in folded.layers if len(layer._inbound_nodes) == 1}
+    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
+    graph = file.subgraphs[0]
+    found = [
+        (tensor.name.decode(), index)
+        for op in graph.operators
+        for index in op.outputs
+        if (tensor := graph.tensors[index]).name and tensor.name.decode() in layers
+    ]
+    if not found:
+        return None
+    graph.outputs = [index for _, index in found]
+    received = open_interpreter(finish(file), target).predict(x)
+    wanted = keras.Model(folded.inputs, [layers[name].output for name, _ in found])
+    expected = wanted.predict_on_batch(x)
+    for (name, index), a, b in zip(found, expected, received, strict=True):
+        value = _value(b, graph.tensors[index], np.asarray(a).shape)
+        if value is None or not np.allclose(a, value, rtol=_TOLERANCE, atol=_TOLERANCE):
+            return name
+    return None
+
+
+def _value(stored: np.ndarray, tensor: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The value that a tensor of either target stores, or `None` if it is of another shape."""
+    if stored.dtype == np.int32:
+        if stored.shape != (*shape[:-1], bits.words(shape[-1])):
+            return None
+        return bits.unpack(stored, shape[-1])
+    if stored.dtype == np.int8:
+        stored = 2.0 * (stored.astype(np.float32) - int(tensor.quantization.zeroPoint[0])) + 1
+    return stored if stored.shape == shape else None

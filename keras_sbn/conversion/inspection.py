@@ -1,0 +1,177 @@
+"""Reading any .tflite file: which operators run binary, which do not, and why."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from keras_sbn.conversion.kernels import Kernel, kernel_of, producers
+from keras_sbn.conversion.lowering import NO_REASON, Reason
+from keras_sbn.conversion.options import PADDING
+from keras_sbn.conversion.reader import FileInfo, OperatorInfo, TensorInfo, read_file
+from keras_sbn.conversion.report import MOVING, ConversionReport, LayerReport, describe, kind_of
+
+
+def inspect(file: str | os.PathLike[str] | bytes) -> ConversionReport:
+    """Says of every operator of a `.tflite` file whether it runs binary, and if not, why.
+
+    The file may come from any converter, for the Larq Compute Engine or for stock TFLite. Nothing but the
+    file is needed, and nothing of it is run.
+
+    Args:
+        file: A path, or the bytes of the file.
+
+    Returns:
+        A `ConversionReport` with a row an operator, named after the tensor it writes.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not a TFLite model, or damaged.
+        ImportError: If no package with the TFLite schema is installed.
+
+    Example:
+
+    >>> model = keras.Sequential([keras.Input((32,)), keras_sbn.layers.SelfBinarizingDense(4)])
+    >>> report = keras_sbn.binarize(model)
+    >>> print(keras_sbn.inspect(keras_sbn.convert(model).content))
+    """
+    content = file if isinstance(file, bytes) else Path(file).read_bytes()
+    info = read_file(content)
+    network = _Network(info)
+    rows = [network.row(index, op) for index, op in enumerate(info.operators)]
+    return ConversionReport(tuple(rows), info.size)
+
+
+class _Network:
+    """The operators of a file and who reads what."""
+
+    def __init__(self, info: FileInfo) -> None:
+        self._made_by = producers(info.operators)
+        self._outputs = {id(tensor) for tensor in info.outputs}
+        self._readers: dict[int, list[OperatorInfo]] = {}
+        for op in info.operators:
+            for tensor in op.inputs:
+                self._readers.setdefault(id(tensor), []).append(op)
+        self._shares: dict[tuple[int, int], float] = {}
+
+    def row(self, index: int, op: OperatorInfo) -> LayerReport:
+        name = op.outputs[0].name if op.outputs else f"operator {index}"
+        kernel = kernel_of(op, self._made_by)
+        kind, reason = self._judge(op, kernel)
+        return describe(name, kind, [op], reason, self._made_by)
+
+    def _judge(self, op: OperatorInfo, kernel: Kernel | None) -> tuple[str, Reason]:
+        if op.name == "LceBconv2d":
+            return "binary", self._why_not_bits(op)
+        if op.name == "LceBMaxPool2d":
+            return "binary", NO_REASON
+        if op.name in MOVING:
+            return "moves", NO_REASON
+        stored = op.inputs[0] if op.inputs else None
+        if op.name == "MAX_POOL_2D" and _is_binary_int8(stored):
+            return "binary", NO_REASON
+        kind = kind_of([op])
+        if kernel is None:
+            return kind, NO_REASON
+        share = self._share(kernel)
+        if kind == "int8":
+            if share == 1 and _is_binary_int8(stored) and _is_binary_int8(op.outputs[0]):
+                return "binary", NO_REASON
+            return kind, _why_int8(share)
+        return kind, self._why_float(op, share)
+
+    def _share(self, kernel: Kernel) -> float:
+        """Remembered, as a damaged file can have many operators with one large kernel."""
+        key = (id(kernel.tensor), kernel.channel_axis)
+        if key not in self._shares:
+            self._shares[key] = kernel.share_of_two_values()
+        return self._shares[key]
+
+    def _why_not_bits(self, op: OperatorInfo) -> Reason:
+        output = op.outputs[0] if op.outputs else None
+        if output is None or output.dtype == "int32":
+            return NO_REASON
+        if op.options.get("padding") == PADDING["same"] and op.options.get("pad_values") == 0:
+            return Reason(
+                "its border is padded with 0, which is no binary value",
+                "train it with a border of +1 (pad_values=1 in Larq, the default of keras_sbn)",
+            )
+        readers = [reader.name for reader in self._readers.get(id(output), [])]
+        if not self._leads_to_sign(output):
+            return Reason("no sign alone reads its sums, which are an output or are added to others", "")
+        if len(readers) == 1 and readers[0] != "LceQuantize":
+            return Reason(
+                f"{readers[0]} reads it before the sign",
+                "let batch normalization and sign follow the convolution at once: keras_sbn.fold moves "
+                "them before the pool",
+            )
+        return Reason(f"it is read by {' and '.join(readers) or 'nothing'}", "")
+
+    def _leads_to_sign(self, tensor: TensorInfo) -> bool:
+        """Whether a chain of operators, each the only reader of the one before, ends in LceQuantize."""
+        for _ in range(8):
+            readers = self._readers.get(id(tensor), [])
+            if len(readers) != 1 or id(tensor) in self._outputs or not readers[0].outputs:
+                return False
+            if readers[0].name == "LceQuantize":
+                return True
+            tensor = readers[0].outputs[0]
+        return False
+
+    def _why_float(self, op: OperatorInfo, share: float) -> Reason:
+        binary_input = self._comes_from_bits(op.inputs[0] if op.inputs else None)
+        if share == 1 and binary_input and op.name == "FULLY_CONNECTED":
+            return Reason(
+                "the Larq Compute Engine has no binary dense kernel, though kernel and input are ±1",
+                "as a 1 x 1 convolution it is binary, which is how keras_sbn converts it",
+            )
+        if share == 1 and binary_input:
+            return Reason(
+                "it adds up the products of ±1 in float32, as its sums are wanted as numbers", ""
+            )
+        if share == 1:
+            return Reason(
+                "its kernel is ±1 and its input is real-valued",
+                "a first layer has to read the image; elsewhere put a sign before it",
+            )
+        if share > 0.9:
+            return Reason(
+                f"its kernel is nearly ±1: {100 * (1 - share):.2g} % of the weights are not",
+                "make it exactly ±1 before converting, as keras_sbn.binarize does",
+            )
+        if binary_input:
+            return Reason(
+                "its kernel is real-valued, or not a constant", "a ±1 kernel that is a constant"
+            )
+        return Reason("its kernel and its input are real-valued", "")
+
+    def _comes_from_bits(self, tensor: TensorInfo | None) -> bool:
+        """Whether a float tensor holds unpacked bits, perhaps reshaped or padded."""
+        for _ in range(4):
+            maker = self._made_by.get(id(tensor))
+            if maker is None:
+                return False
+            if maker.name == "LceDequantize":
+                return True
+            if maker.name == "DEQUANTIZE":
+                return _is_binary_int8(maker.inputs[0] if maker.inputs else None)
+            if maker.name not in MOVING or not maker.inputs:
+                return False
+            tensor = maker.inputs[0]
+        return False
+
+
+def _is_binary_int8(tensor: TensorInfo | None) -> bool:
+    """Whether a tensor stores (x - 1) / 2 of a binary x, as `keras_sbn.conversion.tflite` has it."""
+    return (
+        tensor is not None
+        and tensor.dtype == "int8"
+        and tensor.scales == (1.0,)
+        and tensor.zero_points in ((127,), (0,))
+    )
+
+
+def _why_int8(share: float) -> Reason:
+    if share == 1:
+        return Reason("its kernel is ±1, its input is not", "")
+    return Reason("its kernel has more than two values", "")

@@ -1,0 +1,88 @@
+"""What the operators of a file multiply: the kernel, its bytes, and how many products it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from keras_sbn import bits
+from keras_sbn.conversion.reader import OperatorInfo, TensorInfo
+
+#: Operators with a kernel, and which of their inputs it is.
+_KERNEL_INPUT = {
+    "CONV_2D": 1,
+    "CONV_3D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "FULLY_CONNECTED": 1,
+    "LceBconv2d": 1,
+    "TRANSPOSE_CONV": 1,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """The kernel of an operator: the constant, the number of weights, and the products it takes.
+
+    `channel_axis` is the axis of the output channels.
+    """
+
+    tensor: TensorInfo
+    weights: int
+    macs: int
+    channel_axis: int
+
+    def share_of_two_values(self) -> float:
+        """The share of the weights within 0.5 % of ± the largest of their output channel.
+
+        1.0 is what the Larq Compute Engine's converter takes as binary. A kernel that cannot be read, or
+        has one weight a channel, counts as 0.
+        """
+        values = self.tensor.values()
+        if values is None or values.ndim <= self.channel_axis or values.dtype.kind not in "fi":
+            return 0.0
+        size = np.abs(np.moveaxis(values, self.channel_axis, 0).astype(np.float32))
+        size = size.reshape(len(size), -1)
+        if size.shape[1] < 2 or not size.size:
+            return 0.0
+        largest = size.max(axis=1, keepdims=True)
+        return float(np.mean((size >= 0.995 * largest) & (largest > 0)))
+
+
+def producers(operators: Sequence[OperatorInfo]) -> dict[int, OperatorInfo]:
+    """Returns which operator writes a tensor, by the identity of the tensor."""
+    return {id(tensor): op for op in operators for tensor in op.outputs}
+
+
+def kernel_of(op: OperatorInfo, made_by: dict[int, OperatorInfo]) -> Kernel | None:
+    """Returns the kernel of an operator, or `None` where it has none or its shapes make no sense.
+
+    Args:
+        op: The operator.
+        made_by: What `producers` returns: a kernel that is dequantized when the model is loaded is the
+            constant before that.
+    """
+    at = _KERNEL_INPUT.get(op.name)
+    tensor = op.inputs[at] if at is not None and len(op.inputs) > at else None
+    if tensor is None or not op.outputs or len(tensor.shape) < 2:
+        return None
+    shape, output = tensor.shape, op.outputs[0].shape
+    maker = made_by.get(id(tensor))
+    if tensor.bytes == 0 and maker is not None and maker.name == "DEQUANTIZE" and maker.inputs[0]:
+        tensor = maker.inputs[0]
+    weights = math.prod(shape)
+    positions = math.prod(output[:-1])
+    axis = 0
+    if op.name == "LceBconv2d":
+        depth = min(op.options.get("channels_in", 0), shape[-1] * bits.WORD)
+        weights = math.prod(shape[:-1]) * depth
+    elif op.name == "DEPTHWISE_CONV_2D":
+        axis = len(shape) - 1
+    elif op.name == "FULLY_CONNECTED":
+        positions = math.prod(output) // max(shape[0], 1)
+    elif op.name == "TRANSPOSE_CONV":
+        source = op.inputs[2] if len(op.inputs) > 2 else None
+        positions = math.prod(source.shape[:-1]) if source is not None else 0
+    return Kernel(tensor, weights, weights * positions, axis)

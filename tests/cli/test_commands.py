@@ -1,0 +1,113 @@
+"""fold, convert, inspect, verify and benchmark, from files to files."""
+
+import json
+import os
+import re
+
+import keras
+import numpy as np
+import pytest
+from conftest import digit_network, images, randomize
+
+import keras_sbn
+from keras_sbn import cli
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, rng):
+    """A folder with a soft and a hard model, which is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    model = digit_network()
+    randomize(model, rng)
+    model.save("soft.keras")
+    keras_sbn.binarize(model)
+    model.save("hard.keras")
+    return tmp_path
+
+
+def test_the_whole_path(folder, capsys):
+    assert cli.main(["fold", "hard.keras", "--out", "folded.keras"]) == 0
+    assert "Threshold" in capsys.readouterr().out
+    for target in ("lce", "tflite"):
+        arguments = ["--target", target, "--out", f"{target}.tflite", "--report", f"{target}.json"]
+        assert cli.main(["convert", "folded.keras", *arguments]) == 0
+        out = capsys.readouterr().out
+        assert f"written to {target}.tflite" in out
+        report = json.loads((folder / f"{target}.json").read_text())
+        assert report["file_bytes"] == (folder / f"{target}.tflite").stat().st_size
+        assert cli.main(["verify", "hard.keras", f"{target}.tflite", "--samples", "40"]) == 0
+        assert "40 samples: 0 decisions differ" in capsys.readouterr().out
+    assert cli.main(["inspect", "lce.tflite"]) == 0
+    assert "LceBconv2d" in capsys.readouterr().out
+    assert cli.main(["benchmark", "lce.tflite", "tflite.tflite", "--runs", "3"]) == 0
+    assert "times the fastest" in capsys.readouterr().out
+
+
+def test_json_for_machines(folder, capsys):
+    def run(*arguments):
+        assert cli.main([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert {"name": "conv_2", "class": "BinaryConv2D"} in run("fold", "hard.keras")["layers"]
+    assert run("convert", "hard.keras")["totals"]["weights"] > 0
+    assert run("inspect", "model.tflite")["layers"][0]["operators"] == ["PADV2"]
+    assert run("verify", "hard.keras", "model.tflite", "--samples", "4")["differing_decisions"] == 0
+    assert run("benchmark", "model.tflite", "--runs", "2")[0]["runs"] == 2
+
+
+def test_binarize_takes_the_signs_of_a_soft_model(folder, capsys):
+    assert cli.main(["convert", "soft.keras"]) == 2
+    assert "Expected a binary network" in capsys.readouterr().err
+    assert not os.path.exists("model.tflite")
+    assert cli.main(["convert", "soft.keras", "--binarize"]) == 0
+    assert cli.main(["verify", "soft.keras", "model.tflite", "--binarize", "--samples", "8"]) == 0
+
+
+def test_verify_exits_with_1_if_a_decision_differs_and_reads_data(folder, capsys, rng):
+    x = images(rng, (7, 6, 2), 32)
+    np.save("x.npy", x)
+    np.savez("x.npz", image=x)
+    keras_sbn.convert(keras.models.load_model("hard.keras")).save("model.tflite")
+    for data in ("x.npy", "x.npz"):
+        assert cli.main(["verify", "hard.keras", "model.tflite", "--data", data]) == 0
+    assert "32 samples" in capsys.readouterr().out
+    assert cli.main(["verify", "soft.keras", "model.tflite", "--data", "x.npy", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["first_difference"]["sample"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fold", "missing.keras"], r"Expected a \.keras file of a model\. Received: missing\.keras"),
+        (["fold", "hard.keras", "--out", "folded.h5"], r"Expected --out to end in \.keras"),
+        (["convert", "broken.keras"], "Expected a .keras file of a model"),
+        (["convert", "hard.keras", "--out", "no/folder/m.tflite"], "Expected a folder"),
+        (["inspect", "hard.keras"], "Expected a TFLite model"),
+        (["inspect", "missing.tflite"], "No such file"),
+        (["verify", "hard.keras", "hard.keras"], "Expected a TFLite model"),
+        (["benchmark", "missing.tflite"], "No such file"),
+    ],
+)
+def test_bad_input_exits_with_2_says_why_and_writes_nothing(arguments, message, folder, capsys):
+    (folder / "broken.keras").write_bytes((folder / "hard.keras").read_bytes()[:3000])
+    before = sorted(os.listdir())
+    assert cli.main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("keras-sbn: ")
+    assert re.search(message, captured.err)
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("command", ["fold", "convert", "inspect", "verify", "benchmark"])
+def test_help_shows_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"example: keras-sbn {command} " in capsys.readouterr().out
+
+
+def test_a_number_of_samples_that_is_not_positive(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", "a", "b", "--samples", "0"])
+    assert stop.value.code == 2
+    assert "expected a positive number" in capsys.readouterr().err

@@ -1,0 +1,211 @@
+"""Stock files, run by stock TFLite with XNNPACK and without, and by LCE's interpreter."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import activate, digit_network, images, randomize
+
+import keras_sbn
+from keras_sbn import layers
+from keras_sbn.conversion.interpreter import LceInterpreter, TfliteInterpreter
+from keras_sbn.conversion.reader import read_file
+
+
+def _hard(model, rng):
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    return model
+
+
+def _assert_exact(model, x):
+    """The file equals the folded model bit for bit in every runtime, and decides as the hard one."""
+    folded = keras_sbn.fold(model)
+    converted = keras_sbn.convert(folded, target="tflite")
+    expected = folded.predict(x, verbose=0)
+    for interpreter in (
+        TfliteInterpreter(converted.content),
+        TfliteInterpreter(converted.content, xnnpack=False),
+        LceInterpreter(converted.content, xnnpack=True),
+    ):
+        (received,) = interpreter.predict([x])
+        np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5)
+        if keras.backend.backend() == "tensorflow" and not isinstance(folded.layers[-2], _AFFINE):
+            np.testing.assert_array_equal(received, expected)
+    verification = keras_sbn.verify(converted, model, x)
+    assert verification, str(verification)
+    return converted
+
+
+# XNNPACK and XLA may contract its product and sum into one operation that rounds once.
+_AFFINE = keras_sbn.folding.layers.Affine
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_file_equals_the_model(seed):
+    rng = np.random.default_rng(seed)
+    _assert_exact(_hard(digit_network(), rng), images(rng, (7, 6, 2)))
+
+
+def test_one_int8_operator_a_binary_layer(rng):
+    converted = keras_sbn.convert(_hard(digit_network(), rng), target="tflite")
+    operators = read_file(converted.content).operators
+    assert [(op.name, op.outputs[0].dtype) for op in operators] == [
+        ("PADV2", "float32"),
+        ("CONV_2D", "float32"),
+        ("SUB", "float32"),
+        ("MUL", "float32"),
+        ("QUANTIZE", "int8"),
+        ("CONV_2D", "int8"),
+        ("MAX_POOL_2D", "int8"),
+        ("CONV_2D", "int8"),
+        ("DEQUANTIZE", "float32"),
+        ("DEQUANTIZE", "float32"),
+        ("CONV_2D", "float32"),
+        ("MUL", "float32"),
+        ("ADD", "float32"),
+        ("RESHAPE", "float32"),
+    ]
+    binary = [row.operators[0] for row in converted.report.layers if row.kind == "binary"]
+    assert binary == ["CONV_2D", "MAX_POOL_2D", "CONV_2D"]
+    for op in operators[5:8]:
+        tensors = (op.inputs[0], op.outputs[0])
+        assert all((t.scales, t.zero_points) == ((1.0,), (127,)) for t in tensors)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 33])
+@pytest.mark.parametrize("pad_value", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize(
+    ("padding", "strides", "dilation_rate", "groups"),
+    [("same", 1, 1, 1), ("same", 2, 1, 1), ("same", 1, 2, 1), ("valid", 2, 1, 1), ("same", 1, 1, None)],
+)
+def test_convolutions_of_every_kind(channels, pad_value, padding, strides, dilation_rate, groups, rng):
+    """Groups of one channel are depthwise; the last convolution's sums are read as numbers."""
+    options = {
+        "strides": strides,
+        "padding": padding,
+        "pad_value": pad_value,
+        "dilation_rate": dilation_rate,
+        "groups": channels if groups is None else groups,
+    }
+    inputs = keras.Input((6, 7, channels))
+    x = layers.SelfBinarizingActivation()(inputs)
+    x = layers.SelfBinarizingConv2D(2 * channels, 3, **options)(x)
+    x = activate(x, keras.layers.BatchNormalization)
+    x = layers.SelfBinarizingConv2D(2 * channels, 3, **{**options, "padding": "same", "strides": 1})(x)
+    converted = _assert_exact(
+        _hard(keras.Model(inputs, x), rng), images(rng, (6, 7, channels), samples=8)
+    )
+    assert converted.report.binary_macs > 0
+
+
+def test_groups(rng):
+    inputs = keras.Input((5, 5, 12))
+    x = layers.SelfBinarizingActivation()(inputs)
+    x = activate(layers.SelfBinarizingConv2D(8, 3, padding="same", groups=2)(x))
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingConv2D(4, 3, groups=4)(x)), rng)
+    _assert_exact(model, images(rng, (5, 5, 12), samples=16))
+
+
+def test_signs_of_real_values_decide_as_the_model(rng):
+    """Zeros of both signs, ties with thresholds, neighbours of them, and the largest numbers."""
+    inputs = keras.Input((6,))
+    norm = keras.layers.BatchNormalization(epsilon=0.0, name="norm")
+    x = layers.SelfBinarizingActivation()(norm(inputs))
+    model = keras.Model(inputs, [layers.SelfBinarizingActivation()(inputs), x])
+    mean = np.array([0.0, 0.1, -3.0, 1e-30, 7.0, -0.25], "float32")
+    gamma = np.array([1, -1, 2, 1, 0, -3], "float32")
+    norm.set_weights([gamma, np.zeros(6, "f4"), mean, np.ones(6, "f4")])
+    keras_sbn.binarize(model)
+    folded = keras_sbn.fold(model)
+    near = [mean, np.nextafter(mean, np.float32(9)), np.nextafter(mean, np.float32(-9)), -mean]
+    largest = np.full(6, np.finfo("f4").max)
+    x = np.array([*near, 0 * mean, -0.0 * np.abs(mean), largest, -largest], "float32")
+    # Below the smallest normal number a processor may take a difference for 0.
+    x[np.abs(x) < np.finfo("f4").tiny] = 0
+    x[5] = -0.0
+    content = keras_sbn.convert(model, target="tflite").content
+    for xnnpack in (True, False):
+        received = TfliteInterpreter(content, xnnpack=xnnpack).predict([x])
+        for a, b in zip(received, folded.predict(x, verbose=0), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_residual_network(rng):
+    inputs = keras.Input((6, 6, 8))
+    x = inputs
+    for _ in range(2):
+        y = layers.SelfBinarizingConv2D(8, 3, padding="same", binarize_input=True)(x)
+        x = keras.layers.Add()([keras.layers.BatchNormalization()(y), x])
+    x = activate(x)
+    x = keras.layers.Concatenate()([x, keras.layers.MaxPooling2D(3, 1, "same")(x)])
+    x = activate(layers.SelfBinarizingDense(5, name="over_map")(x))
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingDense(3)(keras.layers.Flatten()(x))), rng)
+    x = images(rng, (6, 6, 8), samples=16)
+    for target in ("tflite", "lce"):
+        converted = keras_sbn.convert(model, target=target)
+        np.testing.assert_allclose(converted.predict(x), model.predict(x, verbose=0), atol=1e-4)
+        kinds = {row.name: row.kind for row in converted.report.layers}
+        assert kinds["over_map"] == "binary"
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+def test_dense_layers_over_sequences_are_binary(target, rng):
+    inputs = keras.Input((5, 32))
+    x = layers.SelfBinarizingDense(32, binarize_input=True, name="one")(inputs)
+    x = activate(x, keras.layers.BatchNormalization)
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingDense(3, name="two")(x)), rng)
+    converted = keras_sbn.convert(model, target=target)
+    x = images(rng, (5, 32), 16)
+    np.testing.assert_array_equal(converted.predict(x), model.predict(x, verbose=0))
+    kinds = {row.name: row.kind for row in converted.report.layers}
+    assert kinds["one"] == "binary"
+    assert ("DEQUANTIZE" in str(converted.report)) == (target == "tflite")
+
+
+def test_a_concatenation_of_whole_words_stays_bits(rng):
+    inputs = keras.Input((4, 4, 64))
+    x = layers.SelfBinarizingActivation()(inputs)
+    y = activate(layers.SelfBinarizingConv2D(32, 1)(x))
+    z = activate(layers.SelfBinarizingConv2D(64, 1)(x))
+    x = layers.SelfBinarizingConv2D(3, 1)(keras.layers.Concatenate()([y, z]))
+    model = _hard(keras.Model(inputs, x), rng)
+    x = images(rng, (4, 4, 64), 8)
+    for target, dtype in (("lce", "int32"), ("tflite", "int8")):
+        converted = keras_sbn.convert(model, target=target)
+        operators = read_file(converted.content).operators
+        (concatenation,) = [op for op in operators if op.name == "CONCATENATION"]
+        assert concatenation.outputs[0].dtype == dtype
+        np.testing.assert_array_equal(converted.predict(x), model.predict(x, verbose=0))
+
+
+def test_a_border_no_target_has(rng):
+    inputs = keras.Input((6, 6, 4))
+    x = layers.SelfBinarizingConv2D(
+        4, 3, padding="same", pad_value=0.5, binarize_input=True, name="conv"
+    )(inputs)
+    model = _hard(keras.Model(inputs, x), rng)
+    with pytest.raises(
+        ValueError, match=r"border of \+1, 0 or -1\. Received: 'conv' padded with \[0\.5\]"
+    ):
+        keras_sbn.convert(model, target="tflite")
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+@pytest.mark.parametrize("channels", [5, 33])
+def test_a_border_that_differs_from_channel_to_channel(channels, target, rng):
+    """gamma of both signs before a pool: the fold negates channels, and their border in what follows."""
+    inputs = keras.Input((8, 9, 3))
+    x = layers.SelfBinarizingActivation()(inputs)
+    x = layers.SelfBinarizingConv2D(channels, 3, padding="same")(x)
+    norm = keras.layers.BatchNormalization()
+    x = layers.SelfBinarizingActivation()(norm(keras.layers.MaxPooling2D()(x)))
+    x = activate(layers.SelfBinarizingConv2D(34, 3, padding="same", strides=2, name="second")(x))
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingConv2D(2, 1)(x)), rng)
+    norm.gamma.assign(np.resize([1.0, -2.0], channels))
+    pads = keras.ops.convert_to_numpy(keras_sbn.fold(model).get_layer("second").pad_values)
+    assert set(pads.tolist()) == {-1.0, 1.0}
+    converted = keras_sbn.convert(model, target=target)
+    x = images(rng, (8, 9, 3), 16)
+    np.testing.assert_array_equal(converted.predict(x), model.predict(x, verbose=0))
+    kinds = {row.name: row.kind for row in converted.report.layers}
+    assert kinds["second"] == "binary"
