@@ -178,10 +178,13 @@ def _take_images(graph: Graph, scaling: tuple[float, float]) -> None:
 def _require_finite_weights(model: Any) -> None:
     for weight in model.weights:
         value = ops.convert_to_numpy(weight)
-        # An infinite sharpness is what "hard" means; every other weight has to be a number.
-        if weight.name.endswith("_sharpness") or not np.issubdtype(value.dtype, np.floating):
+        if not np.issubdtype(value.dtype, np.floating):
             continue
-        broken = np.count_nonzero(~np.isfinite(value.astype("float32")))
+        # An infinite sharpness is what "hard" means, and an infinite threshold a decision that does not
+        # depend on the input; every other weight has to be a number.
+        unbounded = weight.name.endswith("_sharpness") or weight.name == "threshold"
+        value = value.astype("float32")
+        broken = np.count_nonzero(np.isnan(value) if unbounded else ~np.isfinite(value))
         if broken:
             raise ValueError(
                 f"Expected finite weights. Received: {weight.path} with {broken} NaN or infinite "

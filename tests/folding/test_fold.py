@@ -7,6 +7,8 @@ import keras_sbn
 from keras_sbn import layers
 from keras_sbn.folding import layers as folded_layers
 
+K = keras.layers
+
 
 def _hard(model, rng):
     randomize(model, rng)
@@ -75,6 +77,24 @@ def test_folding_twice_is_folding_once(rng):
     assert _kinds(again) == _kinds(folded)
     for one, other in zip(folded.get_weights(), again.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_decisions_that_depend_on_nothing_fold_again(rng):
+    """gamma = 0 before the sign of a real value is a threshold of -inf or +inf."""
+    inputs = keras.Input((3,))
+    x = K.BatchNormalization()(K.Dense(4)(inputs))
+    model = keras.Model(inputs, layers.SelfBinarizingActivation()(x))
+    randomize(model, rng)
+    model.layers[2].gamma.assign(np.array([0, 0, 1, -1], "float32"))
+    model.layers[2].beta.assign(np.array([1, -1, 0, 0], "float32"))
+    keras_sbn.binarize(model)
+    folded = keras_sbn.fold(model)
+    x = images(rng, (3,))
+    expected = model.predict(x, verbose=0)
+    assert (expected[:, 0] == 1).all()
+    assert (expected[:, 1] == -1).all()
+    np.testing.assert_array_equal(keras_sbn.fold(folded).predict(x, verbose=0), expected)
+    np.testing.assert_array_equal(keras_sbn.convert(folded).predict(x), expected)
 
 
 def test_a_folded_network_survives_saving(rng, tmp_path):
