@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo test lint unit fuzz clean
+.PHONY: install demo test lint unit test-backends fuzz clean
 
 install: $(VENV)/.installed
 
@@ -29,6 +29,11 @@ lint: install
 unit: install
 	$(BIN)/pytest -n 2
 	KERAS_BACKEND=jax $(BIN)/pytest -n 2 -m "not tensorflow"
+
+# PyTorch's build for Linux is several GB, so it is not part of the ordinary set-up. Install one, for the CPU
+# say, into the environment first.
+test-backends: install
+	KERAS_BACKEND=torch $(BIN)/pytest -n 2 -m "not tensorflow"
 
 # Thousands of random networks, folded and compared with the hard network in float64; half an hour and more.
 fuzz: install
