@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import keras
@@ -122,12 +123,18 @@ def _grid_of_call(node: Node, layer: object) -> Grid | None:
 
 
 def averaged_values(node: Node, layer: object) -> int | None:
-    """How many values an average pooling averages, where that is the same at every position."""
+    """A multiple of the number of values that an average pooling averages, at every position.
+
+    Where the border is padded, fewer values are averaged there: any product of sizes up to the pool's.
+    """
     if isinstance(layer, keras.layers.AveragePooling1D | keras.layers.AveragePooling2D):
-        return int(np.prod(layer.pool_size)) if layer.padding == "valid" else None
+        size = tuple(np.atleast_1d(layer.pool_size).tolist())
+        if layer.padding == "valid":
+            return math.prod(size)
+        return math.prod(math.lcm(*range(1, length + 1)) for length in size)
     if isinstance(layer, keras.layers.GlobalAveragePooling1D | keras.layers.GlobalAveragePooling2D):
         sizes = node.input.shape[1:-1]
         if layer.data_format != "channels_last" or any(size is None for size in sizes):
             return None
-        return int(np.prod([size for size in sizes if size is not None]))
+        return math.prod(size for size in sizes if size is not None)
     return None

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import activations, constraints, initializers, ops, regularizers
 
-from keras_sbn.sharpness import soft_sign
+from keras_sbn.sharpness import sign, soft_sign
 
 
 def is_integer(value: Any) -> bool:
@@ -290,9 +290,8 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
                 f"{np.count_nonzero(~np.isfinite(values))} NaN or infinite values of {values.size}: the "
                 "training diverged; lower the learning rate or restore a checkpoint."
             )
-        # TensorFlow and JAX take a subnormal number for 0, and weight decay leaves such weights behind.
-        smallest = np.finfo(values.dtype).smallest_normal
-        return np.where(values > -smallest, 1, -1).astype(np.int8)
+        # The backend decides, as in the hard layer: TensorFlow and JAX take a subnormal number for 0.
+        return ops.convert_to_numpy(sign(_at_least_float32(kernel))).astype(np.int8)
 
     def check_built(self) -> None:
         if not self.built:

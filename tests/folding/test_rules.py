@@ -127,6 +127,24 @@ def test_refuses_a_scaling_that_is_none(scaling, rng):
         keras_sbn.fold(model, input_scaling=scaling)
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_scales_move_after_average_pools(padding, rng):
+    """A multiple of a sum that is 0 has to stay 0: the sum of the multiples need not be."""
+    inputs = keras.Input((6, 6, 4))
+    x = layers.SelfBinarizingConv2D(32, 2, binarize_input=True, kernel_scale="learned")(inputs)
+    x = K.AveragePooling2D(3, strides=1, padding=padding)(x)
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingActivation()(x)), rng)
+    folded = keras_sbn.fold(model)
+    assert "Affine" not in _kinds(folded)
+    x = images(rng, (6, 6, 4))
+    _, (sums,) = evaluate(keras.Model(inputs, model.layers[1].output), [x])
+    assert (np.abs(sums) < 1e-9).any()
+    total = np.round(sums / model.layers[1].kernel_scale_values())
+    averaged = K.AveragePooling2D(3, strides=1, padding=padding)(total)
+    expected = np.where(np.round(36 * keras.ops.convert_to_numpy(averaged)) >= 0, 1, -1)
+    np.testing.assert_array_equal(folded.predict(x, verbose=0), expected)
+
+
 def test_average_pools_become_scaled_thresholds(rng):
     inputs = keras.Input((7, 7, 4))
     x = layers.SelfBinarizingConv2D(6, 3, binarize_input=True)(inputs)

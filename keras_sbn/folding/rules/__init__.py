@@ -1,5 +1,6 @@
 """The rewrite rules of the fold, one idea a file."""
 
+from keras_sbn.folding.rules.affine_after_average_pool import AffineAfterAveragePool
 from keras_sbn.folding.rules.affine_maps import MergeAffineMaps
 from keras_sbn.folding.rules.base import Rule as Rule
 from keras_sbn.folding.rules.batch_normalization import LowerBatchNormalization
@@ -35,6 +36,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     LowerReshapes(),
     LowerOneDimensionalPools(),
     ProductBeforeRescaling(),
+    AffineAfterAveragePool(),
     MergeAffineMaps(),
     SignToThreshold(),
     ElementwiseBeforeReshape(),
