@@ -39,6 +39,7 @@ def convolve(
     Returns:
         Tensor of the positions and `filters` channels, or `input_channels * depth_multiplier`.
     """
+    inputs = ops.convert_to_tensor(inputs)
     rank = len(strides)
     shift = pad_value if padding != "valid" else 0.0
     if shift:

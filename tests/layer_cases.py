@@ -165,7 +165,7 @@ def layer_function(layer, cotangent):
 
     def function(x, *weights):
         outputs, _ = layer.stateless_call(list(weights), fixed, x)
-        return keras.ops.sum(outputs * cotangent)
+        return keras.ops.sum(outputs * keras.ops.convert_to_tensor(cotangent))
 
     return function
 

@@ -26,7 +26,7 @@ def slope(x, sharpness, bound):
 
 def gradient(x, sharpness, bound=None, normalize=False, upstream=1.0):
     def function(x):
-        return ops.sum(soft_sign(x, sharpness, bound, normalize) * upstream)
+        return ops.sum(soft_sign(x, sharpness, bound, normalize) * ops.convert_to_tensor(upstream))
 
     return layer_cases.gradients(function, x)[0]
 

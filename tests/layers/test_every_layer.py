@@ -74,7 +74,7 @@ def test_output_shape_is_the_computed_one(case):
 def test_unknown_sizes_stay_unknown(case):
     layer, x = make(case)
     unknown = (None,) * (x.ndim - 1) + x.shape[-1:]
-    expected = (None,) * (x.ndim - 1) + layer(x).shape[-1:]
+    expected = (None,) * (x.ndim - 1) + tuple(layer(x).shape[-1:])
     assert layer.compute_output_shape(unknown) == expected
     if keras.backend.backend() != "jax":  # JAX cannot trace a convolution over unknown sizes.
         assert layer(keras.Input(batch_shape=unknown)).shape == expected
@@ -287,6 +287,8 @@ def test_regularizers_and_constraints_act_on_the_latent_kernels(case):
     outputs = numpy_of(layer(x[:1]))  # one sample: not every Keras divides this loss by their number
     kernels = layer_cases.latent_kernels(layer)
     expected = sorted([0.01 * np.abs(outputs).sum(), *(0.5 * (k**2).sum() for k in kernels)])
-    np.testing.assert_allclose(sorted(float(loss) for loss in layer.losses), expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        sorted(float(numpy_of(loss)) for loss in layer.losses), expected, rtol=1e-5
+    )
     for weight in layer.trainable_weights[: len(prefixes)]:
         assert numpy_of(weight.constraint(weight)).min() == 0

@@ -36,6 +36,8 @@ def batch():
     [("auto", "float32"), (True, "mixed_float16"), (True, "mixed_bfloat16")],
 )
 def test_fit_reduces_the_loss_and_sharpness_is_no_constant_of_the_trace(jit_compile, policy):
+    if jit_compile and keras.backend.backend() == "torch":
+        pytest.skip("torch.compile does not trace Keras's own compute_loss")
     keras.utils.set_random_seed(0)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
