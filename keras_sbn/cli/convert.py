@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
         target=options.target,
         allow_float_fallback=options.allow_float_fallback,
         labels=None if options.labels is None else read_labels(options.labels),
-        input_range=options.input_range,
+        input_range=options.input_range and tuple(options.input_range),
     )
     converted.save(options.out)
     if options.report:
