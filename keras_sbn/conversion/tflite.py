@@ -59,7 +59,7 @@ _SUMS = Reason(
 
 
 _QUANTIZED_SUMS = Reason(
-    "its sums are an output, or more than a sign reads them: ±1 are added up exactly, then rounded to int8",
+    "its sums are an output, or more than a sign reads them: ±1 are added up exactly, then rounded",
     "target='lce' keeps it binary",
 )
 
