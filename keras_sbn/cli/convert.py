@@ -6,7 +6,16 @@ import argparse
 import json
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, add_folding, add_model, folded, load_model, read_data
+from keras_sbn.cli.common import (
+    OK,
+    add_command,
+    add_folding,
+    add_model,
+    folded,
+    load_model,
+    read_data,
+    read_labels,
+)
 
 
 def add_to(commands: Any) -> None:
@@ -54,6 +63,14 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="convert a layer that should be binary and cannot be as a float layer; the report says why",
     )
+    parser.add_argument("--labels", help="text file of the classes, one a line, to put into the file")
+    parser.add_argument(
+        "--input-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="what 0 and 255 of an image become before the model sees them, to put into the file",
+    )
     parser.set_defaults(run=run)
 
 
@@ -70,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
         input_type=options.input_type,
         output_type=options.output_type,
         allow_float_fallback=options.allow_float_fallback,
+        labels=None if options.labels is None else read_labels(options.labels),
+        input_range=options.input_range,
     )
     converted.save(options.out)
     if options.report:

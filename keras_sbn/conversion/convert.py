@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras_sbn.conversion.binary_lowering import BinaryLowering
@@ -9,6 +10,7 @@ from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.dense_over_maps import DenseOverMaps
 from keras_sbn.conversion.lce import LceLowering
+from keras_sbn.conversion.metadata import with_metadata
 from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.shared_normalization import SignOfSharedAffine
@@ -34,6 +36,8 @@ def convert(
     input_type: str | None = None,
     output_type: str | None = None,
     allow_float_fallback: bool = False,
+    labels: Sequence[str] | None = None,
+    input_range: tuple[float, float] | None = None,
 ) -> ConvertedModel:
     """Converts a trained or a folded model to a `.tflite` file.
 
@@ -59,6 +63,11 @@ def convert(
         allow_float_fallback: Whether a layer that should be binary and cannot be is converted as a float
             layer, and an operator that is not as planned is tolerated; the report has the reason and the
             remedy. Otherwise they are errors.
+        labels: Names of the classes in the order of the output. They go into the file as standard TFLite
+            metadata, from which apps and tools read them.
+        input_range: `(low, high)` where the network was trained on ``low + image * (high - low) / 255``
+            of 8-bit images: (0, 1) for `image / 255`. It goes into the metadata as the normalization of
+            the input. A file that takes the 8-bit image itself needs no such word.
 
     Returns:
         A `ConvertedModel` with the bytes, the report and `predict`.
@@ -66,7 +75,7 @@ def convert(
     Raises:
         ValueError: If an argument is unknown, representative data are missing or do not fit, the model
             cannot be folded, a layer that should be binary is not, or a layer has no counterpart in the
-            target. The message names the layer.
+            target; the message names the layer. If labels or range do not fit the model.
         ImportError: If no package with the TFLite schema is installed.
 
     Example:
@@ -104,5 +113,7 @@ def convert(
         lowering.lower(node)
     outputs = [lowering.output(node, output_type) for node in graph.outputs]
     content = writer.finish(inputs, outputs)
+    if labels is not None or input_range is not None:
+        content = with_metadata(content, labels, input_range, model.name)
     report = compare_with_plan(lowering.plan, read_file(content), allow_float_fallback)
     return ConvertedModel(content, target, report, tuple(node.name for node in graph.inputs))
