@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo test lint unit test-backends fuzz test-arm test-kotlin clean
+.PHONY: install demo test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
 
 install: $(VENV)/.installed
 
@@ -26,9 +26,15 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# On JAX most of the time goes into compiling, so XLA optimizes little there.
 unit: install
 	$(BIN)/pytest -n 2
-	KERAS_BACKEND=jax $(BIN)/pytest -n 2 -m "not tensorflow"
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"
+
+# Every supported set of versions that noxfile.py names, each in an environment of its own; an hour and more.
+# One row: make test-matrix ROW='test(oldest)'.
+test-matrix: install
+	$(BIN)/nox $(if $(ROW),--session "$(ROW)")
 
 # PyTorch's build for Linux is several GB, so it is not part of the ordinary set-up. Install one, for the CPU
 # say, into the environment first.
@@ -49,4 +55,4 @@ test-kotlin: install
 	KOTLINC=out/kotlin/node_modules/kotlin-compiler/bin/kotlinc $(BIN)/pytest tests/deployment/test_kotlin.py
 
 clean:
-	rm -rf $(VENV) out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .nox out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
