@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_sbn import bits
 from keras_sbn.files import write_atomically
+from keras_sbn.folding.affine_maps import multiplied_out
 from keras_sbn.folding.fold import folded_graph
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.kinds import grid, is_binary
@@ -126,7 +127,12 @@ def _described(node: Node) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "direction": op.direction,
         }
     if isinstance(op, Affine):
-        return {"op": name}, {"scale": op.scale, "center": op.center, "offset": op.offset}
+        affine = multiplied_out(op)
+        return {"op": name}, {
+            "scale": affine.scale,
+            "center": affine.center,
+            "offset": affine.offset,
+        }
     if isinstance(op, KerasCall):
         return _keras_layer(op.operation)
     # A sign or a reshape: the name and the shape say all.

@@ -6,7 +6,16 @@ import argparse
 import json
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, add_model, load_model
+from keras_sbn.cli.common import (
+    OK,
+    add_command,
+    add_folding,
+    add_model,
+    folded,
+    load_model,
+    read_data,
+    read_labels,
+)
 
 
 def add_to(commands: Any) -> None:
@@ -17,9 +26,11 @@ def add_to(commands: Any) -> None:
         "convert a model to a .tflite file and say what became of every layer",
         "Folds a model where it is not folded yet, and writes a .tflite file whose decisions equal the\n"
         "model's: for the Larq Compute Engine, or for any TFLite runtime.",
-        "keras-sbn convert model.keras --target lce --out model.tflite --report report.json",
+        "keras-sbn convert model.keras --target lce --out model.tflite --report report.json\n"
+        "         keras-sbn convert model.keras --activations int8 --representative-data images.npy",
     )
     add_model(parser)
+    add_folding(parser)
     parser.add_argument("--out", default="model.tflite", help="file to write (default: %(default)s)")
     parser.add_argument(
         "--target",
@@ -27,11 +38,38 @@ def add_to(commands: Any) -> None:
         default="lce",
         help="lce: one bit a weight; tflite: stock int8 operators (default: %(default)s)",
     )
+    parser.add_argument(
+        "--activations",
+        choices=("float32", "int8"),
+        default="float32",
+        help="what layers that are not binary compute with: float32 exactly, int8 smaller, faster and "
+        "rounded (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--representative-data",
+        help="some hundred inputs as .npy, or as .npz with an array an input, from which the scales of "
+        "int8 values follow",
+    )
+    types = ("float32", "int8", "uint8")
+    parser.add_argument(
+        "--input-type", choices=types, help="type of the file's inputs (default: as the model has it)"
+    )
+    parser.add_argument(
+        "--output-type", choices=types, help="type of the file's outputs (default: float32)"
+    )
     parser.add_argument("--report", help="file for the report as JSON")
     parser.add_argument(
         "--allow-float-fallback",
         action="store_true",
         help="convert a layer that should be binary and cannot be as a float layer; the report says why",
+    )
+    parser.add_argument("--labels", help="text file of the classes, one a line, to put into the file")
+    parser.add_argument(
+        "--input-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="what 0 and 255 of an image become before the model sees them, to put into the file",
     )
     parser.set_defaults(run=run)
 
@@ -40,9 +78,18 @@ def run(options: argparse.Namespace) -> int:
     """Converts and writes."""
     from keras_sbn.conversion.convert import convert
 
-    model = load_model(options)
-    fallback = options.allow_float_fallback
-    converted = convert(model, target=options.target, allow_float_fallback=fallback)
+    data = options.representative_data
+    converted = convert(
+        folded(load_model(options), options),
+        target=options.target,
+        activations=options.activations,
+        representative_data=None if data is None else read_data(data),
+        input_type=options.input_type,
+        output_type=options.output_type,
+        allow_float_fallback=options.allow_float_fallback,
+        labels=None if options.labels is None else read_labels(options.labels),
+        input_range=options.input_range and tuple(options.input_range),
+    )
     converted.save(options.out)
     if options.report:
         converted.report.save(options.report)

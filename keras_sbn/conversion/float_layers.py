@@ -69,7 +69,8 @@ def _array(weight: Any) -> np.ndarray:
     return ops.convert_to_numpy(weight).astype(np.float32)
 
 
-def _require_channels_last(node: Node, layer: Any) -> None:
+def require_channels_last(node: Node, layer: Any) -> None:
+    """Raises LoweringError where a layer has its channels first."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise LoweringError(
             "Expected channels last, the only order of the inference kernels. Received: "
@@ -110,7 +111,7 @@ def _convolution(
     depth_multiplier: int = 1,
 ) -> int:
     """A float convolution; borders that are not padded with zeros are padded beforehand."""
-    _require_channels_last(node, layer)
+    require_channels_last(node, layer)
     source = low.real(node.input)
     padding = layer.padding
     in_shape, out_shape = static_shape(node.input), static_shape(node)
@@ -255,7 +256,7 @@ def _rescaling(low: Lowering, node: Node, layer: Any) -> int:
 
 
 def _pool(low: Lowering, node: Node, layer: Any) -> int:
-    _require_channels_last(node, layer)
+    require_channels_last(node, layer)
     maximum = isinstance(layer, keras.layers.MaxPooling2D)
     fields = {
         "padding": PADDING[layer.padding],
@@ -270,7 +271,7 @@ def _pool(low: Lowering, node: Node, layer: Any) -> int:
 
 
 def _global_pool(low: Lowering, node: Node, layer: Any) -> int:
-    _require_channels_last(node, layer)
+    require_channels_last(node, layer)
     maximum = isinstance(layer, keras.layers.GlobalMaxPooling2D)
     axes = low.constant(node.name, "axes", np.array([1, 2], np.int32))
     return low.emit(
@@ -308,7 +309,7 @@ def _concatenate(low: Lowering, node: Node, layer: Any) -> int:
 
 
 def _zero_padding(low: Lowering, node: Node, layer: Any) -> int:
-    _require_channels_last(node, layer)
+    require_channels_last(node, layer)
     widths = np.array([(0, 0), *layer.padding, (0, 0)], np.int32)
     inputs = [low.real(node.input), low.constant(node.name, "pad_widths", widths)]
     return low.emit(node.name, "PAD", inputs, static_shape(node), options=("Pad", {}))

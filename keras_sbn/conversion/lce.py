@@ -25,8 +25,10 @@ from keras_sbn.conversion.binary_lowering import (
 )
 from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
 from keras_sbn.conversion.float_layers import reshape
+from keras_sbn.conversion.int8_layers import Int8, following_affine, following_relu
 from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
+from keras_sbn.conversion.quantization import INTEGER, Scale
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
 
@@ -34,11 +36,32 @@ from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
 class LceLowering(BinaryLowering):
     """Emits a folded model for the Larq Compute Engine: binary values are bits in int32 tensors."""
 
+    has_float_sums = True
+    decision_suffix = "int8"
+
     def pack(self, node: Node, tensor: int) -> int:
-        return self._quantize(node, tensor, suffix="packed")
+        return self._quantize_bits(node, tensor, suffix="packed")
 
     def unpack(self, node: Node, tensor: int) -> int:
         return self.emit(node.name, "LceDequantize", [tensor], static_shape(node), suffix="unpacked")
+
+    def pack_int8(self, node: Node, tensor: int) -> int:
+        return self._quantize_bits(node, tensor, suffix="packed")
+
+    def unpack_int8(self, node: Node, tensor: int) -> int:
+        return self.emit(
+            node.name,
+            "LceDequantize",
+            [tensor],
+            static_shape(node),
+            dtype="int8",
+            suffix="unpacked_int8",
+            quantization=INTEGER,
+        )
+
+    def compare_int8(self, node: Node, op: Sign | Threshold) -> int | None:
+        # LceQuantize compares int8 with the zero point.
+        return self._quantize_bits(node, self.int8(node.input).tensor) if isinstance(op, Sign) else None
 
     def compare(self, node: Node, op: Sign | Threshold) -> int:
         shape = static_shape(node)
@@ -46,16 +69,16 @@ class LceLowering(BinaryLowering):
         if isinstance(op, Sign):
             # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
             zero = np.zeros((), np.float32)
-            return self._quantize(
+            return self._quantize_bits(
                 node, self.arithmetic(node.name, "ADD", tensor, zero, shape, suffix="sum")
             )
         offset = exact_offset(node, op)
         if (op.direction < 0).any():
             tensor = self.arithmetic(node.name, "MUL", tensor, op.direction, shape, suffix="directed")
         tensor = self.arithmetic(node.name, "SUB", tensor, offset, shape, suffix="difference")
-        return self._quantize(node, tensor)
+        return self._quantize_bits(node, tensor)
 
-    def _quantize(self, node: Node, tensor: int, suffix: str = "") -> int:
+    def _quantize_bits(self, node: Node, tensor: int, suffix: str = "") -> int:
         shape = _packed_shape(static_shape(node))
         return self.emit(node.name, "LceQuantize", [tensor], shape, dtype="int32", suffix=suffix)
 
@@ -87,35 +110,76 @@ class LceLowering(BinaryLowering):
 
     def binary_convolution(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
         """Emits LceBconv2d: bitpacked with a threshold, the plain accumulator in float32 without."""
-        height, width, depth, filters = op.kernel.shape
-        products = height * width * depth
+        if reader is None:
+            return self._sums(node, op, np.ones(1), np.zeros(1), node, None)
+        products = int(np.prod(op.kernel.shape[:3]))
+        self.reasons[node.name] = NO_REASON
+        tau = np.floor((products - integer_thresholds(node, reader)) / 2)
+        transform = [-1, -1, self.constant(node.name, "threshold", tau.astype(np.int32))]
+        shape = _packed_shape(static_shape(node))
+        return self._convolve(node, op, transform, shape, reader.name, "int32", None)
+
+    def quantized_sums(self, node: Node, op: BinaryConv2D) -> Node:
+        """Emits LceBconv2d with the factors and offsets of its channels, written as int8.
+
+        Where the border is 0 the engine writes float32 alone, which is converted where int8 is read.
+        """
+        last, factor, offset = following_affine(self, node)
+        if has_border_of(op, 0.0):
+            self.set_real(last, self._sums(node, op, factor, offset, last, None))
+            return last
+        # Below the least value of a ReLU int8 ends.
+        last, _ = following_relu(self, last)
+        scale = self.scale(last)
+        self.set_int8(last, Int8(self._sums(node, op, factor, offset, last, scale), scale))
+        return last
+
+    def _sums(
+        self,
+        node: Node,
+        op: BinaryConv2D,
+        factor: np.ndarray,
+        offset: np.ndarray,
+        last: Node,
+        scale: Scale | None,
+    ) -> int:
+        """Emits the accumulators times a factor a channel, plus an offset, in float32 or int8."""
+        self.reasons[node.name] = _why_not_bits(op)
+        filters = op.kernel.shape[-1]
+        parameters = [np.broadcast_to(value, (filters,)).astype(np.float32) for value in (factor, offset)]
+        transform = [
+            self.constant(node.name, "multiplier", parameters[0]),
+            self.constant(node.name, "bias", parameters[1]),
+            -1,
+        ]
+        dtype = "float32" if scale is None else "int8"
+        return self._convolve(node, op, transform, static_shape(node), last.name, dtype, scale)
+
+    def _convolve(
+        self,
+        node: Node,
+        op: BinaryConv2D,
+        transform: list[int],
+        shape: tuple[int, ...],
+        name: str,
+        dtype: str,
+        scale: Scale | None,
+    ) -> int:
+        depth = op.kernel.shape[2]
         packed_kernel = bits.pack(op.kernel.transpose(3, 0, 1, 2))
         source, padding = self.binary(node.input), op.padding
         if padding == "causal" or not (has_border_of(op, 0.0) or has_border_of(op, 1.0)):
             padding = "valid"
             if op.padding != "valid":
                 source, _ = with_border(self, node, op, source, bits.pack)
-        inputs = [source, self.constant(node.name, "kernel", packed_kernel)]
-        shape, name = static_shape(node), node.name
-        self.reasons[node.name] = NO_REASON if reader is not None else _why_not_bits(op)
-        if reader is None:
-            ones, zeros = np.ones(filters, np.float32), np.zeros(filters, np.float32)
-            inputs += [
-                self.constant(node.name, "multiplier", ones),
-                self.constant(node.name, "bias", zeros),
-                -1,
-            ]
-        else:
-            tau = np.floor((products - integer_thresholds(node, reader)) / 2)
-            inputs += [-1, -1, self.constant(node.name, "threshold", tau.astype(np.int32))]
-            shape, name = _packed_shape(shape), reader.name
         return self.emit(
             node.name,
             "LceBconv2d",
-            inputs,
+            [source, self.constant(node.name, "kernel", packed_kernel), *transform],
             shape,
             name=name,
-            dtype="float32" if reader is None else "int32",
+            dtype=dtype,
+            quantization=scale,
             custom={
                 "channels_in": depth * op.groups,
                 "dilation_height_factor": op.dilation_rate[0],
@@ -131,7 +195,7 @@ class LceLowering(BinaryLowering):
 
     def binary_of_int8(self, node: Node, tensor: int) -> int:
         # LceQuantize compares int8 with the zero point.
-        return self._quantize(node, tensor)
+        return self._quantize_bits(node, tensor)
 
     def max_pool(self, node: Node, layer: Any) -> int:
         self.reasons[node.name] = NO_REASON

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_sbn.folding import layers, ops
+from keras_sbn.folding.affine_maps import multiplied_out
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.kinds import grid
 from keras_sbn.folding.thresholds import between_grid_points, on_grid, round_up_to_float32, trimmed
@@ -70,7 +71,9 @@ def _folded_layer(node: Node) -> tuple[Any, list[np.ndarray] | None]:
     if isinstance(op, ops.Threshold):
         return _threshold(node, op)
     if isinstance(op, ops.Affine):
-        scale, offset = np.broadcast_arrays(op.scale, op.offset - op.scale * op.center)
+        affine = multiplied_out(op)
+        offset = affine.offset - affine.scale * affine.center
+        scale, offset = np.broadcast_arrays(affine.scale, offset)
         parameters = [_full(p.astype("float32"), node) for p in (scale, offset)]
         return layers.Affine(axes=parameters[0].ndim, name=node.name), parameters
     if isinstance(op, ops.Sign):

@@ -56,16 +56,20 @@ class Sign:
 
 @dataclass
 class Affine:
-    """``scale * (x - center) + offset`` in float64.
+    """``scale * (y - center) / divisor + offset`` in float64, where y is x, or what `inner` makes of x.
 
     The parameters broadcast against a sample: `(channels,)`, channels last, or, where every position has
-    its own, the shape of the last axes. The center is kept apart from the offset so that a threshold that
-    is exactly an integer stays one: multiplied out, ``scale * center / scale`` need not be `center`.
+    its own, the shape of the last axes. They stay as the model has them, one map after the other, so that
+    a sign after them is decided as the model decides it: multiplied out, they would be rounded, and a sum
+    that is exactly 0 need not stay 0. `keras_sbn.folding.thresholds` solves them one by one;
+    `keras_sbn.folding.affine_maps` multiplies them out where no sign follows.
     """
 
     center: np.ndarray
     scale: np.ndarray
     offset: np.ndarray
+    divisor: np.ndarray | float = 1.0
+    inner: Affine | None = None
 
 
 @dataclass

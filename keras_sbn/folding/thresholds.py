@@ -1,12 +1,16 @@
 """The arithmetic of batch normalization followed by sign, as a comparison with a constant.
 
-With x the input, ``y = scale * (x - center) + offset``, and sign(0) = +1:
+Sign is ``y >= 0``. With ``y = scale * (x - center) / divisor + offset`` and a divisor above 0, for any t:
 
-    y >= 0   <=>   scale > 0:  x >= t      scale < 0:  x <= t      scale = 0:  offset >= 0
-                   where t = center - offset / scale
+    y >= t   <=>   scale > 0:  x >= u      scale < 0:  x <= u      scale = 0:  offset >= t
+                   where u = center + (t - offset) * divisor / scale
 
-``x <= t`` is ``-x >= -t``, so one form serves both: ``direction * x >= direction * t``. A scale of 0 is a
+``x <= u`` is ``-x >= -u``, so one form serves both: ``direction * x >= direction * u``. A scale of 0 is a
 threshold of -inf, "always", or +inf, "never".
+
+Of several maps in a row the last is solved first, and its comparison carried back through the one before.
+Each step undoes one operation of the model, so where those are exact at the point of decision, as they
+are at a tie on an integer, so are the steps.
 
 Where x lies on a grid of ``1 / n`` within [-K, K], the right-hand side rounds up to the next grid point
 with no change of any decision, and clips to one step beyond the grid: -K - 1/n is "always", K + 1/n is
@@ -23,15 +27,27 @@ from keras_sbn.folding.ops import Affine, Threshold
 
 def threshold_of(affine: Affine) -> Threshold:
     """Returns the comparison that equals the sign of `affine`."""
-    scale, center, offset = np.broadcast_arrays(
-        *(np.asarray(v, np.float64) for v in (affine.scale, affine.center, affine.offset))
+    threshold, direction = np.zeros(1), np.ones(1, np.int8)
+    last: Affine | None = affine
+    while last is not None:
+        threshold, direction = _carried_back(threshold, direction, last)
+        last = last.inner
+    return Threshold(threshold, direction)
+
+
+def _carried_back(
+    threshold: np.ndarray, direction: np.ndarray, affine: Affine
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns ``(t, d)`` with ``direction * affine(x) >= threshold  <=>  d * x >= t``."""
+    parameters = (affine.scale, affine.center, affine.offset, affine.divisor, threshold, direction)
+    scale, center, offset, divisor, threshold, direction = np.broadcast_arrays(
+        *(np.asarray(v, np.float64) for v in parameters)
     )
-    direction = np.where(scale < 0, -1, 1)
+    turned = np.where(scale < 0, -direction, direction)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        threshold = direction * (center - offset / scale)
-    constant = np.where(offset >= 0, -np.inf, np.inf)
-    threshold = np.where(scale == 0, constant, threshold)
-    return Threshold(threshold, direction.astype(np.int8))
+        found = (threshold - direction * offset) * divisor / np.abs(scale) + turned * center
+    constant = np.where(direction * offset >= threshold, -np.inf, np.inf)
+    return np.where(scale == 0, constant, found), turned.astype(np.int8)
 
 
 def on_grid(threshold: np.ndarray, grid: Grid) -> np.ndarray:

@@ -12,7 +12,7 @@ import keras_sbn
 from keras_sbn import layers
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall, Sign
-from keras_sbn.folding.rules.affine_maps import MergeAffineMaps
+from keras_sbn.folding.rules.affine_maps import JoinAffineMaps
 from keras_sbn.folding.thresholds import threshold_of
 
 K = keras.layers
@@ -169,7 +169,7 @@ def test_a_tie_after_two_normalizations_is_still_a_tie(slope, offset, center, sc
     source = Node("source", Sign(), [], (None, 1))
     inner = Node("inner", Affine(zero, zero + slope, zero + offset / 2), [source], (None, 1))
     outer = Node("outer", Affine(zero + center / 2, zero + scale, zero), [inner], (None, 1))
-    assert MergeAffineMaps().apply(Graph("model", [], [outer]), outer)
+    assert JoinAffineMaps().apply(Graph("model", [], [outer]), outer)
     threshold = threshold_of(outer.op)
     assert threshold.direction * threshold.threshold == (center - offset) / 2 / slope
 

@@ -3,7 +3,7 @@
 from fractions import Fraction
 
 import numpy as np
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from keras_sbn.folding.kinds import Grid
@@ -68,3 +68,33 @@ def test_every_real_number_is_decided_as_by_the_affine_map(scale, center, offset
 def test_rounding_up_changes_no_comparison(threshold, x):
     rounded = round_up_to_float32(np.array([threshold]))[0]
     assert (np.float32(x) >= rounded) == (float(x) >= threshold)
+
+
+#: Scales that no float holds exactly, and divisors as the deviations of batch normalization are.
+_any_scale = st.one_of(_scales, st.floats(-9, 9, width=32).filter(lambda s: abs(s) > 1e-3))
+_steps = st.tuples(_any_scale, _halves, _halves, st.sampled_from([1.0, 2.0, 3.0, 7.0, 0.1]))
+
+
+@given(st.lists(_steps, min_size=1, max_size=4), st.integers(-40, 40))
+def test_maps_in_a_row_decide_as_the_model_computes_them(steps, x):
+    """In float64, one operation after the other, as `tests/reference.py` does."""
+    affine, value = None, np.array([float(x)])
+    for scale, center, offset, divisor in steps:
+        parameters = (np.array([p]) for p in (center, scale, offset))
+        affine = Affine(*parameters, divisor=np.array([divisor]), inner=affine)
+        value = scale * (value - center) / divisor + offset
+    # A sum that rounding has made almost 0 is decided by the rounding; a tie is 0 and nothing else.
+    assume(value[0] == 0 or abs(value[0]) > 1e-9)
+    found = threshold_of(affine)
+    rounded = on_grid(found.threshold, Grid(1, 40))[0]
+    assert (found.direction[0] * x >= rounded) == (value[0] >= 0)
+
+
+def test_a_tie_behind_a_scale_that_is_no_short_fraction_is_a_tie():
+    """0.7 * 0 + 2 is 2, and minus -1.5 and minus 3.5 it is 0: multiplied out, 0.7 * (3.5 / 0.7) - 3.5."""
+    scales = np.array(np.random.default_rng(0).normal(size=1000), np.float32).astype(np.float64)
+    zero, one = np.zeros(1000), np.ones(1000)
+    scaled = Affine(zero, scales, zero)
+    biased = Affine(zero - 2, one, zero, inner=scaled)
+    found = threshold_of(Affine(zero - 1.5, one, zero - 3.5, inner=biased))
+    np.testing.assert_array_equal(found.threshold, 0)

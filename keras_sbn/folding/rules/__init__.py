@@ -1,7 +1,7 @@
 """The rewrite rules of the fold, one idea a file."""
 
 from keras_sbn.folding.rules.affine_after_average_pool import AffineAfterAveragePool
-from keras_sbn.folding.rules.affine_maps import MergeAffineMaps
+from keras_sbn.folding.rules.affine_maps import JoinAffineMaps
 from keras_sbn.folding.rules.base import Rule as Rule
 from keras_sbn.folding.rules.batch_normalization import LowerBatchNormalization
 from keras_sbn.folding.rules.dense_to_convolution import DenseToConvolution
@@ -37,7 +37,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     LowerOneDimensionalPools(),
     ProductBeforeRescaling(),
     AffineAfterAveragePool(),
-    MergeAffineMaps(),
+    JoinAffineMaps(),
     SignToThreshold(),
     ElementwiseBeforeReshape(),
     MergeReshapes(),

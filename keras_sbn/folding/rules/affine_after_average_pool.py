@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from keras_sbn.folding.affine_maps import rank
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall
 
@@ -32,7 +33,7 @@ class AffineAfterAveragePool:
         affine = node.input
         if not isinstance(affine.op, Affine) or not graph.has_one_use(affine):
             return False
-        if max(p.ndim for p in (affine.op.scale, affine.op.center, affine.op.offset)) > 1:
+        if rank(affine.op) > 1:
             return False
         node.inputs = [affine.input]
         graph.replace(node, Node(affine.name, affine.op, [node], node.shape))

@@ -37,7 +37,7 @@ class LowerBatchNormalization:
         elif layer.scale:
             scale = _float64(layer.gamma)
         beta = _float64(layer.beta) if layer.center else np.zeros_like(mean)
-        node.op = Affine(mean, scale / np.sqrt(variance + layer.epsilon), beta)
+        node.op = Affine(mean, scale, beta, divisor=np.sqrt(variance + layer.epsilon))
         return True
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sbn.folding.affine_maps import multiplied_out
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid
 from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, IntegerConv2D, KerasCall
@@ -30,7 +31,7 @@ class LowerRescaling:
         if mean.size not in (1, channels):
             return False
         deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-        node.op = Affine(zeros + mean, zeros + 1 / deviation, zeros)
+        node.op = Affine(zeros + mean, zeros + 1, zeros, divisor=zeros + deviation)
         return True
 
 
@@ -52,9 +53,8 @@ class ProductBeforeRescaling:
         rescaled = node.input
         if not isinstance(rescaled.op, Affine) or grid(rescaled.input) is None:
             return False
-        scale, center, offset = (
-            np.asarray(v) for v in (rescaled.op.scale, rescaled.op.center, rescaled.op.offset)
-        )
+        affine = multiplied_out(rescaled.op)
+        scale, center, offset = affine.scale, affine.center, affine.offset
         if scale.ndim > 1 or (scale != scale[0]).any() or scale[0] == 0:
             return False
         op = node.op
@@ -79,6 +79,6 @@ class ProductBeforeRescaling:
         constant = (offset - scale * center) @ per_channel
         filters = kernel.shape[-1]
         sums = Node(node.name, product, [rescaled.input], node.shape)
-        affine = Affine(np.zeros(filters), np.full(filters, scale[0]), constant)
-        graph.replace(node, Node(f"{node.name}_rescaling", affine, [sums], node.shape))
+        after = Affine(np.zeros(filters), np.full(filters, scale[0]), constant)
+        graph.replace(node, Node(f"{node.name}_rescaling", after, [sums], node.shape))
         return True

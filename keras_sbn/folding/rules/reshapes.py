@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from keras_sbn.folding import affine_maps
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall, Reshape, Sign, Threshold
 from keras_sbn.folding.thresholds import trimmed
@@ -80,5 +81,5 @@ def mapped(op: Sign | Threshold | Affine, change: object) -> Sign | Threshold | 
         threshold, direction = np.broadcast_arrays(op.threshold, op.direction)
         return Threshold(change(threshold), change(direction))
     if isinstance(op, Affine):
-        return Affine(change(op.center), change(op.scale), change(op.offset))
+        return affine_maps.mapped(op, change)
     return op
