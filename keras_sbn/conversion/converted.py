@@ -86,8 +86,8 @@ class ConvertedModel:
 
         Raises:
             ValueError: If `x` does not fit the model.
-            ImportError: If larq-compute-engine is not installed, or, for stock files, neither
-                ai-edge-litert nor TensorFlow.
+            ImportError: If larq-compute-engine is not installed, or, for stock files, none of
+                ai-edge-litert, tflite-runtime and TensorFlow.
         """
         outputs = self._interpreter.predict(arrays_of(x, self.input_names), dequantize)
         return outputs[0] if len(outputs) == 1 else outputs

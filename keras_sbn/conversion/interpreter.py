@@ -173,7 +173,7 @@ class LceInterpreter(Interpreter):
 
 
 class TfliteInterpreter(Interpreter):
-    """Runs a file of stock operators in the TFLite runtime of ai-edge-litert or TensorFlow.
+    """Runs a file of stock operators in stock TFLite: of LiteRT, tflite-runtime or TensorFlow.
 
     Args:
         content: The bytes of a `.tflite` model.
@@ -181,7 +181,7 @@ class TfliteInterpreter(Interpreter):
         xnnpack: Whether XNNPACK runs what it can.
 
     Raises:
-        ImportError: If neither ai-edge-litert nor TensorFlow is installed.
+        ImportError: If none of them is installed.
         RuntimeError: If the runtime refuses the model.
         ValueError: If the model has operators the runtime does not know.
     """
@@ -191,7 +191,7 @@ class TfliteInterpreter(Interpreter):
         resolvers = runtime.OpResolverType
         resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         with warnings.catch_warnings():
-            # TensorFlow announces that its interpreter moves to ai-edge-litert.
+            # TensorFlow announces that its interpreter moves to LiteRT.
             warnings.simplefilter("ignore")
             self._engine = runtime.Interpreter(
                 model_content=content,
@@ -216,15 +216,22 @@ class TfliteInterpreter(Interpreter):
         return [self._engine.get_tensor(index) for index in self._outputs]
 
 
+#: Packages that bring stock TFLite and its module, in the order they are tried: the small ones first.
+_TFLITE_RUNTIMES = {
+    "ai_edge_litert": "ai_edge_litert.interpreter",
+    "tflite_runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+}
+
+
 @functools.cache
 def _tflite_runtime() -> Any:
-    if importlib.util.find_spec("ai_edge_litert"):
-        return importlib.import_module("ai_edge_litert.interpreter")
-    if importlib.util.find_spec("tensorflow"):
-        return importlib.import_module("tensorflow.lite.python.interpreter")
+    for package, module in _TFLITE_RUNTIMES.items():
+        if importlib.util.find_spec(package):
+            return importlib.import_module(module)
     raise ImportError(
-        "Running the file needs ai-edge-litert or tensorflow, and neither is installed: "
-        "pip install ai-edge-litert"
+        "Running the file needs ai-edge-litert, tflite-runtime or tensorflow, and none is installed: "
+        "pip install 'keras-sbn[litert]'"
     )
 
 
