@@ -25,7 +25,8 @@ ALL_THE_SAME = (
 UNRESOLVED = (
     "STARTING!\nGraph: [model.tflite]\nLoaded model model.tflite\n"
     "ERROR: Encountered unresolved custom op: LceQuantize.\nSee instructions\n"
-    "ERROR: Node number 1 (LceQuantize) failed to prepare.\nFailed to allocate tensors!\nBenchmarking failed.\n"
+    "ERROR: Node number 1 (LceQuantize) failed to prepare.\nFailed to allocate tensors!\n"
+    "Benchmarking failed.\n"
 )
 
 
