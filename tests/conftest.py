@@ -20,6 +20,7 @@ _ONCE = (
     "folding/test_rules.py",
     "folding/test_thresholds.py",
     "test_cli.py",
+    "test_files.py",
     "test_import.py",
     "test_readme.py",
     "test_summary.py",
