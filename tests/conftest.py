@@ -19,6 +19,7 @@ _ONCE = (
     "folding/test_affine_maps.py",
     "folding/test_rules.py",
     "folding/test_thresholds.py",
+    "models",
     "test_cli.py",
     "test_files.py",
     "test_import.py",
