@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo test lint unit test-matrix test-backends fuzz clean
+.PHONY: install demo test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
 
 install: $(VENV)/.installed
 
@@ -44,6 +44,15 @@ test-backends: install
 # Thousands of random networks, folded and compared with the hard network in float64; half an hour and more.
 fuzz: install
 	KERAS_SBN_FUZZ=2000 $(BIN)/pytest tests/folding/test_random_networks.py
+
+# The portable files on 64-bit ARM, emulated, against Keras: docs/arm.md. Needs Debian's apt-get, not root.
+test-arm: install
+	$(BIN)/python tests/arm
+
+# The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
+test-kotlin: install
+	npm install --no-save --prefix out/kotlin kotlin-compiler@2.4.20
+	KOTLINC=out/kotlin/node_modules/kotlin-compiler/bin/kotlinc $(BIN)/pytest tests/deployment/test_kotlin.py
 
 clean:
 	rm -rf $(VENV) .nox out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

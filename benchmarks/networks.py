@@ -149,18 +149,18 @@ def scaled(pixels: np.ndarray) -> np.ndarray:
 def images(samples: int, folder: Path | None = None, seed: int = 0) -> np.ndarray:
     """The first images of a folder's classes, `folder/class/image`, or random ones."""
     if folder is not None:
-        return scaled(read_images(folder)[0][:samples])
+        return scaled(read_images(folder, samples)[0])
     return scaled(np.random.default_rng(seed).integers(0, 256, (samples, *SHAPE)))
 
 
-def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The images of `folder/class/image`, classes by turns, and the numbers of their classes."""
+def read_images(folder: Path, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first images of `folder/class/image`, classes by turns, and the numbers of their classes."""
     from PIL import Image
 
     classes = [sorted(path.iterdir()) for path in sorted(folder.iterdir()) if path.is_dir()]
     if not classes:
         raise ValueError(f"Expected a folder of a folder of images a class. Received: {folder}")
-    found = [(path, k) for turn in zip(*classes, strict=False) for k, path in enumerate(turn)]
+    found = [(path, k) for turn in zip(*classes, strict=False) for k, path in enumerate(turn)][:samples]
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path, _ in found])
     if pixels.shape[1:] != SHAPE:
         raise ValueError(f"Expected images of shape {SHAPE}. Received: {pixels.shape[1:]}")

@@ -36,7 +36,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     options = parser.parse_args()
     keras.utils.set_random_seed(0)
-    pixels, y = networks.read_images(options.data_dir) if options.data_dir else digit_images()
+    if options.data_dir:
+        pixels, y = networks.read_images(options.data_dir, options.steps * options.batch)
+    else:
+        pixels, y = digit_images()
     chosen = np.random.default_rng(0).permutation(len(y))
     networks.TRAINED.mkdir(parents=True, exist_ok=True)
     for name, (build, _) in networks.NETWORKS.items():

@@ -4,12 +4,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from keras_sbn import callbacks as callbacks
+from keras_sbn import data as data
 from keras_sbn import layers as layers
 from keras_sbn import metrics as metrics
 from keras_sbn import models as models
 from keras_sbn import plots as plots
 from keras_sbn import schedules as schedules
 from keras_sbn import sharpness as sharpness
+from keras_sbn import training as training
 from keras_sbn.binarize import BinarizationReport as BinarizationReport
 from keras_sbn.binarize import agreement as agreement
 from keras_sbn.binarize import binarize as binarize

@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
         output_type=options.output_type,
         allow_float_fallback=options.allow_float_fallback,
         labels=None if options.labels is None else read_labels(options.labels),
-        input_range=options.input_range,
+        input_range=options.input_range and tuple(options.input_range),
     )
     converted.save(options.out)
     if options.report:

@@ -20,8 +20,16 @@ from keras_sbn.conversion.int8_layers import (
     per_channel,
 )
 from keras_sbn.conversion.integer_layer import IMAGE, integer_convolution, is_image
-from keras_sbn.conversion.lowering import Lowering, LoweringError, Options, Reason, static_shape
+from keras_sbn.conversion.lowering import (
+    NO_REASON,
+    Lowering,
+    LoweringError,
+    Options,
+    Reason,
+    static_shape,
+)
 from keras_sbn.conversion.quantization import INTEGER, Scale, fixed_scale, scale_of_range
+from keras_sbn.conversion.transposed import transposed_decision
 from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid, is_binary
@@ -132,6 +140,10 @@ class BinaryLowering(Lowering):
 
     def compare_int8(self, node: Node, op: Sign | Threshold) -> int | None:
         """Emits the binary tensor of a sign of an int8 value, where the target has a way of its own."""
+        raise NotImplementedError
+
+    def transposed_obstacle(self, node: Node, op: BinaryConv2DTranspose) -> Obstacle | None:
+        """Why the target cannot sum a transposed convolution of binary values exactly, if it cannot."""
         raise NotImplementedError
 
     #: Whether sums of binary values come as float32 without another kernel.
@@ -300,8 +312,12 @@ class BinaryLowering(Lowering):
         layer = op.operation if isinstance(op, KerasCall) else None
         if isinstance(op, Threshold) and self._is_fused(node.input):
             conv = node.input
-            assert isinstance(conv.op, BinaryConv)
-            if isinstance(conv.op, BinaryConv2D) and not is_image(conv.input):
+            assert isinstance(conv.op, BinaryConv | BinaryConv2DTranspose)
+            if isinstance(conv.op, BinaryConv2DTranspose):
+                self.reasons[conv.name] = NO_REASON
+                thresholds = integer_thresholds(conv, node)
+                self._binaries[id(node)] = transposed_decision(self, conv, conv.op, node, thresholds)
+            elif isinstance(conv.op, BinaryConv2D) and not is_image(conv.input):
                 self._binaries[id(node)] = self.binary_convolution(conv, conv.op, node)
             else:
                 self._binaries[id(node)] = self._integer_layer(conv, conv.op, node)
@@ -418,11 +434,15 @@ class BinaryLowering(Lowering):
     def _is_fused(self, node: Node) -> bool:
         """Whether the convolution writes bits itself: a threshold a channel is all that reads it."""
         op = node.op
-        if not isinstance(op, BinaryConv2D | IntegerConv2D) or not self.graph.has_one_use(node):
+        kinds = BinaryConv2D | IntegerConv2D | BinaryConv2DTranspose
+        if not isinstance(op, kinds) or not self.graph.has_one_use(node):
             return False
         (reader,) = self.graph.consumers(node)
         if not isinstance(reader.op, Threshold) or reader.op.threshold.ndim > 1:
             return False
+        if isinstance(op, BinaryConv2DTranspose):
+            known = is_binary(node.input) and grid(node) is not None
+            return known and self.transposed_obstacle(node, op) is None
         if not (reader.op.direction > 0).all() or grid(node) is None:
             return False
         if is_image(node.input):
@@ -446,8 +466,10 @@ class BinaryLowering(Lowering):
         """What keeps a ±1 kernel from being binary, unless it is the first layer and sees the image."""
         if is_binary(node.input) and isinstance(node.op, BinaryConv2D):
             return self.kernel_obstacle(node, node.op)
+        if is_binary(node.input) and isinstance(node.op, BinaryConv2DTranspose):
+            return self.transposed_obstacle(node, node.op)
         if is_binary(node.input):
-            return _no_kernel(node)
+            return no_kernel(node)
         culprit = _producer_of_reals(node.input)
         if culprit is None:
             return None
@@ -471,13 +493,17 @@ def _producer_of_reals(node: Node) -> Node | None:
     return None
 
 
-def _no_kernel(node: Node) -> Obstacle:
+def no_kernel(node: Node) -> Obstacle:
+    """The obstacle that the target has no operator for binary values of this kind."""
     kind = type(node.op).__name__
+    transposed = isinstance(node.op, BinaryConv2DTranspose)
+    remedy = "target='tflite' has one" if transposed else "a two-dimensional convolution"
     return Obstacle(
-        f"no target has a binary kernel for {kind}",
-        "a two-dimensional convolution",
+        f"the target has no binary kernel for {kind}",
+        remedy,
         "Expected a layer with a binary kernel: dense, one- or two-dimensional convolution. Received: "
-        f"{node.name!r}, {kind}. allow_float_fallback=True converts what has a float counterpart.",
+        f"{node.name!r}, {kind}. The way out: {remedy}. allow_float_fallback=True converts what has a "
+        "float counterpart.",
     )
 
 

@@ -71,8 +71,8 @@ class ConvertedModel:
     def predict(self, x: Any, dequantize: bool = True) -> Any:
         """Runs the file, in the Larq Compute Engine's interpreter or in stock TFLite's.
 
-        On x86 LCE runs with its indirect binary kernel and on 64-bit ARM with its default one: the
-        faster there. Stock operators run in XNNPACK.
+        On x86 LCE runs with its indirect binary kernel, and XNNPACK beside it, and on 64-bit ARM with
+        its defaults: the faster there. Stock files run in XNNPACK.
 
         Args:
             x: Array `(samples, ...)`; a list of them, or a dictionary by input name, for a model of

@@ -11,10 +11,13 @@ from keras import ops
 
 from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
+from keras_sbn.conversion.transposed import lower_transposed
 from keras_sbn.folding.graph import Node
+from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv2D,
+    BinaryConv2DTranspose,
     BinaryDense,
     IntegerConv2D,
     KerasCall,
@@ -47,7 +50,9 @@ def lower_float_layer(low: Lowering, node: Node) -> None:
 def reason_to_be_float(node: Node) -> Reason:
     """Why a layer that no binary kernel computes is float, and what would make it binary."""
     op = node.op
-    if isinstance(op, BinaryConv2D | BinaryDense):
+    if isinstance(op, BinaryConv2DTranspose) and is_binary(node.input):
+        return Reason("its sums are an output, or more than a sign reads them", "")
+    if isinstance(op, BinaryConv2D | BinaryConv2DTranspose | BinaryDense):
         return Reason(
             "its input is real-valued",
             "a first layer has to read the image; elsewhere put a SelfBinarizingActivation before it",
@@ -373,6 +378,7 @@ _LOWERINGS: tuple[tuple[tuple[Any, ...], _Lower], ...] = (
     ((BinaryConv2D, IntegerConv2D), _binary_conv),
     ((BinaryDense,), _binary_dense),
     ((Affine,), _affine),
+    ((BinaryConv2DTranspose, _KERAS.Conv2DTranspose), lower_transposed),
     ((_KERAS.DepthwiseConv2D,), _depthwise_conv),
     ((_KERAS.Conv2D,), _conv),
     ((_KERAS.Dense,), _dense),

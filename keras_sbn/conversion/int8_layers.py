@@ -37,6 +37,7 @@ from keras_sbn.conversion.quantization import (
     int32,
     quantized_kernel,
 )
+from keras_sbn.conversion.transposed import emit_transposed, stored, transposed_kernel
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
     Affine,
@@ -196,6 +197,9 @@ def lower_to_int8(low: BinaryLowering, node: Node) -> Node | None:
     linear = linear_of(node)
     if linear is not None:
         return _lower_linear(low, node, linear)
+    transposed = transposed_kernel(node)
+    if transposed is not None:
+        return _lower_transposed(low, node, *transposed)
     layer = node.op.operation if isinstance(node.op, KerasCall) else None
     if isinstance(node.op, Reshape):
         source = low.int8(node.input)
@@ -234,6 +238,25 @@ def _lower_linear(low: BinaryLowering, node: Node, linear: Linear) -> Node:
     last, activation = following_relu(low, last)
     source = low.int8(node.input)
     low.set_int8(last, emit_linear(low, node, linear.scaled(factor, offset), source, last, activation))
+    return last
+
+
+def _lower_transposed(
+    low: BinaryLowering, node: Node, kernel: np.ndarray, bias: np.ndarray, geometry: Any
+) -> Node:
+    last, factor, offset = following_affine(low, node)
+    # Beyond its range int8 ends, and a ReLU with it.
+    last, _ = following_relu(low, last)
+    source, scale = low.int8(node.input), low.scale(last)
+    weights, scales, constant = quantized_kernel(
+        kernel * factor, bias * factor + offset, source.scale.scale
+    )
+    inputs = (
+        low.constant(node.name, "kernel", stored(weights), scales.tolist()),
+        low.constant(node.name, "bias", constant, (np.float32(source.scale.scale) * scales).tolist()),
+    )
+    tensor = emit_transposed(low, node, geometry, source.tensor, *inputs, last.name, scale=scale)
+    low.set_int8(last, Int8(tensor, scale))
     return last
 
 

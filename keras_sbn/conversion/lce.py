@@ -22,6 +22,7 @@ from keras_sbn.conversion.binary_lowering import (
     Obstacle,
     exact_offset,
     integer_thresholds,
+    no_kernel,
 )
 from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
 from keras_sbn.conversion.float_layers import reshape
@@ -30,7 +31,7 @@ from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.conversion.quantization import INTEGER, Scale
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
+from keras_sbn.folding.ops import BinaryConv2D, BinaryConv2DTranspose, Sign, Threshold
 
 
 class LceLowering(BinaryLowering):
@@ -85,6 +86,9 @@ class LceLowering(BinaryLowering):
     def can_threshold(self, op: BinaryConv2D) -> bool:
         # Where the border is 0 the number of products depends on the place.
         return not has_border_of(op, 0.0)
+
+    def transposed_obstacle(self, node: Node, op: BinaryConv2DTranspose) -> Obstacle | None:
+        return no_kernel(node)
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
         depth = op.kernel.shape[2]

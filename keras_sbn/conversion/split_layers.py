@@ -9,7 +9,12 @@ import keras
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import KerasCall, Slot
 
-_WITH_ACTIVATION = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+_WITH_ACTIVATION = (
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv2D,
+)
 _MERGES = (keras.layers.Add, keras.layers.Multiply, keras.layers.Maximum)
 
 

@@ -46,7 +46,7 @@ from keras_sbn.conversion.lowering import NO_REASON, Options, Reason, static_sha
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.conversion.quantization import INTEGER, Scale
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
+from keras_sbn.folding.ops import BinaryConv2D, BinaryConv2DTranspose, Sign, Threshold
 
 #: Multiplied by it, every normal float32 number but 0 is at least 2 in magnitude.
 _HUGE = np.float32(2.0**127)
@@ -167,6 +167,10 @@ class TfliteLowering(BinaryLowering):
 
     def can_threshold(self, op: BinaryConv2D) -> bool:
         return True
+
+    def transposed_obstacle(self, node: Node, op: BinaryConv2DTranspose) -> Obstacle | None:
+        # What else TRANSPOSE_CONV does not have, float32 does not have either: an error in any case.
+        return None
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
         if has_binary_border(op) or has_border_of(op, 0.0):
