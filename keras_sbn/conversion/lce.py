@@ -8,10 +8,20 @@ threshold t of the fold, an integer:
     a < t   <=>   K - 2 p < t   <=>   p > (K - t) / 2   <=>   p > floor((K - t) / 2) = tau
 
 "same" padding with +1 is what the engine itself does when `pad_values` is 1.
+
+Where the border is 0 the engine has no bitpacked output. It computes ``2 p (-m) + (b + K m)`` in float32
+and adds ``-m`` times the weights that stood on the border. With the multiplier m = 1 all of that is
+exact: the sum itself for b = 0, and ``a - (t - 1/2)``, which is never 0, for b = 1/2 - t. The engine's
+own converter has the scale of batch normalization for m, and rounds there.
+
+The engine takes it that the window is smaller than the map: where it covers the map and sticks out on
+both sides, nothing is corrected (`_sticks_out`, measured). There the border is +1, and a constant for
+every position makes up for it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -24,7 +34,7 @@ from keras_sbn.conversion.binary_lowering import (
     integer_thresholds,
 )
 from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
-from keras_sbn.conversion.float_layers import reshape
+from keras_sbn.conversion.float_layers import reshape, same_padding
 from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
@@ -60,8 +70,7 @@ class LceLowering(BinaryLowering):
         return self.emit(node.name, "LceQuantize", [tensor], shape, dtype="int32", suffix=suffix)
 
     def can_threshold(self, op: BinaryConv2D) -> bool:
-        # Where the border is 0 the number of products depends on the place.
-        return not has_border_of(op, 0.0)
+        return True
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
         depth = op.kernel.shape[2]
@@ -87,6 +96,11 @@ class LceLowering(BinaryLowering):
 
     def binary_convolution(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
         """Emits LceBconv2d: bitpacked with a threshold, the plain accumulator in float32 without."""
+        if has_border_of(op, 0.0) and _sticks_out(node, op):
+            return self._over_small_map(node, op, reader)
+        return self._convolution(node, op, reader)
+
+    def _convolution(self, node: Node, op: BinaryConv2D, reader: Node | None, suffix: str = "") -> int:
         height, width, depth, filters = op.kernel.shape
         products = height * width * depth
         packed_kernel = bits.pack(op.kernel.transpose(3, 0, 1, 2))
@@ -97,25 +111,27 @@ class LceLowering(BinaryLowering):
                 source, _ = with_border(self, node, op, source, bits.pack)
         inputs = [source, self.constant(node.name, "kernel", packed_kernel)]
         shape, name = static_shape(node), node.name
-        self.reasons[node.name] = NO_REASON if reader is not None else _why_not_bits(op)
-        if reader is None:
-            ones, zeros = np.ones(filters, np.float32), np.zeros(filters, np.float32)
+        compares = reader is not None and not has_border_of(op, 0.0)
+        self.reasons[node.name] = NO_REASON if compares else _why_not_bits(op)
+        if reader is None or not compares:
+            bias = np.zeros(filters) if reader is None else 0.5 - integer_thresholds(node, reader)
             inputs += [
-                self.constant(node.name, "multiplier", ones),
-                self.constant(node.name, "bias", zeros),
+                self.constant(node.name, "multiplier", np.ones(filters, np.float32)),
+                self.constant(node.name, "bias", bias.astype(np.float32)),
                 -1,
             ]
         else:
             tau = np.floor((products - integer_thresholds(node, reader)) / 2)
             inputs += [-1, -1, self.constant(node.name, "threshold", tau.astype(np.int32))]
             shape, name = _packed_shape(shape), reader.name
-        return self.emit(
+        result = self.emit(
             node.name,
             "LceBconv2d",
             inputs,
             shape,
             name=name,
-            dtype="float32" if reader is None else "int32",
+            suffix="difference" if reader is not None and not compares else suffix,
+            dtype="int32" if compares else "float32",
             custom={
                 "channels_in": depth * op.groups,
                 "dilation_height_factor": op.dilation_rate[0],
@@ -128,6 +144,20 @@ class LceLowering(BinaryLowering):
             },
             binary=True,
         )
+        return result if reader is None or compares else self._quantize(reader, result)
+
+    def _over_small_map(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
+        """Emits a convolution of border 0 as one of border +1, less what the border adds."""
+        ones = dataclasses.replace(op, pad_values=np.ones(1))
+        shape = static_shape(node)
+        sums = self._convolution(node, ones, None, suffix="padded_with_ones")
+        self.reasons[node.name] = _why_not_bits(op)
+        difference = -_sum_over_border(node, op)
+        if reader is not None:
+            difference = difference + 0.5 - integer_thresholds(node, reader)
+        name = "" if reader is None else "difference"
+        result = self.arithmetic(node.name, "ADD", sums, difference, shape, suffix=name)
+        return result if reader is None else self._quantize(reader, result)
 
     def binary_of_int8(self, node: Node, tensor: int) -> int:
         # LceQuantize compares int8 with the zero point.
@@ -173,6 +203,39 @@ class LceLowering(BinaryLowering):
 
 def _packed_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (*shape[:-1], bits.words(shape[-1]))
+
+
+def _overhang(node: Node, op: BinaryConv2D) -> list[list[tuple[int, int]]]:
+    """For both axes and every position, by how much the window sticks out before and after the map."""
+    found = []
+    for axis in (0, 1):
+        size, positions = static_shape(node.input)[axis + 1], static_shape(node)[axis + 1]
+        stride, dilation = op.strides[axis], op.dilation_rate[axis]
+        before, _ = same_padding(size, op.kernel.shape[axis], stride, dilation)
+        covered = dilation * (op.kernel.shape[axis] - 1) + 1
+        starts = [before - position * stride for position in range(positions)]
+        found.append([(start, covered - start - size) for start in starts])
+    return found
+
+
+def _sticks_out(node: Node, op: BinaryConv2D) -> bool:
+    """Whether the window covers the map on some axis, with padding on one side at least."""
+    return any(
+        min(start, end) >= 0 and max(start, end) > 0
+        for axis in _overhang(node, op)
+        for start, end in axis
+    )
+
+
+def _sum_over_border(node: Node, op: BinaryConv2D) -> np.ndarray:
+    """The sum of the weights that stand on the border, at every position: `(height, width, filters)`."""
+    by_tap = op.kernel.sum(axis=2, dtype=np.int64)
+    inside = []
+    for axis, overhang in enumerate(_overhang(node, op)):
+        size, taps = static_shape(node.input)[axis + 1], np.arange(op.kernel.shape[axis])
+        places = [taps * op.dilation_rate[axis] - start for start, _ in overhang]
+        inside.append(np.array([(place >= 0) & (place < size) for place in places]))
+    return by_tap.sum(axis=(0, 1)) - np.einsum("yi,xj,ijf->yxf", *(i.astype(int) for i in inside), by_tap)
 
 
 def _why_not_bits(op: BinaryConv2D) -> Reason:
