@@ -1,9 +1,4 @@
-"""The networks that the benchmarks share: BinaryNet for CIFAR-10 as in Larq's tutorial, ours and float.
-
-BinaryNet: six 3 x 3 convolutions of 128, 128, 256, 256, 512, 512 filters, the first without padding, a
-pool after every second, dense layers of 1024, 1024 and 10, and batch normalization without a scale after
-each.
-"""
+"""The networks that the benchmarks share: `keras_sbn.models.BinaryNet`, and its shapes in float."""
 
 from __future__ import annotations
 
@@ -13,7 +8,7 @@ import keras
 import numpy as np
 
 import keras_sbn
-from keras_sbn import layers
+from keras_sbn import layers, models
 
 SHAPE = (32, 32, 3)
 FILTERS = (128, 128, 256, 256, 512, 512)
@@ -27,17 +22,7 @@ WEIGHTS = 3 * 3 * (3 * 128 + 128 * 128 + 128 * 256 + 256 * 256 + 256 * 512 + 512
 
 def binary_net(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> Any:
     """BinaryNet in our layers, hard, with random weights."""
-    inputs = x = keras.Input(shape)
-    for index, filters in enumerate(FILTERS):
-        x = layers.SelfBinarizingConv2D(filters, 3, padding=PADDING[index])(x)
-        x = keras.layers.MaxPooling2D()(x) if index % 2 else x
-        x = layers.SelfBinarizingActivation()(keras.layers.BatchNormalization(scale=False)(x))
-    x = keras.layers.Flatten()(x)
-    for units in UNITS:
-        x = keras.layers.BatchNormalization(scale=False)(layers.SelfBinarizingDense(units)(x))
-        x = layers.SelfBinarizingActivation()(x)
-    x = keras.layers.BatchNormalization(scale=False)(layers.SelfBinarizingDense(10)(x))
-    model = keras.Model(inputs, x, name="binary_net")
+    model = models.BinaryNet(shape, classifier_activation=None)
     randomize(model, seed)
     keras_sbn.binarize(model)
     return model

@@ -7,6 +7,7 @@ from keras_sbn import callbacks as callbacks
 from keras_sbn import larq as larq
 from keras_sbn import layers as layers
 from keras_sbn import metrics as metrics
+from keras_sbn import models as models
 from keras_sbn import plots as plots
 from keras_sbn import schedules as schedules
 from keras_sbn import sharpness as sharpness

@@ -15,19 +15,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sbn import plots
+from keras_sbn import models, plots
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, RecordWeights, Sharpen
 from keras_sbn.conversion.convert import convert
 from keras_sbn.conversion.verify import verify
 from keras_sbn.files import write_atomically
 from keras_sbn.folding.fold import fold
-from keras_sbn.layers import (
-    BinaryBatchNormalization,
-    SelfBinarizingActivation,
-    SelfBinarizingConv2D,
-    SelfBinarizingDense,
-)
 from keras_sbn.tables import format_table
 
 _FILTERS = (32, 64, 64)
@@ -102,26 +96,8 @@ def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarra
     return (x_train, y_train), (x_test, y_test)
 
 
-def binary_network() -> Any:
-    """The demo's network: three binary convolutions and two binary dense layers."""
-
-    def activate(x: Any) -> Any:
-        return SelfBinarizingActivation()(BinaryBatchNormalization()(x))
-
-    inputs = x = keras.Input((8, 8, 1), name="image")
-    for index, filters in enumerate(_FILTERS):
-        x = SelfBinarizingConv2D(filters, 3, padding="same", name=f"conv_{index + 1}")(x)
-        if index:
-            x = keras.layers.MaxPooling2D()(x)
-        x = activate(x)
-    x = keras.layers.Flatten()(x)
-    x = activate(SelfBinarizingDense(_UNITS, name="dense_1")(x))
-    x = SelfBinarizingDense(_CLASSES, name="dense_2")(x)
-    return keras.Model(inputs, BinaryBatchNormalization(name="logits")(x), name="digits")
-
-
 def float_network() -> Any:
-    """The same shapes with Keras's own float layers."""
+    """The shapes of `keras_sbn.models.TinyConv` with Keras's own float layers."""
 
     def activate(x: Any) -> Any:
         return keras.layers.Activation("tanh")(keras.layers.BatchNormalization()(x))
@@ -205,7 +181,7 @@ def run_demo(
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(seed)
     train, (x_test, y_test) = digits()
-    model = binary_network()
+    model = models.TinyConv((8, 8, 1), classes=_CLASSES, classifier_activation=None, name="digits")
     batch_size = 64
     steps = epochs * -(-len(train[0]) // batch_size)
     model.compile(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -58,3 +59,18 @@ def count(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number, received {text}")
     return value
+
+
+def read_labels(path: str) -> list[str]:
+    """Reads names of classes, one a line.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not text.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"Expected a text file in UTF-8, a class a line. Received: {path} ({error})"
+        ) from error

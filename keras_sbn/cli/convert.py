@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, add_model, load_model
+from keras_sbn.cli.common import OK, add_command, add_model, load_model, read_labels
 
 
 def add_to(commands: Any) -> None:
@@ -33,6 +33,14 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="convert a layer that should be binary and cannot be as a float layer; the report says why",
     )
+    parser.add_argument("--labels", help="text file of the classes, one a line, to put into the file")
+    parser.add_argument(
+        "--input-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="what 0 and 255 of an image become before the model sees them, to put into the file",
+    )
     parser.set_defaults(run=run)
 
 
@@ -41,8 +49,13 @@ def run(options: argparse.Namespace) -> int:
     from keras_sbn.conversion.convert import convert
 
     model = load_model(options)
-    fallback = options.allow_float_fallback
-    converted = convert(model, target=options.target, allow_float_fallback=fallback)
+    converted = convert(
+        model,
+        target=options.target,
+        allow_float_fallback=options.allow_float_fallback,
+        labels=None if options.labels is None else read_labels(options.labels),
+        input_range=options.input_range,
+    )
     converted.save(options.out)
     if options.report:
         converted.report.save(options.report)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from keras_sbn.conversion.binary_lowering import BinaryLowering
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.dense_over_maps import DenseOverMaps
 from keras_sbn.conversion.lce import LceLowering
+from keras_sbn.conversion.metadata import with_metadata
 from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.tflite import TfliteLowering
@@ -19,7 +21,14 @@ _TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": Tflit
 _RULES = (DenseOverMaps(), ElementwiseBeforeReshape())
 
 
-def convert(model: Any, target: str = "lce", *, allow_float_fallback: bool = False) -> ConvertedModel:
+def convert(
+    model: Any,
+    target: str = "lce",
+    *,
+    allow_float_fallback: bool = False,
+    labels: Sequence[str] | None = None,
+    input_range: tuple[float, float] | None = None,
+) -> ConvertedModel:
     """Converts a trained or a folded model to a `.tflite` file.
 
     Every binary convolution and dense layer becomes one binary operator, with its threshold inside where
@@ -35,13 +44,19 @@ def convert(model: Any, target: str = "lce", *, allow_float_fallback: bool = Fal
         allow_float_fallback: Whether a layer that should be binary and cannot be is converted as a float
             layer, and an operator that is not as planned is tolerated; the report has the reason and the
             remedy. Otherwise they are errors.
+        labels: Names of the classes in the order of the output. They go into the file as standard TFLite
+            metadata, from which apps and tools read them.
+        input_range: `(low, high)` where the network was trained on ``low + image * (high - low) / 255``
+            of 8-bit images: (0, 1) for `image / 255`. It goes into the metadata as the normalization of
+            the input. A file that takes the 8-bit image itself needs no such word.
 
     Returns:
         A `ConvertedModel` with the bytes, the report and `predict`.
 
     Raises:
         ValueError: If the target is unknown, the model cannot be folded, a layer that should be binary
-            is not, or a layer has no counterpart in the target. The message names the layer.
+            is not, or a layer has no counterpart in the target; the message names the layer. If labels
+            or range do not fit the model.
         ImportError: If no package with the TFLite schema is installed.
 
     Example:
@@ -63,5 +78,7 @@ def convert(model: Any, target: str = "lce", *, allow_float_fallback: bool = Fal
         lowering.lower(node)
     outputs = [lowering.real(node) for node in graph.outputs]
     content = writer.finish(inputs, outputs)
+    if labels is not None or input_range is not None:
+        content = with_metadata(content, labels, input_range, model.name)
     report = compare_with_plan(lowering.plan, read_file(content), allow_float_fallback)
     return ConvertedModel(content, target, report, tuple(node.name for node in graph.inputs))
