@@ -37,7 +37,7 @@ LITERATURE = (
     "XNORNet",
 )
 STATE_OF_THE_ART = ("QuickNetSmall", "QuickNet", "QuickNetLarge")
-IMAGES = 2
+IMAGES = 1
 
 
 def perturb(model: Any, images: np.ndarray, rng: np.random.Generator) -> None:
@@ -61,8 +61,8 @@ def perturb(model: Any, images: np.ndarray, rng: np.random.Generator) -> None:
             norm.beta.assign(rng.normal(0, 0.2, shape))
 
 
-def decisions(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
-    """The signs that the quantized layers of a Larq model take of their inputs, by layer."""
+def taken_signs_of(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
+    """What the quantized layers of a Larq model take the sign of, by layer."""
     import tensorflow as tf
 
     from keras_sbn.larq.quantizers import SIGNS, quantizer_name
@@ -70,7 +70,24 @@ def decisions(model: Any, images: np.ndarray) -> dict[str, np.ndarray]:
     layers = [x for x in model.layers if quantizer_name(getattr(x, "input_quantizer", None)) in SIGNS]
     inner = tf.keras.Model(model.inputs, [layer.input for layer in layers])
     values = tf.nest.flatten(inner(images, training=False))
-    return {layer.name: value.numpy() >= 0 for layer, value in zip(layers, values, strict=True)}
+    return {layer.name: value.numpy() for layer, value in zip(layers, values, strict=True)}
+
+
+def compare_signs(signs: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> dict[str, Any]:
+    """How many signs differ from those in float64, and how near to 0 the first of them are.
+
+    One sign that turned turns others behind it, so only the first layer with one says why: its values
+    there, in float64, over the standard deviation of the layer.
+    """
+    found: dict[str, Any] = {"compared": 0, "turned": 0, "first_layer": "", "first_turned": 0}
+    for layer, sign in signs.items():
+        turned = sign != (exact[layer] >= 0)
+        found["compared"] += turned.size
+        found["turned"] += int(turned.sum())
+        if turned.any() and not found["first_layer"]:
+            margin = np.abs(exact[layer][turned]).max() / exact[layer].std()
+            found |= {"first_layer": layer, "first_turned": int(turned.sum()), "margin": float(margin)}
+    return found
 
 
 def larq_side(name: str, folder: Path) -> None:
@@ -87,7 +104,7 @@ def larq_side(name: str, folder: Path) -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(-128, 128, (IMAGES, *model.input_shape[1:])).astype("float32") / 128
     perturb(model, images, rng)
-    outputs, signs = model.predict(images, verbose=0), decisions(model, images)
+    outputs, values = model(images, training=False).numpy(), taken_signs_of(model, images)
     started = time.perf_counter()
     description = describe(model)
     seconds = {"describe": time.perf_counter() - started}
@@ -101,12 +118,14 @@ def larq_side(name: str, folder: Path) -> None:
     tf.keras.backend.set_floatx("float64")
     exact = getattr(family, name)(weights=None)
     exact.set_weights(model.get_weights())
-    by_place = decisions(exact, images.astype("float64")).values()
-    exact_signs = dict(zip(signs, by_place, strict=True))
-    np.savez(folder / "larq.npz", x=images, y=outputs, y64=exact.predict(images, verbose=0))
-    np.savez(folder / "signs.npz", **exact_signs)
-    turned = sum(int(np.sum(signs[layer] != exact_signs[layer])) for layer in signs)
-    found = {"seconds": seconds, "peak_bytes": peak, "turned_signs": turned}
+    by_place = taken_signs_of(exact, images.astype("float64")).values()
+    exact_values = dict(zip(values, by_place, strict=True))
+    exact_outputs = exact(images.astype("float64"), training=False).numpy()
+    np.savez(folder / "larq.npz", x=images, y=outputs, y64=exact_outputs)
+    # float32 keeps the sign and the size; what becomes 0 is closer to it than anything that matters.
+    np.savez(folder / "values.npz", **{k: v.astype("float32") for k, v in exact_values.items()})
+    turned = compare_signs({name: value >= 0 for name, value in values.items()}, exact_values)
+    found = {"seconds": seconds, "peak_bytes": peak, "signs": turned}
     (folder / "larq.json").write_text(json.dumps(found))
 
 
@@ -127,20 +146,16 @@ def our_side(name: str, folder: Path) -> None:
     converted = keras_sbn.convert(folded, allow_float_fallback=fallback)
     seconds["convert"] = time.perf_counter() - started
     ours, theirs = converted.save(folder / "ours.tflite"), folder / "larq.tflite"
-    signs, turned, compared = np.load(folder / "signs.npz"), 0, 0
-    places = {layer: trace.signs.get(f"{layer}_sign") for layer in signs}
+    exact = dict(np.load(folder / "values.npz"))
+    places = {layer: trace.signs.get(f"{layer}_sign") for layer in exact}
     watched = {layer: place for layer, place in places.items() if place is not None}
-    if watched:
-        inner = keras.Model(folded.inputs, [folded.get_layer(place).output for place in watched.values()])
-        values = keras.tree.flatten(inner(known["x"]))
-        for layer, value in zip(watched, values, strict=True):
-            decided = keras.ops.convert_to_numpy(value) > 0
-            if decided.shape == signs[layer].shape:
-                turned += int(np.sum(decided != signs[layer]))
-                compared += decided.size
+    inner = keras.Model(folded.input, [folded.get_layer(place).output for place in watched.values()])
+    values = [keras.ops.convert_to_numpy(value) > 0 for value in keras.tree.flatten(inner(known["x"]))]
+    # A sign that moved before a pool is of another shape.
+    signs = {k: v for k, v in zip(watched, values, strict=True) if v.shape == exact[k].shape}
 
     def distance(y: Any) -> float:
-        return float(np.abs(np.asarray(y) - known["y"]).max() / np.abs(known["y"]).max())
+        return float(np.abs(np.asarray(y) - known["y64"]).max() / np.abs(known["y64"]).max())
 
     peer = keras_sbn.ConvertedModel.load(theirs)
     latencies = keras_sbn.benchmark([theirs, ours], runs=10)
@@ -153,12 +168,12 @@ def our_side(name: str, folder: Path) -> None:
         "bitpacked": {"larq": _bitpacked(peer.report), "ours": _bitpacked(converted.report)},
         "ms": {"larq": latencies[0].median_ms, "ours": latencies[1].median_ms},
         "relative_difference": {
-            "larq_float64": distance(known["y64"]),
+            "larq": distance(known["y"]),
             "folded": distance(folded(known["x"])),
             "file": distance(converted.predict(known["x"])),
             "larq_file": distance(peer.predict(known["x"])),
         },
-        "signs": {"compared": compared, "turned": turned, "layers": len(signs)},
+        "signs": {**compare_signs(signs, exact), "layers": len(signs), "of": len(exact)},
     }
     (folder / "ours.json").write_text(json.dumps(row))
 
@@ -180,6 +195,7 @@ def main() -> int:
     parser.add_argument("networks", nargs="*", default=[*LITERATURE, *STATE_OF_THE_ART])
     parser.add_argument("--out", default="larq_zoo.json")
     parser.add_argument("--keep", help="folder for the files of both")
+    parser.add_argument("--reuse", action="store_true", help="take what --keep has of Larq's side")
     parser.add_argument("--side", choices=("larq", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -192,7 +208,9 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(options.keep, name) if options.keep else Path(temporary)
             folder.mkdir(parents=True, exist_ok=True)
-            failure = _run_side("larq", name, folder) or _run_side("ours", name, folder)
+            known = options.reuse and (folder / "larq.json").exists()
+            failure = "" if known else _run_side("larq", name, folder)
+            failure = failure or _run_side("ours", name, folder)
             row = {"network": name, "failure": failure}
             if not failure:
                 row = json.loads((folder / "ours.json").read_text())

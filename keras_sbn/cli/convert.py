@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import Any
 
 from keras_sbn.cli.common import OK, add_command, add_model, load_model, read_labels
@@ -17,7 +18,8 @@ def add_to(commands: Any) -> None:
         "convert a model to a .tflite file and say what became of every layer",
         "Folds a model where it is not folded yet, and writes a .tflite file whose decisions equal the\n"
         "model's: for the Larq Compute Engine, or for any TFLite runtime.",
-        "keras-sbn convert model.keras --target lce --out model.tflite --report report.json",
+        "keras-sbn convert model.keras --target lce --out model.tflite --report report.json\n"
+        "         keras-sbn convert --from-larq model.h5 --out model.tflite",
     )
     add_model(parser)
     parser.add_argument("--out", default="model.tflite", help="file to write (default: %(default)s)")
@@ -41,6 +43,23 @@ def add_to(commands: Any) -> None:
         metavar=("LOW", "HIGH"),
         help="what 0 and 255 of an image become before the model sees them, to put into the file",
     )
+    parser.add_argument(
+        "--from-larq",
+        action="store_true",
+        help="the model is Larq's: an .h5 or .keras file, or a SavedModel folder; prints Larq's own "
+        "conversion beside ours",
+    )
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        help="with --from-larq: module that registers layers of its own, to import before loading",
+    )
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="with --from-larq: load Lambda layers, whose code is in the file",
+    )
     parser.set_defaults(run=run)
 
 
@@ -48,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     """Converts and writes."""
     from keras_sbn.conversion.convert import convert
 
-    model = load_model(options)
+    model = _from_larq(options) if options.from_larq else load_model(options)
     converted = convert(
         model,
         target=options.target,
@@ -59,8 +78,32 @@ def run(options: argparse.Namespace) -> int:
     converted.save(options.out)
     if options.report:
         converted.report.save(options.report)
+    figures = []
+    if options.from_larq:
+        from keras_sbn.larq.comparison import compare_with_larq, figures_table
+
+        figures = compare_with_larq(converted, options.model, options.module, not options.unsafe)
     if options.json:
-        print(json.dumps({"file": options.out, **converted.report.to_dict()}))
-    else:
-        print(f"{converted.report}\nwritten to {options.out}")
+        found = {"file": options.out, **converted.report.to_dict()}
+        if figures:
+            found["comparison"] = [asdict(entry) for entry in figures]
+        print(json.dumps(found))
+        return OK
+    print(converted.report)
+    if figures:
+        print(f"\n{figures_table(figures)}\n")
+    print(f"written to {options.out}")
     return OK
+
+
+def _from_larq(options: argparse.Namespace) -> Any:
+    from keras_sbn.larq import from_larq
+
+    if options.binarize:
+        raise ValueError("Expected --binarize or --from-larq: a Larq model is binary. Received both.")
+    return from_larq(
+        options.model,
+        allow_float_fallback=options.allow_float_fallback,
+        modules=options.module,
+        safe_mode=not options.unsafe,
+    )

@@ -149,7 +149,8 @@ class BinaryLowering(Lowering):
             LoweringError: If a layer that should be binary cannot be, or a layer does not convert.
         """
         op = node.op
-        if isinstance(op, Placeholder):
+        if isinstance(op, Placeholder) or id(node) in self._reals:
+            # What is there already was written by the convolution before it, which takes the ReLU too.
             return
         self.reasons[node.name] = reason_to_be_float(node)
         layer = op.operation if isinstance(op, KerasCall) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from keras_sbn.conversion.affine_into_float_layers import AffineIntoFloatLayers
 from keras_sbn.conversion.binary_lowering import BinaryLowering
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.dense_over_maps import DenseOverMaps
@@ -18,7 +19,7 @@ from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
 
 _TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
-_RULES = (DenseOverMaps(), ElementwiseBeforeReshape())
+_RULES = (DenseOverMaps(), ElementwiseBeforeReshape(), AffineIntoFloatLayers())
 
 
 def convert(

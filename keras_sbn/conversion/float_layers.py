@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_sbn.conversion import more_layers
+from keras_sbn.conversion.exact_kernels import stored_kernel
 from keras_sbn.conversion.keras_operations import is_operation, lower_operation, lower_pick
 from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
@@ -140,7 +141,7 @@ def _convolution(
         fields["depthMultiplier"] = depth_multiplier
     inputs = [
         source,
-        low.constant(node.name, "kernel", kernel),
+        stored_kernel(low, node, kernel),
         low.constant(node.name, "bias", np.zeros(filters, np.float32) if bias is None else bias),
     ]
     suffix = "" if fused is not None else "linear"
@@ -216,8 +217,8 @@ def _fully_connected(
     fused = _fused(activation)
     inputs = [
         low.real(node.input),
-        low.constant(node.name, "kernel", kernel.T),
-        low.constant(node.name, "bias", np.zeros(kernel.shape[1], np.float32) if bias is None else bias),
+        stored_kernel(low, node, kernel.T),
+        -1 if bias is None or not bias.any() else low.constant(node.name, "bias", bias),
     ]
     fields = {
         "fusedActivationFunction": fused or ACTIVATION["none"],

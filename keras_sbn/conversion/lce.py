@@ -37,12 +37,21 @@ from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_
 from keras_sbn.conversion.float_layers import reshape, same_padding
 from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
+from keras_sbn.conversion.relu import is_relu
+from keras_sbn.conversion.signs_of_zero import never_negative_zero
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
+
+#: From so many filters on, two operators are less than what bytes save over floats.
+_LONG = 128
 
 
 class LceLowering(BinaryLowering):
     """Emits a folded model for the Larq Compute Engine: binary values are bits in int32 tensors."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._vectors: dict[str, int] = {}
 
     def pack(self, node: Node, tensor: int) -> int:
         return self._quantize(node, tensor, suffix="packed")
@@ -54,6 +63,8 @@ class LceLowering(BinaryLowering):
         shape = static_shape(node)
         tensor = self.real(node.input)
         if isinstance(op, Sign):
+            if never_negative_zero(node.input):
+                return self._quantize(node, tensor)
             # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
             zero = np.zeros((), np.float32)
             return self._quantize(
@@ -112,14 +123,13 @@ class LceLowering(BinaryLowering):
         inputs = [source, self.constant(node.name, "kernel", packed_kernel)]
         shape, name = static_shape(node), node.name
         compares = reader is not None and not has_border_of(op, 0.0)
+        relu = None if reader is not None or suffix else self._relu_after(node, op)
         self.reasons[node.name] = NO_REASON if compares else _why_not_bits(op)
         if reader is None or not compares:
-            bias = np.zeros(filters) if reader is None else 0.5 - integer_thresholds(node, reader)
-            inputs += [
-                self.constant(node.name, "multiplier", np.ones(filters, np.float32)),
-                self.constant(node.name, "bias", bias.astype(np.float32)),
-                -1,
-            ]
+            inputs += [self._one_or_zero(filters, 1), self._one_or_zero(filters, 0), -1]
+            if reader is not None:
+                bias = 0.5 - integer_thresholds(node, reader)
+                inputs[-2] = self.constant(node.name, "bias", bias.astype(np.float32))
         else:
             tau = np.floor((products - integer_thresholds(node, reader)) / 2)
             inputs += [-1, -1, self.constant(node.name, "threshold", tau.astype(np.int32))]
@@ -129,14 +139,14 @@ class LceLowering(BinaryLowering):
             "LceBconv2d",
             inputs,
             shape,
-            name=name,
+            name=name if relu is None else relu.name,
             suffix="difference" if reader is not None and not compares else suffix,
             dtype="int32" if compares else "float32",
             custom={
                 "channels_in": depth * op.groups,
                 "dilation_height_factor": op.dilation_rate[0],
                 "dilation_width_factor": op.dilation_rate[1],
-                "fused_activation_function": ACTIVATION["none"],
+                "fused_activation_function": ACTIVATION["none" if relu is None else "relu"],
                 "pad_values": int(has_border_of(op, 1.0) and padding == "same"),
                 "padding": PADDING[padding],
                 "stride_height": op.strides[0],
@@ -144,7 +154,34 @@ class LceLowering(BinaryLowering):
             },
             binary=True,
         )
+        if relu is not None:
+            self.set_real(relu, result)
         return result if reader is None or compares else self._quantize(reader, result)
+
+    def _one_or_zero(self, filters: int, value: int) -> int:
+        """A float vector of ones or zeros; a long one is stored in bytes: 1, less a zero point of 1.
+
+        It is dequantized when the model is loaded. The engine has no use for a convolution without.
+        """
+        name = f"{('zeros', 'ones')[value]}_{filters}"
+        if filters < _LONG:
+            return self.constant(name, name, np.full(filters, value, np.float32))
+        if name not in self._vectors:
+            stored = self.constant(name, "ones", np.ones(filters, np.int8), 1.0, 1 - value)
+            self._vectors[name] = self.emit(
+                name, "DEQUANTIZE", [stored], (filters,), options=("Dequantize", {}), version=2
+            )
+        return self._vectors[name]
+
+    def _relu_after(self, node: Node, op: BinaryConv2D) -> Node | None:
+        """The ReLU that alone reads a convolution, and that the engine takes of the integer sums.
+
+        Not where the border is 0: the engine corrects for it after the ReLU.
+        """
+        if has_border_of(op, 0.0) or not self.graph.has_one_use(node):
+            return None
+        (reader,) = self.graph.consumers(node)
+        return reader if is_relu(reader) else None
 
     def _over_small_map(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
         """Emits a convolution of border 0 as one of border +1, less what the border adds."""

@@ -9,17 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keras_sbn.larq.from_larq import from_larq as from_larq
-    from keras_sbn.larq.to_larq import to_larq as to_larq
+    from keras_sbn.larq.exporting import to_larq as to_larq
+    from keras_sbn.larq.importing import from_larq as from_larq
 
 # Larq's side runs in a process without Keras 3, so nothing is imported before it is asked for.
-_FUNCTIONS = ("from_larq", "to_larq")
+_FUNCTIONS = {"from_larq": "importing", "to_larq": "exporting"}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _FUNCTIONS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{name}"), name)
+    value = getattr(importlib.import_module(f"{__name__}.{_FUNCTIONS[name]}"), name)
     globals()[name] = value
     return value
 

@@ -49,7 +49,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "RepeatVector": ("n",),
     "Rescaling": ("scale", "offset"),
     "Reshape": ("target_shape",),
-    "SeparableConv2D": (*_CONV, "depth_multiplier"),
+    "SeparableConv2D": ("filters", *_WINDOW, "depth_multiplier"),
     "Softmax": ("axis",),
     "SpatialDropout1D": ("rate",),
     "SpatialDropout2D": ("rate",),
@@ -66,5 +66,5 @@ QUANTIZED_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "QuantConv3D": (*_CONV, "pad_values"),
     "QuantDense": ("units", "use_bias"),
     "QuantDepthwiseConv2D": (*_WINDOW, "depth_multiplier", "pad_values"),
-    "QuantSeparableConv2D": (*_CONV, "depth_multiplier", "pad_values"),
+    "QuantSeparableConv2D": ("filters", *_WINDOW, "depth_multiplier", "pad_values"),
 }

@@ -34,7 +34,7 @@ def has_keras_2() -> bool:
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None:
         return False
-    return str(getattr(tensorflow.keras, "__version__", "")).startswith("2.")
+    return bool(tensorflow.keras.Model.__module__.startswith("tf_keras"))
 
 
 def beside_keras_2(task: Callable[..., Any], *arguments: Any) -> Any:

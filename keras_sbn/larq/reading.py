@@ -52,8 +52,19 @@ def describe_file(path: str, modules: tuple[str, ...] = (), safe_mode: bool = Tr
     Raises:
         ValueError: If it cannot be loaded, or a layer cannot be read.
     """
+    return describe(_load(path, modules, safe_mode))
+
+
+def convert_file(path: str, modules: tuple[str, ...] = (), safe_mode: bool = True) -> bytes:
+    """Converts the model of a file with LCE's own converter, and returns the bytes of its .tflite."""
+    import larq_compute_engine as lce
+
+    return bytes(lce.convert_keras_model(_load(path, modules, safe_mode)))
+
+
+def _load(path: str, modules: tuple[str, ...], safe_mode: bool) -> Any:
     try:
-        model = load(path, modules, safe_mode)
+        return load(path, modules, safe_mode)
     except ImportError:
         raise
     except Exception as error:  # What Keras raises depends on where the file is damaged.
@@ -62,7 +73,6 @@ def describe_file(path: str, modules: tuple[str, ...] = (), safe_mode: bool = Tr
             f"({type(error).__name__}: {str(error).strip()[:300]}). Layers of one's own need `modules`, "
             "Lambda layers safe_mode=False."
         ) from error
-    return describe(model)
 
 
 def describe(model: Any) -> Description:

@@ -15,7 +15,15 @@ import numpy as np
 
 #: A batch size that a reshape or a transposition would hardly give another axis: see `trace`.
 _BATCH = 3
-_TRANSPARENT = ("Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Placeholder", "NoOp")
+_TRANSPARENT = (
+    "CheckNumerics",
+    "Identity",
+    "IdentityN",
+    "NoOp",
+    "Placeholder",
+    "PreventGradient",
+    "StopGradient",
+)
 _ATTRIBUTES = (
     "keep_dims",
     "alpha",

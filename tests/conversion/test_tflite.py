@@ -51,6 +51,7 @@ def test_one_int8_operator_a_binary_layer(rng):
     operators = read_file(converted.content).operators
     assert [(op.name, op.outputs[0].dtype) for op in operators] == [
         ("PADV2", "float32"),
+        ("DEQUANTIZE", "float32"),
         ("CONV_2D", "float32"),
         ("SUB", "float32"),
         ("MUL", "float32"),
