@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo test lint unit test-backends fuzz clean
+.PHONY: install demo test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
 
 install: $(VENV)/.installed
 
@@ -26,9 +26,15 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# On JAX most of the time goes into compiling, so XLA optimizes little there.
 unit: install
 	$(BIN)/pytest -n 2
-	KERAS_BACKEND=jax $(BIN)/pytest -n 2 -m "not tensorflow"
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"
+
+# Every supported set of versions that noxfile.py names, each in an environment of its own; an hour and more.
+# One row: make test-matrix ROW='test(oldest)'.
+test-matrix: install
+	$(BIN)/nox $(if $(ROW),--session "$(ROW)")
 
 # PyTorch's build for Linux is several GB, so it is not part of the ordinary set-up. Install one, for the CPU
 # say, into the environment first.
@@ -39,5 +45,14 @@ test-backends: install
 fuzz: install
 	KERAS_SBN_FUZZ=2000 $(BIN)/pytest tests/folding/test_random_networks.py
 
+# The portable files on 64-bit ARM, emulated, against Keras: docs/arm.md. Needs Debian's apt-get, not root.
+test-arm: install
+	$(BIN)/python tests/arm
+
+# The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
+test-kotlin: install
+	npm install --no-save --prefix out/kotlin kotlin-compiler@2.4.20
+	KOTLINC=out/kotlin/node_modules/kotlin-compiler/bin/kotlinc $(BIN)/pytest tests/deployment/test_kotlin.py
+
 clean:
-	rm -rf $(VENV) out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .nox out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -20,6 +20,7 @@ from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, RecordWeights, Sharpen
 from keras_sbn.conversion.convert import convert
 from keras_sbn.conversion.verify import verify
+from keras_sbn.data import load
 from keras_sbn.files import write_atomically
 from keras_sbn.folding.fold import fold
 from keras_sbn.tables import format_table
@@ -83,17 +84,8 @@ def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarra
     Raises:
         ImportError: If scikit-learn is not installed.
     """
-    try:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise ImportError("The digits need scikit-learn: pip install 'keras-sbn[datasets]'") from error
-    images, labels = load_digits(return_X_y=True)
-    images = (images.reshape(-1, 8, 8, 1) / 16).astype("float32")
-    x_train, x_test, y_train, y_test = train_test_split(
-        images, labels, test_size=0.2, stratify=labels, random_state=0
-    )
-    return (x_train, y_train), (x_test, y_test)
+    dataset = load("digits")
+    return dataset.arrays("train"), dataset.arrays("validation")
 
 
 def float_network() -> Any:

@@ -2,11 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
 
 from keras_sbn import layers
+
+_HERE = Path(__file__).parent
+#: Where the backend of Keras computes nothing, or nothing that the tests named below it do not compare
+#: on every backend as well. `make test` runs these on the first backend alone.
+_ONCE = (
+    "cli",
+    "conversion",
+    "folding/test_affine_maps.py",
+    "folding/test_rules.py",
+    "folding/test_thresholds.py",
+    "test_cli.py",
+    "test_import.py",
+    "test_readme.py",
+    "test_summary.py",
+)
+_ON_EVERY_BACKEND = ("conversion/test_across_backends.py", "conversion/test_converted.py")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        places = [item.path, *item.path.parents]
+        once = any(_HERE / name in places for name in _ONCE)
+        if once and not any(_HERE / name in places for name in _ON_EVERY_BACKEND):
+            item.add_marker(pytest.mark.once)
 
 
 @pytest.fixture

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 import keras_sbn
-from keras_sbn import callbacks, metrics, models, plots, schedules
+from keras_sbn import callbacks, data, metrics, models, plots, schedules
 
 DOCUMENTED = [
     *(getattr(schedules, name) for name in dir(schedules) if name[0].isupper()),
     *(getattr(callbacks, name) for name in dir(callbacks) if name[0].isupper()),
     *(getattr(models, name) for name in dir(models) if name[0].isupper()),
+    data.Augmentation,
+    data.Batches,
+    data.load,
     metrics.FlipRatio,
     keras_sbn.binarize,
     keras_sbn.reestimate_batch_normalization,

@@ -195,6 +195,6 @@ def test_exported_model_computes_the_same(tmp_path):
 
     model = keras.Sequential([keras.Input((10,)), layers.SelfBinarizingActivation()])
     model.layers[0].activation_sharpness.assign(HARD)
-    model.export(tmp_path / "saved", verbose=False)
+    model.export(str(tmp_path / "saved"))
     exported = tf.saved_model.load(str(tmp_path / "saved"))
     np.testing.assert_array_equal(exported.serve(X[None]), SIGNS[None])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sbn.binarize import binarize
 
@@ -51,6 +53,65 @@ def load_model(options: argparse.Namespace) -> Any:
     if options.binarize:
         binarize(model)
     return model
+
+
+def add_folding(parser: Any) -> None:
+    """Adds what `keras_sbn.fold` can be told of a model's images."""
+    parser.add_argument(
+        "--input-scaling",
+        nargs=2,
+        type=number,
+        metavar=("SCALE", "OFFSET"),
+        help="the model was trained on SCALE * image + OFFSET of 8-bit images: take the images "
+        "themselves, and sum integers in a binary first layer; 1/255 0 for image / 255",
+    )
+    parser.add_argument(
+        "--quantize-first-layer",
+        action="store_true",
+        help="quantize a first float convolution on 8-bit images to int8 weights",
+    )
+
+
+def folded(model: Any, options: argparse.Namespace) -> Any:
+    """Folds a model as the options of `add_folding` say."""
+    from keras_sbn.folding.fold import fold
+
+    scaling = None if options.input_scaling is None else tuple(options.input_scaling)
+    return fold(model, input_scaling=scaling, quantize_first_layer=options.quantize_first_layer)
+
+
+def read_data(path: str) -> Any:
+    """Reads inputs from an `.npy` file, or an `.npz` with an array an input.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is neither.
+    """
+    try:
+        data = np.load(path, allow_pickle=False)
+    except (EOFError, ValueError) as error:
+        raise ValueError(f"Expected inputs as .npy or .npz. Received: {path} ({error})") from error
+    if not isinstance(data, np.lib.npyio.NpzFile):
+        return data
+    with data:
+        arrays = {name: data[name] for name in data.files}
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def number(text: str) -> float:
+    """A number of the command line, or a fraction such as 1/255."""
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"expected a number or a fraction, received {text}") from None
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1 of the command line."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share, from 0 to 1, received {text}")
+    return value
 
 
 def count(text: str) -> int:

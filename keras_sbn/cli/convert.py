@@ -7,7 +7,16 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, add_model, load_model, read_labels
+from keras_sbn.cli.common import (
+    OK,
+    add_command,
+    add_folding,
+    add_model,
+    folded,
+    load_model,
+    read_data,
+    read_labels,
+)
 
 
 def add_to(commands: Any) -> None:
@@ -19,15 +28,36 @@ def add_to(commands: Any) -> None:
         "Folds a model where it is not folded yet, and writes a .tflite file whose decisions equal the\n"
         "model's: for the Larq Compute Engine, or for any TFLite runtime.",
         "keras-sbn convert model.keras --target lce --out model.tflite --report report.json\n"
+        "         keras-sbn convert model.keras --activations int8 --representative-data images.npy\n"
         "         keras-sbn convert --from-larq model.h5 --out model.tflite",
     )
     add_model(parser)
+    add_folding(parser)
     parser.add_argument("--out", default="model.tflite", help="file to write (default: %(default)s)")
     parser.add_argument(
         "--target",
         choices=("lce", "tflite"),
         default="lce",
         help="lce: one bit a weight; tflite: stock int8 operators (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--activations",
+        choices=("float32", "int8"),
+        default="float32",
+        help="what layers that are not binary compute with: float32 exactly, int8 smaller, faster and "
+        "rounded (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--representative-data",
+        help="some hundred inputs as .npy, or as .npz with an array an input, from which the scales of "
+        "int8 values follow",
+    )
+    types = ("float32", "int8", "uint8")
+    parser.add_argument(
+        "--input-type", choices=types, help="type of the file's inputs (default: as the model has it)"
+    )
+    parser.add_argument(
+        "--output-type", choices=types, help="type of the file's outputs (default: float32)"
     )
     parser.add_argument("--report", help="file for the report as JSON")
     parser.add_argument(
@@ -67,13 +97,18 @@ def run(options: argparse.Namespace) -> int:
     """Converts and writes."""
     from keras_sbn.conversion.convert import convert
 
+    data = options.representative_data
     model = _from_larq(options) if options.from_larq else load_model(options)
     converted = convert(
-        model,
+        folded(model, options),
         target=options.target,
+        activations=options.activations,
+        representative_data=None if data is None else read_data(data),
+        input_type=options.input_type,
+        output_type=options.output_type,
         allow_float_fallback=options.allow_float_fallback,
         labels=None if options.labels is None else read_labels(options.labels),
-        input_range=options.input_range,
+        input_range=options.input_range and tuple(options.input_range),
     )
     converted.save(options.out)
     if options.report:

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, add_model, load_model
+from keras_sbn.cli.common import OK, add_command, add_folding, add_model, folded, load_model
 from keras_sbn.files import write_atomically
 
 
@@ -22,22 +22,21 @@ def add_to(commands: Any) -> None:
         "keras-sbn fold model.keras --out folded.keras",
     )
     add_model(parser)
+    add_folding(parser)
     parser.add_argument("--out", default="folded.keras", help="file to write (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Folds and writes."""
-    from keras_sbn.folding.fold import fold
-
     if Path(options.out).suffix != ".keras":
         raise ValueError(f"Expected --out to end in .keras. Received: {options.out}")
-    folded = fold(load_model(options))
+    model = folded(load_model(options), options)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "folded.keras"
-        folded.save(path)
+        model.save(path)
         write_atomically(options.out, path.read_bytes())
-    layers = [{"name": layer.name, "class": type(layer).__name__} for layer in folded.layers]
+    layers = [{"name": layer.name, "class": type(layer).__name__} for layer in model.layers]
     if options.json:
         print(json.dumps({"file": options.out, "layers": layers}))
     else:

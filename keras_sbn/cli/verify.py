@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.cli.common import CHECK_FAILED, OK, add_command, add_model, count, load_model
+from keras_sbn.cli.common import (
+    CHECK_FAILED,
+    OK,
+    add_command,
+    add_model,
+    count,
+    load_model,
+    read_data,
+    share,
+)
 
 
 def add_to(commands: Any) -> None:
@@ -37,6 +46,13 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--workers", type=count, default=1, help="processes that run the file (default: %(default)s)"
     )
+    parser.add_argument(
+        "--required-agreement",
+        type=share,
+        default=1.0,
+        help="share of the samples on which decisions have to be equal; less than 1 for files with int8 "
+        "activations, which round (default: %(default)s)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -47,19 +63,17 @@ def run(options: argparse.Namespace) -> int:
 
     converted = ConvertedModel.load(options.file)
     model = load_model(options)
-    x = _random(model, options) if options.data is None else _read(options.data)
-    found = verify(converted, model, x, workers=options.workers, progress=not options.json)
+    x = _random(model, options) if options.data is None else read_data(options.data)
+    found = verify(
+        converted,
+        model,
+        x,
+        workers=options.workers,
+        progress=not options.json,
+        required_agreement=options.required_agreement,
+    )
     print(json.dumps(found.to_dict()) if options.json else found)
     return OK if found else CHECK_FAILED
-
-
-def _read(path: str) -> Any:
-    data = np.load(path, allow_pickle=False)
-    if not isinstance(data, np.lib.npyio.NpzFile):
-        return data
-    with data:
-        arrays = {name: data[name] for name in data.files}
-    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
 
 
 def _random(model: Any, options: argparse.Namespace) -> list[np.ndarray]:

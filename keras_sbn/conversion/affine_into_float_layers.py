@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.conversion.relu import is_relu
+from keras_sbn.conversion.int8_layers import relu_of
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall, Sign, Slot, Threshold
 from keras_sbn.folding.thresholds import threshold_of
@@ -39,7 +39,7 @@ class AffineIntoFloatLayers:
         merged = Node(node.name, call, list(source.inputs), node.shape)
         for other in others:
             other.op, other.inputs = Sign(), [merged]
-        if not others and graph.has_one_use(node) and is_relu(graph.consumers(node)[0]):
+        if not others and graph.has_one_use(node) and relu_of(graph.consumers(node)[0]) == "relu":
             relu = graph.consumers(node)[0]
             call.operation.activation = keras.activations.relu
             merged.name, node = relu.name, relu

@@ -7,25 +7,36 @@ from typing import Any
 
 from keras_sbn.conversion.affine_into_float_layers import AffineIntoFloatLayers
 from keras_sbn.conversion.binary_lowering import BinaryLowering
+from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.dense_over_maps import DenseOverMaps
 from keras_sbn.conversion.lce import LceLowering
 from keras_sbn.conversion.metadata import with_metadata
 from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
+from keras_sbn.conversion.shared_normalization import SignOfSharedAffine
+from keras_sbn.conversion.split_layers import SplitActivation, SplitMerge
 from keras_sbn.conversion.tflite import TfliteLowering
 from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
 
 _TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
-_RULES = (DenseOverMaps(), ElementwiseBeforeReshape(), AffineIntoFloatLayers())
+_RULES = (DenseOverMaps(), ElementwiseBeforeReshape())
+_FLOAT_RULES = (*_RULES, AffineIntoFloatLayers())
+_INT8_RULES = (*_RULES, SplitActivation(), SplitMerge(), SignOfSharedAffine())
+_ACTIVATIONS = ("float32", "int8")
+_TYPES = (None, "float32", "int8", "uint8")
 
 
 def convert(
     model: Any,
     target: str = "lce",
     *,
+    activations: str = "float32",
+    representative_data: Any = None,
+    input_type: str | None = None,
+    output_type: str | None = None,
     allow_float_fallback: bool = False,
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
@@ -42,6 +53,15 @@ def convert(
         target: `"lce"`, the operators of the Larq Compute Engine: one bit a weight, bits between the
             layers. `"tflite"`, stock int8 operators that any TFLite or LiteRT runtime has, delegated to
             XNNPACK: one byte a weight. Both decide as the hard model does on every input.
+        activations: What the layers compute with that are not binary. `"float32"`, exactly as the
+            folded model does; or `"int8"`, as TensorFlow's post-training quantization does: smaller and
+            faster, and no longer exact. Binary layers stay binary and exact in what they read, but a
+            sign of rounded values can differ from the model's: `keras_sbn.verify` says how often.
+        representative_data: Some hundred inputs of the kind the model will see, from which the scales of
+            int8 values follow: an array, or a dataset as `keras_sbn.verify` takes it.
+        input_type: `"float32"`, `"int8"` or `"uint8"`, the type of the file's inputs, with scale and
+            zero point in the file. By default as the model has it: uint8 for images, float32 otherwise.
+        output_type: Likewise of the outputs; float32 by default.
         allow_float_fallback: Whether a layer that should be binary and cannot be is converted as a float
             layer, and an operator that is not as planned is tolerated; the report has the reason and the
             remedy. Otherwise they are errors.
@@ -55,9 +75,9 @@ def convert(
         A `ConvertedModel` with the bytes, the report and `predict`.
 
     Raises:
-        ValueError: If the target is unknown, the model cannot be folded, a layer that should be binary
-            is not, or a layer has no counterpart in the target; the message names the layer. If labels
-            or range do not fit the model.
+        ValueError: If an argument is unknown, representative data are missing or do not fit, the model
+            cannot be folded, a layer that should be binary is not, or a layer has no counterpart in the
+            target; the message names the layer. If labels or range do not fit the model.
         ImportError: If no package with the TFLite schema is installed.
 
     Example:
@@ -66,18 +86,34 @@ def convert(
     >>> report = keras_sbn.binarize(model)
     >>> path = keras_sbn.convert(model, target="tflite").save("model.tflite")
     """
-    if target not in _TARGETS:
-        raise ValueError(f"Expected `target` to be one of {list(_TARGETS)}. Received: target={target!r}")
+    for name, value, known in (
+        ("target", target, tuple(_TARGETS)),
+        ("activations", activations, _ACTIVATIONS),
+        ("input_type", input_type, _TYPES),
+        ("output_type", output_type, _TYPES),
+    ):
+        if value not in known:
+            raise ValueError(f"Expected `{name}` to be one of {list(known)}. Received: {name}={value!r}")
+    quantize = activations == "int8"
+    if quantize and representative_data is None:
+        raise ValueError(
+            "Expected `representative_data` with activations='int8', from which the scales of int8 "
+            "values follow. Received: none. Give some hundred inputs of the kind the model will see."
+        )
     graph = folded_graph(model)
-    rewrite(graph, _RULES)
+    rewrite(graph, _INT8_RULES if quantize else _FLOAT_RULES)
+    calibration = None if representative_data is None else Calibration(graph, representative_data)
+    output_type = output_type or "float32"
     writer = ModelWriter(description="keras_sbn")
-    lowering = _TARGETS[target](graph, writer, allow_float_fallback)
+    lowering = _TARGETS[target](
+        graph, writer, allow_float_fallback, quantize, calibration, output_type == "float32"
+    )
     for node in graph.inputs:
-        lowering.add_input(node)
+        lowering.add_input(node, input_type)
     inputs = lowering.inputs
     for node in graph.nodes():
         lowering.lower(node)
-    outputs = [lowering.real(node) for node in graph.outputs]
+    outputs = [lowering.output(node, output_type) for node in graph.outputs]
     content = writer.finish(inputs, outputs)
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)

@@ -68,23 +68,26 @@ class ConvertedModel:
     def _interpreter(self) -> Interpreter:
         return open_interpreter(self.content, self.target)
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x: Any, dequantize: bool = True) -> Any:
         """Runs the file, in the Larq Compute Engine's interpreter or in stock TFLite's.
 
-        On x86 LCE runs with its indirect binary kernel and on 64-bit ARM with its default one: the
-        faster there. Stock operators run in XNNPACK.
+        On x86 LCE runs with its indirect binary kernel, and XNNPACK beside it, and on 64-bit ARM with
+        its defaults: the faster there. Stock files run in XNNPACK.
 
         Args:
             x: Array `(samples, ...)`; a list of them, or a dictionary by input name, for a model of
-                several inputs.
+                several inputs. Values as Keras takes them: a file with int8 or uint8 inputs quantizes
+                them, unless the array has that very type; then it is taken as stored.
+            dequantize: Whether int8 or uint8 outputs are returned as the float32 values they stand for,
+                or, if false, as stored.
 
         Returns:
             Array `(samples, ...)`, or a list of them for a model of several outputs.
 
         Raises:
             ValueError: If `x` does not fit the model.
-            ImportError: If larq-compute-engine is not installed, or, for stock files, neither
-                ai-edge-litert nor TensorFlow.
+            ImportError: If larq-compute-engine is not installed, or, for stock files, none of
+                ai-edge-litert, tflite-runtime and TensorFlow.
         """
-        outputs = self._interpreter.predict(arrays_of(x, self.input_names))
+        outputs = self._interpreter.predict(arrays_of(x, self.input_names), dequantize)
         return outputs[0] if len(outputs) == 1 else outputs

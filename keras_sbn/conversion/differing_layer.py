@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_sbn import bits
+from keras_sbn.conversion.integer_layer import BINARY
 from keras_sbn.conversion.interpreter import open_interpreter
 from keras_sbn.conversion.schema import schema
 from keras_sbn.conversion.writer import finish
@@ -15,6 +16,8 @@ from keras_sbn.folding.fold import fold
 
 #: Float values of layers before the first sign may differ by rounding; ±1 and integers may not.
 _TOLERANCE = 1e-4
+#: Values that are rounded to int8, from others that were, may differ by so many steps.
+_STEPS = 2.0
 
 
 def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.ndarray]) -> str | None:
@@ -49,14 +52,25 @@ def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.nd
     if not found:
         return None
     graph.outputs = [index for _, index in found]
-    received = open_interpreter(finish(file), target).predict(x)
+    received = open_interpreter(finish(file), target).predict(x, dequantize=False)
     wanted = keras.Model(folded.inputs, [layers[name].output for name, _ in found])
     expected = wanted.predict_on_batch(x)
     for (name, index), a, b in zip(found, expected, received, strict=True):
-        value = _value(b, graph.tensors[index], np.asarray(a).shape)
-        if value is None or not np.allclose(a, value, rtol=_TOLERANCE, atol=_TOLERANCE):
+        tensor = graph.tensors[index]
+        value = _value(b, tensor, np.asarray(a).shape)
+        near = max(_TOLERANCE, _STEPS * _step(tensor))
+        if value is None or not np.allclose(a, value, rtol=_TOLERANCE, atol=near):
             return name
     return None
+
+
+def _step(tensor: Any) -> float:
+    """What one step of a quantized tensor is worth; 0 where it holds floats, bits or ±1."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None or not len(quantization.scale):
+        return 0.0
+    pair = float(quantization.scale[0]), int(quantization.zeroPoint[0])
+    return 0.0 if pair == BINARY else pair[0]
 
 
 def _value(stored: np.ndarray, tensor: Any, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -66,5 +80,7 @@ def _value(stored: np.ndarray, tensor: Any, shape: tuple[int, ...]) -> np.ndarra
             return None
         return bits.unpack(stored, shape[-1])
     if stored.dtype == np.int8:
-        stored = 2.0 * (stored.astype(np.float32) - int(tensor.quantization.zeroPoint[0])) + 1
+        stored = stored.astype(np.float32) - int(tensor.quantization.zeroPoint[0])
+        step = _step(tensor)
+        stored = step * stored if step else 2 * stored + 1
     return stored if stored.shape == shape else None

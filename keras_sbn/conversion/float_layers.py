@@ -14,10 +14,13 @@ from keras_sbn.conversion.exact_kernels import stored_kernel
 from keras_sbn.conversion.keras_operations import is_operation, lower_operation, lower_pick
 from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
+from keras_sbn.conversion.transposed import lower_transposed
 from keras_sbn.folding.graph import Node
+from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv2D,
+    BinaryConv2DTranspose,
     BinaryDense,
     IntegerConv2D,
     KerasCall,
@@ -54,7 +57,9 @@ def lower_float_layer(low: Lowering, node: Node) -> None:
 def reason_to_be_float(node: Node) -> Reason:
     """Why a layer that no binary kernel computes is float, and what would make it binary."""
     op = node.op
-    if isinstance(op, BinaryConv2D | BinaryDense):
+    if isinstance(op, BinaryConv2DTranspose) and is_binary(node.input):
+        return Reason("its sums are an output, or more than a sign reads them", "")
+    if isinstance(op, BinaryConv2D | BinaryConv2DTranspose | BinaryDense):
         return Reason(
             "its input is real-valued",
             "a first layer has to read the image; elsewhere put a SelfBinarizingActivation before it",
@@ -76,7 +81,8 @@ def _array(weight: Any) -> np.ndarray:
     return ops.convert_to_numpy(weight).astype(np.float32)
 
 
-def _require_channels_last(node: Node, layer: Any) -> None:
+def require_channels_last(node: Node, layer: Any) -> None:
+    """Raises LoweringError where a layer has its channels first."""
     if getattr(layer, "data_format", "channels_last") != "channels_last":
         raise LoweringError(
             "Expected channels last, the only order of the inference kernels. Received: "
@@ -117,7 +123,7 @@ def _convolution(
     depth_multiplier: int = 1,
 ) -> int:
     """A float convolution; borders that are not padded with zeros are padded beforehand."""
-    _require_channels_last(node, layer)
+    require_channels_last(node, layer)
     source = low.real(node.input)
     padding = layer.padding
     in_shape, out_shape = static_shape(node.input), static_shape(node)
@@ -262,7 +268,7 @@ def _rescaling(low: Lowering, node: Node, layer: Any) -> int:
 
 
 def _pool(low: Lowering, node: Node, layer: Any) -> int:
-    _require_channels_last(node, layer)
+    require_channels_last(node, layer)
     maximum = isinstance(layer, keras.layers.MaxPooling2D)
     fields = {
         "padding": PADDING[layer.padding],
@@ -277,7 +283,7 @@ def _pool(low: Lowering, node: Node, layer: Any) -> int:
 
 
 def _global_pool(low: Lowering, node: Node, layer: Any) -> int:
-    _require_channels_last(node, layer)
+    require_channels_last(node, layer)
     maximum = isinstance(layer, keras.layers.GlobalMaxPooling2D)
     axes = low.constant(node.name, "axes", np.array([1, 2], np.int32))
     return low.emit(
@@ -316,7 +322,7 @@ def _concatenate(low: Lowering, node: Node, layer: Any) -> int:
 
 
 def _zero_padding(low: Lowering, node: Node, layer: Any) -> int:
-    _require_channels_last(node, layer)
+    require_channels_last(node, layer)
     widths = np.array([(0, 0), *layer.padding, (0, 0)], np.int32)
     inputs = [low.real(node.input), low.constant(node.name, "pad_widths", widths)]
     return low.emit(node.name, "PAD", inputs, static_shape(node), options=("Pad", {}))
@@ -380,6 +386,7 @@ _LOWERINGS: tuple[tuple[tuple[Any, ...], _Lower], ...] = (
     ((BinaryConv2D, IntegerConv2D), _binary_conv),
     ((BinaryDense,), _binary_dense),
     ((Affine,), _affine),
+    ((BinaryConv2DTranspose, _KERAS.Conv2DTranspose), lower_transposed),
     ((_KERAS.DepthwiseConv2D,), _depthwise_conv),
     ((_KERAS.Conv2D,), _conv),
     ((_KERAS.Dense,), _dense),

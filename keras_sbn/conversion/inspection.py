@@ -9,7 +9,14 @@ from keras_sbn.conversion.kernels import Kernel, kernel_of, producers
 from keras_sbn.conversion.lowering import NO_REASON, Reason
 from keras_sbn.conversion.options import PADDING
 from keras_sbn.conversion.reader import FileInfo, OperatorInfo, TensorInfo, read_file
-from keras_sbn.conversion.report import MOVING, ConversionReport, LayerReport, describe, kind_of
+from keras_sbn.conversion.report import (
+    MOVING,
+    ConversionReport,
+    LayerReport,
+    describe,
+    kind_of,
+    tensors,
+)
 
 
 def inspect(file: str | os.PathLike[str] | bytes) -> ConversionReport:
@@ -39,7 +46,7 @@ def inspect(file: str | os.PathLike[str] | bytes) -> ConversionReport:
     info = read_file(content)
     network = _Network(info)
     rows = [network.row(index, op) for index, op in enumerate(info.operators)]
-    return ConversionReport(tuple(rows), info.size)
+    return ConversionReport(tuple(rows), info.size, tensors(info.inputs), tensors(info.outputs))
 
 
 class _Network:

@@ -13,6 +13,7 @@ import importlib.util
 import platform
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,16 +55,21 @@ class Interpreter(ABC):
     input_types: list[np.dtype]
     output_shapes: list[tuple[int, ...]]
     output_types: list[np.dtype]
+    #: Scale and zero point of inputs and outputs, `None` where a value is stored as it is.
+    input_scales: list[tuple[float, int] | None]
+    output_scales: list[tuple[float, int] | None]
 
     @abstractmethod
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Returns the outputs of one sample; shapes and types are those of the model."""
 
-    def predict(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+    def predict(self, inputs: list[np.ndarray], dequantize: bool = True) -> list[np.ndarray]:
         """Returns the outputs for a batch.
 
         Args:
-            inputs: One array an input of the model, `(samples, ...)`.
+            inputs: One array an input of the model, `(samples, ...)`: values, which are quantized where
+                the model wants it, or, where the array has the 8-bit type of the input, values as stored.
+            dequantize: Whether quantized outputs are returned as float32 values.
 
         Returns:
             One array an output of the model, `(samples, ...)`.
@@ -79,14 +85,36 @@ class Interpreter(ABC):
         if not fits or len({shape[0] for shape in given}) != 1:
             wanted = [("samples", *shape[1:]) for shape in shapes]
             raise ValueError(f"Expected inputs of shapes {wanted}. Received: shapes {given}")
-        ready = [_as_type(array, dtype) for array, dtype in zip(inputs, self.input_types, strict=True)]
+        described = zip(inputs, self.input_types, self.input_scales, strict=True)
+        ready = [_stored(array, dtype, scale) for array, dtype, scale in described]
         samples = [self.run([array[i : i + 1] for array in ready]) for i in range(given[0][0])]
-        if not samples:
-            return [
-                np.zeros((0, *shape[1:]), dtype)
-                for shape, dtype in zip(self.output_shapes, self.output_types, strict=True)
-            ]
-        return [np.concatenate(parts) for parts in zip(*samples, strict=True)]
+        if samples:
+            outputs = [np.concatenate(parts) for parts in zip(*samples, strict=True)]
+        else:
+            kinds = zip(self.output_shapes, self.output_types, strict=True)
+            outputs = [np.zeros((0, *shape[1:]), dtype) for shape, dtype in kinds]
+        if not dequantize:
+            return outputs
+        return [_values(array, scale) for array, scale in zip(outputs, self.output_scales, strict=True)]
+
+
+def _values(stored: np.ndarray, scale: tuple[float, int] | None) -> np.ndarray:
+    """What a tensor of this scale and zero point stores."""
+    if scale is None:
+        return stored
+    return (scale[0] * (stored.astype(np.float64) - scale[1])).astype(np.float32)
+
+
+def _stored(array: np.ndarray, dtype: np.dtype, scale: tuple[float, int] | None) -> np.ndarray:
+    """The array as an input stores it: quantized, but for one that has the input's 8-bit type."""
+    if scale is None or array.dtype == dtype or scale == (1.0, 0):
+        return _as_type(array, dtype)
+    steps = np.asarray(array, np.float64) / scale[0] + scale[1]
+    if scale[0] == 1.0:
+        # Integers, such as the values of an image, stay what they are.
+        return _as_type(steps, dtype)
+    limits = np.iinfo(dtype)
+    return np.ascontiguousarray(np.clip(np.round(steps), limits.min, limits.max), dtype)
 
 
 def _as_type(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -99,6 +127,12 @@ def _as_type(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
             f"values that {dtype} does not have, in [{array.min():.6g}, {array.max():.6g}]"
         )
     return cast
+
+
+def _pairs(scales: Sequence[float | None], zero_points: Sequence[int | None]) -> list[Any]:
+    """Scale and zero point of each tensor; runtimes say 0 or `None` where there is none."""
+    pairs = zip(scales, zero_points, strict=True)
+    return [(float(scale), int(zero or 0)) if scale else None for scale, zero in pairs]
 
 
 class LceInterpreter(Interpreter):
@@ -131,13 +165,15 @@ class LceInterpreter(Interpreter):
         self.input_types = [np.dtype(dtype) for dtype in engine.input_types]
         self.output_shapes = [tuple(shape) for shape in engine.output_shapes]
         self.output_types = [np.dtype(dtype) for dtype in engine.output_types]
+        self.input_scales = _pairs(engine.input_scales, engine.input_zero_points)
+        self.output_scales = _pairs(engine.output_scales, engine.output_zero_points)
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         return list(self._engine.predict(inputs))
 
 
 class TfliteInterpreter(Interpreter):
-    """Runs a file of stock operators in the TFLite runtime of ai-edge-litert or TensorFlow.
+    """Runs a file of stock operators in stock TFLite: of LiteRT, tflite-runtime or TensorFlow.
 
     Args:
         content: The bytes of a `.tflite` model.
@@ -145,7 +181,7 @@ class TfliteInterpreter(Interpreter):
         xnnpack: Whether XNNPACK runs what it can.
 
     Raises:
-        ImportError: If neither ai-edge-litert nor TensorFlow is installed.
+        ImportError: If none of them is installed.
         RuntimeError: If the runtime refuses the model.
         ValueError: If the model has operators the runtime does not know.
     """
@@ -155,7 +191,7 @@ class TfliteInterpreter(Interpreter):
         resolvers = runtime.OpResolverType
         resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         with warnings.catch_warnings():
-            # TensorFlow announces that its interpreter moves to ai-edge-litert.
+            # TensorFlow announces that its interpreter moves to LiteRT.
             warnings.simplefilter("ignore")
             self._engine = runtime.Interpreter(
                 model_content=content,
@@ -170,6 +206,8 @@ class TfliteInterpreter(Interpreter):
         self.input_types = [np.dtype(detail["dtype"]) for detail in inputs]
         self.output_shapes = [tuple(detail["shape"].tolist()) for detail in outputs]
         self.output_types = [np.dtype(detail["dtype"]) for detail in outputs]
+        self.input_scales = _pairs(*zip(*(detail["quantization"] for detail in inputs), strict=True))
+        self.output_scales = _pairs(*zip(*(detail["quantization"] for detail in outputs), strict=True))
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         for index, array in zip(self._inputs, inputs, strict=True):
@@ -178,15 +216,22 @@ class TfliteInterpreter(Interpreter):
         return [self._engine.get_tensor(index) for index in self._outputs]
 
 
+#: Packages that bring stock TFLite and its module, in the order they are tried: the small ones first.
+_TFLITE_RUNTIMES = {
+    "ai_edge_litert": "ai_edge_litert.interpreter",
+    "tflite_runtime": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite.python.interpreter",
+}
+
+
 @functools.cache
 def _tflite_runtime() -> Any:
-    if importlib.util.find_spec("ai_edge_litert"):
-        return importlib.import_module("ai_edge_litert.interpreter")
-    if importlib.util.find_spec("tensorflow"):
-        return importlib.import_module("tensorflow.lite.python.interpreter")
+    for package, module in _TFLITE_RUNTIMES.items():
+        if importlib.util.find_spec(package):
+            return importlib.import_module(module)
     raise ImportError(
-        "Running the file needs ai-edge-litert or tensorflow, and neither is installed: "
-        "pip install ai-edge-litert"
+        "Running the file needs ai-edge-litert, tflite-runtime or tensorflow, and none is installed: "
+        "pip install 'keras-sbn[litert]'"
     )
 
 
@@ -202,5 +247,6 @@ def open_interpreter(content: bytes, target: str, num_threads: int = 1) -> Inter
         ImportError: If no runtime for the target is installed.
     """
     if target == "lce":
-        return LceInterpreter(content, num_threads)
+        # On x86 the stock operators between LCE's run faster in XNNPACK.
+        return LceInterpreter(content, num_threads, xnnpack=not has_fast_default_kernel())
     return TfliteInterpreter(content, num_threads)

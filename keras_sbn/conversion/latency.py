@@ -46,8 +46,8 @@ def benchmark(
     """Measures the latency of several files side by side.
 
     The files run in turns, one sample each, so that whatever else the machine does meets all of them
-    alike. Each runs with the kernels that are fastest on this machine: LCE's indirect binary kernel on
-    x86, its default one on 64-bit ARM, and XNNPACK for stock operators.
+    alike. Each runs with the kernels that are fastest on this machine: LCE's indirect binary kernel and
+    XNNPACK on x86, LCE's defaults on 64-bit ARM, and XNNPACK for stock files.
 
     Args:
         files: Paths of `.tflite` files.

@@ -32,15 +32,17 @@ from keras_sbn.conversion.binary_lowering import (
     Obstacle,
     exact_offset,
     integer_thresholds,
+    no_kernel,
 )
 from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
 from keras_sbn.conversion.float_layers import reshape, same_padding
+from keras_sbn.conversion.int8_layers import Int8, following_affine, following_relu
 from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
-from keras_sbn.conversion.relu import is_relu
+from keras_sbn.conversion.quantization import INTEGER, Scale
 from keras_sbn.conversion.signs_of_zero import never_negative_zero
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
+from keras_sbn.folding.ops import BinaryConv2D, BinaryConv2DTranspose, Sign, Threshold
 
 #: From so many filters on, two operators are less than what bytes save over floats.
 _LONG = 128
@@ -49,39 +51,63 @@ _LONG = 128
 class LceLowering(BinaryLowering):
     """Emits a folded model for the Larq Compute Engine: binary values are bits in int32 tensors."""
 
+    has_float_sums = True
+    decision_suffix = "int8"
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._vectors: dict[str, int] = {}
 
     def pack(self, node: Node, tensor: int) -> int:
-        return self._quantize(node, tensor, suffix="packed")
+        return self._quantize_bits(node, tensor, suffix="packed")
 
     def unpack(self, node: Node, tensor: int) -> int:
         return self.emit(node.name, "LceDequantize", [tensor], static_shape(node), suffix="unpacked")
+
+    def pack_int8(self, node: Node, tensor: int) -> int:
+        return self._quantize_bits(node, tensor, suffix="packed")
+
+    def unpack_int8(self, node: Node, tensor: int) -> int:
+        return self.emit(
+            node.name,
+            "LceDequantize",
+            [tensor],
+            static_shape(node),
+            dtype="int8",
+            suffix="unpacked_int8",
+            quantization=INTEGER,
+        )
+
+    def compare_int8(self, node: Node, op: Sign | Threshold) -> int | None:
+        # LceQuantize compares int8 with the zero point.
+        return self._quantize_bits(node, self.int8(node.input).tensor) if isinstance(op, Sign) else None
 
     def compare(self, node: Node, op: Sign | Threshold) -> int:
         shape = static_shape(node)
         tensor = self.real(node.input)
         if isinstance(op, Sign):
             if never_negative_zero(node.input):
-                return self._quantize(node, tensor)
+                return self._quantize_bits(node, tensor)
             # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
             zero = np.zeros((), np.float32)
-            return self._quantize(
+            return self._quantize_bits(
                 node, self.arithmetic(node.name, "ADD", tensor, zero, shape, suffix="sum")
             )
         offset = exact_offset(node, op)
         if (op.direction < 0).any():
             tensor = self.arithmetic(node.name, "MUL", tensor, op.direction, shape, suffix="directed")
         tensor = self.arithmetic(node.name, "SUB", tensor, offset, shape, suffix="difference")
-        return self._quantize(node, tensor)
+        return self._quantize_bits(node, tensor)
 
-    def _quantize(self, node: Node, tensor: int, suffix: str = "") -> int:
+    def _quantize_bits(self, node: Node, tensor: int, suffix: str = "") -> int:
         shape = _packed_shape(static_shape(node))
         return self.emit(node.name, "LceQuantize", [tensor], shape, dtype="int32", suffix=suffix)
 
     def can_threshold(self, op: BinaryConv2D) -> bool:
         return True
+
+    def transposed_obstacle(self, node: Node, op: BinaryConv2DTranspose) -> Obstacle | None:
+        return no_kernel(node)
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
         depth = op.kernel.shape[2]
@@ -107,46 +133,125 @@ class LceLowering(BinaryLowering):
 
     def binary_convolution(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
         """Emits LceBconv2d: bitpacked with a threshold, the plain accumulator in float32 without."""
-        if has_border_of(op, 0.0) and _sticks_out(node, op):
-            return self._over_small_map(node, op, reader)
-        return self._convolution(node, op, reader)
+        if reader is None:
+            last = self.last_of_sums(node, op)
+            return self._sums(node, op, np.ones(1), np.zeros(1), last.name, None, relu=last is not node)
+        if has_border_of(op, 0.0):
+            bias = 0.5 - integer_thresholds(node, reader)
+            difference = self._sums(node, op, np.ones(1), bias, f"{reader.name}/difference", None)
+            return self._quantize_bits(reader, difference)
+        products = int(np.prod(op.kernel.shape[:3]))
+        self.reasons[node.name] = NO_REASON
+        tau = np.floor((products - integer_thresholds(node, reader)) / 2)
+        transform = [-1, -1, self.constant(node.name, "threshold", tau.astype(np.int32))]
+        shape = _packed_shape(static_shape(node))
+        return self._convolve(node, op, transform, shape, reader.name, "int32", None, "none")
 
-    def _convolution(self, node: Node, op: BinaryConv2D, reader: Node | None, suffix: str = "") -> int:
-        height, width, depth, filters = op.kernel.shape
-        products = height * width * depth
+    def last_of_sums(self, node: Node, op: BinaryConv2D) -> Node:
+        """The engine takes a ReLU of the integer sums, unless it has the border to correct after it."""
+        last, name = following_relu(self, node)
+        return last if name == "relu" and not has_border_of(op, 0.0) else node
+
+    def quantized_sums(self, node: Node, op: BinaryConv2D) -> Node:
+        """Emits LceBconv2d with the factors and offsets of its channels, written as int8.
+
+        Where the border is 0 the engine writes float32 alone, which is converted where int8 is read.
+        """
+        last, factor, offset = following_affine(self, node)
+        if has_border_of(op, 0.0):
+            self.set_real(last, self._sums(node, op, factor, offset, last.name, None))
+            return last
+        # Below the least value of a ReLU int8 ends.
+        last, _ = following_relu(self, last)
+        scale = self.scale(last)
+        self.set_int8(last, Int8(self._sums(node, op, factor, offset, last.name, scale), scale))
+        return last
+
+    def _sums(
+        self,
+        node: Node,
+        op: BinaryConv2D,
+        factor: np.ndarray,
+        offset: np.ndarray,
+        name: str,
+        scale: Scale | None,
+        relu: bool = False,
+    ) -> int:
+        """Emits the accumulators times a factor a channel, plus an offset, in float32 or int8."""
+        self.reasons[node.name] = _why_not_bits(op)
+        if has_border_of(op, 0.0) and _sticks_out(node, op):
+            return self._sums_over_small_map(node, op, factor, offset, name)
+        transform = [self._channels(node, factor, "multiplier"), self._channels(node, offset, "bias"), -1]
+        dtype, activation = "float32" if scale is None else "int8", "relu" if relu else "none"
+        return self._convolve(node, op, transform, static_shape(node), name, dtype, scale, activation)
+
+    def _sums_over_small_map(
+        self, node: Node, op: BinaryConv2D, factor: np.ndarray, offset: np.ndarray, name: str
+    ) -> int:
+        """Emits a convolution of border 0 as one of border +1, less what the border adds."""
+        shape = static_shape(node)
+        padded = dataclasses.replace(op, pad_values=np.ones(1))
+        transform = [
+            self._channels(node, factor, "multiplier"),
+            self._channels(node, np.zeros(1), "bias"),
+            -1,
+        ]
+        own = f"{name}/padded_with_ones"
+        sums = self._convolve(node, padded, transform, shape, own, "float32", None, "none")
+        difference = (offset - factor * _sum_over_border(node, op)).astype(np.float32)
+        inputs = [sums, self.constant(node.name, "difference", difference)]
+        return self.emit(node.name, "ADD", inputs, shape, name=name, options=("Add", {}))
+
+    def _channels(self, node: Node, values: np.ndarray, suffix: str) -> int:
+        """Adds a number a filter. The engine has no convolution without, and many are all 1 or all 0.
+
+        A long vector of these is stored in bytes, 1 less a zero point of 0 or 1, and dequantized when the
+        model is loaded.
+        """
+        filters = static_shape(node)[-1]
+        vector = np.broadcast_to(values, (filters,)).astype(np.float32)
+        value = vector[0]
+        if filters < _LONG or value not in (0, 1) or (vector != value).any():
+            return self.constant(node.name, suffix, vector)
+        name = f"{'ones' if value else 'zeros'}_{filters}"
+        if name not in self._vectors:
+            stored = self.constant(name, "ones", np.ones(filters, np.int8), 1.0, int(1 - value))
+            self._vectors[name] = self.emit(
+                name, "DEQUANTIZE", [stored], (filters,), options=("Dequantize", {}), version=2
+            )
+        return self._vectors[name]
+
+    def _convolve(
+        self,
+        node: Node,
+        op: BinaryConv2D,
+        transform: list[int],
+        shape: tuple[int, ...],
+        name: str,
+        dtype: str,
+        scale: Scale | None,
+        activation: str,
+    ) -> int:
+        depth = op.kernel.shape[2]
         packed_kernel = bits.pack(op.kernel.transpose(3, 0, 1, 2))
         source, padding = self.binary(node.input), op.padding
         if padding == "causal" or not (has_border_of(op, 0.0) or has_border_of(op, 1.0)):
             padding = "valid"
             if op.padding != "valid":
                 source, _ = with_border(self, node, op, source, bits.pack)
-        inputs = [source, self.constant(node.name, "kernel", packed_kernel)]
-        shape, name = static_shape(node), node.name
-        compares = reader is not None and not has_border_of(op, 0.0)
-        relu = None if reader is not None or suffix else self._relu_after(node, op)
-        self.reasons[node.name] = NO_REASON if compares else _why_not_bits(op)
-        if reader is None or not compares:
-            inputs += [self._one_or_zero(filters, 1), self._one_or_zero(filters, 0), -1]
-            if reader is not None:
-                bias = 0.5 - integer_thresholds(node, reader)
-                inputs[-2] = self.constant(node.name, "bias", bias.astype(np.float32))
-        else:
-            tau = np.floor((products - integer_thresholds(node, reader)) / 2)
-            inputs += [-1, -1, self.constant(node.name, "threshold", tau.astype(np.int32))]
-            shape, name = _packed_shape(shape), reader.name
-        result = self.emit(
+        return self.emit(
             node.name,
             "LceBconv2d",
-            inputs,
+            [source, self.constant(node.name, "kernel", packed_kernel), *transform],
             shape,
-            name=name if relu is None else relu.name,
-            suffix="difference" if reader is not None and not compares else suffix,
-            dtype="int32" if compares else "float32",
+            name=name,
+            dtype=dtype,
+            quantization=scale,
             custom={
                 "channels_in": depth * op.groups,
                 "dilation_height_factor": op.dilation_rate[0],
                 "dilation_width_factor": op.dilation_rate[1],
-                "fused_activation_function": ACTIVATION["none" if relu is None else "relu"],
+                "fused_activation_function": ACTIVATION[activation],
                 "pad_values": int(has_border_of(op, 1.0) and padding == "same"),
                 "padding": PADDING[padding],
                 "stride_height": op.strides[0],
@@ -154,51 +259,10 @@ class LceLowering(BinaryLowering):
             },
             binary=True,
         )
-        if relu is not None:
-            self.set_real(relu, result)
-        return result if reader is None or compares else self._quantize(reader, result)
-
-    def _one_or_zero(self, filters: int, value: int) -> int:
-        """A float vector of ones or zeros; a long one is stored in bytes: 1, less a zero point of 1.
-
-        It is dequantized when the model is loaded. The engine has no use for a convolution without.
-        """
-        name = f"{('zeros', 'ones')[value]}_{filters}"
-        if filters < _LONG:
-            return self.constant(name, name, np.full(filters, value, np.float32))
-        if name not in self._vectors:
-            stored = self.constant(name, "ones", np.ones(filters, np.int8), 1.0, 1 - value)
-            self._vectors[name] = self.emit(
-                name, "DEQUANTIZE", [stored], (filters,), options=("Dequantize", {}), version=2
-            )
-        return self._vectors[name]
-
-    def _relu_after(self, node: Node, op: BinaryConv2D) -> Node | None:
-        """The ReLU that alone reads a convolution, and that the engine takes of the integer sums.
-
-        Not where the border is 0: the engine corrects for it after the ReLU.
-        """
-        if has_border_of(op, 0.0) or not self.graph.has_one_use(node):
-            return None
-        (reader,) = self.graph.consumers(node)
-        return reader if is_relu(reader) else None
-
-    def _over_small_map(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
-        """Emits a convolution of border 0 as one of border +1, less what the border adds."""
-        ones = dataclasses.replace(op, pad_values=np.ones(1))
-        shape = static_shape(node)
-        sums = self._convolution(node, ones, None, suffix="padded_with_ones")
-        self.reasons[node.name] = _why_not_bits(op)
-        difference = -_sum_over_border(node, op)
-        if reader is not None:
-            difference = difference + 0.5 - integer_thresholds(node, reader)
-        name = "" if reader is None else "difference"
-        result = self.arithmetic(node.name, "ADD", sums, difference, shape, suffix=name)
-        return result if reader is None else self._quantize(reader, result)
 
     def binary_of_int8(self, node: Node, tensor: int) -> int:
         # LceQuantize compares int8 with the zero point.
-        return self._quantize(node, tensor)
+        return self._quantize_bits(node, tensor)
 
     def max_pool(self, node: Node, layer: Any) -> int:
         self.reasons[node.name] = NO_REASON

@@ -35,7 +35,8 @@ NO_REASON = Reason("", "")
 class PlannedOperator:
     """An operator we mean to write, for comparison with the file that was written.
 
-    `binary` says that it computes with binary values, however the target stores them.
+    `binary` says that it computes with binary values, however the target stores them; `quantization` is
+    scale and zero point of what it writes.
     """
 
     layer: str
@@ -46,6 +47,7 @@ class PlannedOperator:
     constant_bytes: int
     binary: bool
     reason: Reason
+    quantization: tuple[float, int] | None = None
 
 
 def static_shape(node: Node) -> tuple[int, ...]:
@@ -115,7 +117,9 @@ class Lowering:
         size = sum(self._constant_bytes.get(tensor, 0) for tensor in inputs)
         reason = self.reasons.get(layer, NO_REASON)
         self.plan.append(
-            PlannedOperator(layer, operator, name, dtype, tuple(shape), size, binary, reason)
+            PlannedOperator(
+                layer, operator, name, dtype, tuple(shape), size, binary, reason, quantization
+            )
         )
         return output
 

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_sbn.conversion.kernels import kernel_of, producers
 from keras_sbn.conversion.lowering import LoweringError, PlannedOperator, Reason
-from keras_sbn.conversion.reader import FileInfo, OperatorInfo
+from keras_sbn.conversion.reader import FileInfo, OperatorInfo, TensorInfo
 from keras_sbn.files import write_atomically
 from keras_sbn.tables import format_table
 
@@ -53,11 +55,30 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class TensorReport:
+    """An input or output of the file; ``scale * (stored - zero_point)`` where it has a scale."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
+    def __str__(self) -> str:
+        text = f"{_short(self.name)}: {self.dtype} {self.shape}"
+        if self.scale is None:
+            return text
+        return f"{text}, scale {self.scale:.6g}, zero point {self.zero_point}"
+
+
+@dataclass(frozen=True)
 class ConversionReport:
-    """A row a layer, and the size of the file in bytes. `print` shows a table."""
+    """A row a layer, the size of the file in bytes, its inputs and outputs. `print` shows a table."""
 
     layers: tuple[LayerReport, ...]
     file_bytes: int
+    inputs: tuple[TensorReport, ...] = ()
+    outputs: tuple[TensorReport, ...] = ()
 
     @property
     def weights(self) -> int:
@@ -100,6 +121,8 @@ class ConversionReport:
         ]
         header = ("layer", "kind", "operators", "input", "output", "bytes", "binary MACs", "other MACs")
         lines = [format_table(header, rows, "lllllrrr")]
+        lines += [f"input  {tensor}" for tensor in self.inputs]
+        lines += [f"output {tensor}" for tensor in self.outputs]
         lines += self._explanations()
         with_kernel = [row for row in self.layers if row.weights]
         binary = sum(row.kind == "binary" for row in with_kernel)
@@ -158,8 +181,8 @@ def compare_with_plan(
         The report, made from the file.
 
     Raises:
-        LoweringError: If the number of operators, or an operator, its name, type, shape or the size of
-            its constants, is not as planned.
+        LoweringError: If the number of operators, or an operator, its name, type, shape, scale, zero
+            point or the size of its constants, is not as planned.
     """
     if len(plan) != len(info.operators):
         raise LoweringError(
@@ -169,8 +192,14 @@ def compare_with_plan(
     surprises: dict[str, Reason] = {}
     for planned, found in zip(plan, info.operators, strict=True):
         (output,) = found.outputs
-        meant = (planned.operator, planned.output, planned.dtype, planned.shape, planned.constant_bytes)
-        written = (found.name, output.name, output.dtype, output.shape, found.constant_bytes)
+        meant = (
+            *(planned.operator, planned.output, planned.dtype, planned.shape, planned.constant_bytes),
+            *_stored_as(planned.quantization),
+        )
+        written = (
+            *(found.name, output.name, output.dtype, output.shape, found.constant_bytes),
+            *(output.scales, output.zero_points),
+        )
         if meant != written:
             if not allow_float_fallback:
                 raise LoweringError(
@@ -187,7 +216,29 @@ def compare_with_plan(
         kind = "binary" if binary else kind_of(operators)
         reason = surprises.get(name, pairs[0][0].reason)
         rows.append(describe(name, kind, operators, reason, made_by))
-    return ConversionReport(tuple(rows), info.size)
+    return ConversionReport(tuple(rows), info.size, tensors(info.inputs), tensors(info.outputs))
+
+
+def tensors(found: Sequence[TensorInfo]) -> tuple[TensorReport, ...]:
+    """Describes inputs or outputs of a file."""
+    return tuple(
+        TensorReport(
+            tensor.name,
+            tensor.dtype,
+            tensor.shape,
+            tensor.scales[0] if len(tensor.scales) == 1 else None,
+            tensor.zero_points[0] if len(tensor.scales) == len(tensor.zero_points) == 1 else None,
+        )
+        for tensor in found
+    )
+
+
+def _stored_as(quantization: tuple[float, int] | None) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Scales and zero points as a file holds them: the scales in float32."""
+    if quantization is None:
+        return (), ()
+    scale, zero_point = quantization
+    return (float(np.float32(scale)),), (zero_point,)
 
 
 #: Operators that compute nothing: they move values or store them another way.

@@ -34,20 +34,32 @@ from keras_sbn.conversion.binary_lowering import (
 )
 from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
 from keras_sbn.conversion.float_layers import reshape
+from keras_sbn.conversion.int8_layers import (
+    Int8,
+    Linear,
+    emit_linear,
+    following_affine,
+    following_relu,
+)
 from keras_sbn.conversion.integer_layer import BINARY
 from keras_sbn.conversion.lowering import NO_REASON, Options, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
+from keras_sbn.conversion.quantization import INTEGER, Scale
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
+from keras_sbn.folding.ops import BinaryConv2D, BinaryConv2DTranspose, Sign, Threshold
 
-#: Scale and zero point of plain small integers.
-INTEGER = (1.0, 0)
 #: Multiplied by it, every normal float32 number but 0 is at least 2 in magnitude.
 _HUGE = np.float32(2.0**127)
 
 _SUMS = Reason(
     "its sums are an output, or more than a sign reads them, and int8 cannot hold them; ±1 are added up "
     "in float32, exactly",
+    "target='lce' keeps it binary",
+)
+
+
+_QUANTIZED_SUMS = Reason(
+    "its sums are an output, or more than a sign reads them: ±1 are added up exactly, then rounded",
     "target='lce' keeps it binary",
 )
 
@@ -64,13 +76,16 @@ class _Form:
 class TfliteLowering(BinaryLowering):
     """Emits a folded model in stock TFLite operators: binary values are int8."""
 
+    has_float_sums = False
+    decision_suffix = ""
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._others: dict[tuple[int, str], int] = {}
 
     def pack(self, node: Node, tensor: int) -> int:
         # +1 would be 128 and is 127 as int8 ends there, -1 is 126.
-        return self._quantize(node, tensor, suffix="packed")
+        return self._quantize_binary(node, tensor, suffix="packed")
 
     def unpack(self, node: Node, tensor: int) -> int:
         shape = static_shape(node)
@@ -78,6 +93,45 @@ class TfliteLowering(BinaryLowering):
         two, one = np.array(2.0), np.array(1.0)
         twice = self.arithmetic(node.name, "MUL", v, two, shape, suffix="twice")
         return self.arithmetic(node.name, "ADD", twice, one, shape, suffix="unpacked")
+
+    def pack_int8(self, node: Node, tensor: int) -> int:
+        return self._quantize_binary(node, tensor, suffix="packed", version=2)
+
+    def unpack_int8(self, node: Node, tensor: int) -> int:
+        return self._plain(node)
+
+    def compare_int8(self, node: Node, op: Sign | Threshold) -> int | None:
+        return None
+
+    def quantized_sums(self, node: Node, op: BinaryConv2D) -> Node:
+        """Emits an int8 convolution with the factors and offsets of its channels.
+
+        The weights are ±64: units of the sums are then small enough for an offset a half unit off a
+        multiple, and the sums of ±1 themselves stay exact multiples.
+        """
+        last, factor, offset = following_affine(self, node)
+        last, activation = following_relu(self, last)
+        self.reasons[node.name] = _QUANTIZED_SUMS
+        form = self._form(node, op)
+        plain = form.multiplier == 1
+        scale = Scale(*(INTEGER if plain else BINARY))
+        source, shape, padding = form.tensor, static_shape(node.input), op.padding
+        if _needs_border(op):
+            stored = _plain if plain else _halved
+            source, shape = with_border(self, node, op, source, stored, scale)
+            padding = "valid"
+        linear = Linear(
+            form.multiplier * op.kernel.astype(np.float64),
+            form.constant.astype(np.float64),
+            shape,
+            static_shape(node),
+            strides=op.strides,
+            dilation_rate=op.dilation_rate,
+            padding=padding,
+        ).scaled(factor, offset)
+        stored_input = Int8(source, scale)
+        self.set_int8(last, emit_linear(self, node, linear, stored_input, last, activation, largest=64))
+        return last
 
     def compare(self, node: Node, op: Sign | Threshold) -> int:
         """Emits ``clamp(2^127 * direction * (x - direction * threshold), -1, 1)``, then its int8 value.
@@ -96,9 +150,9 @@ class TfliteLowering(BinaryLowering):
         clamped = self.arithmetic(
             node.name, "MUL", tensor, factor, shape, suffix="clamped", activation="relu_n1_to_1"
         )
-        return self._quantize(node, clamped)
+        return self._quantize_binary(node, clamped)
 
-    def _quantize(self, node: Node, tensor: int, suffix: str = "") -> int:
+    def _quantize_binary(self, node: Node, tensor: int, suffix: str = "", version: int = 1) -> int:
         return self.emit(
             node.name,
             "QUANTIZE",
@@ -107,11 +161,16 @@ class TfliteLowering(BinaryLowering):
             dtype="int8",
             suffix=suffix,
             options=("Quantize", {}),
+            version=version,
             quantization=BINARY,
         )
 
     def can_threshold(self, op: BinaryConv2D) -> bool:
         return True
+
+    def transposed_obstacle(self, node: Node, op: BinaryConv2DTranspose) -> Obstacle | None:
+        # What else TRANSPOSE_CONV does not have, float32 does not have either: an error in any case.
+        return None
 
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
         if has_binary_border(op) or has_border_of(op, 0.0):

@@ -6,16 +6,21 @@ import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_sbn.binarize import decisions
 from keras_sbn.conversion.batches import batches, sample_count
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.differing_layer import first_differing_layer
+from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.worker import Worker
+
+#: Operators that write values as they read them.
+_COPYING = ("CONCATENATION", "MAX_POOL_2D", "MAXIMUM", "PAD", "PADV2", "REDUCE_MAX", "RESHAPE")
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found. It is true where no decision differs.
+    """What `verify` found. It is true where no decision differs, or no more than were allowed to.
 
     Attributes:
         samples: Number of samples compared.
@@ -41,6 +46,8 @@ class Verification:
         first_difference: The first `Difference` in a decision, or `None`.
         first_differing_layer: Name of the first layer that differs on that sample, where there is one
             and the file has a tensor of its name.
+        rounding_operators: Number of operators of the file that round values to int8.
+        required_agreement: The share of samples on which decisions have to be equal.
     """
 
     samples: int
@@ -49,15 +56,29 @@ class Verification:
     largest_difference: float
     first_difference: Difference | None
     first_differing_layer: str | None = None
+    rounding_operators: int = 0
+    required_agreement: float = 1.0
+
+    @property
+    def agreement(self) -> float:
+        """The share of the samples on which every decision is equal."""
+        return 1 - self.differing_decisions / self.samples
 
     def __bool__(self) -> bool:
-        return self.differing_decisions == 0
+        return self.agreement >= self.required_agreement
 
     def __str__(self) -> str:
         text = (
             f"{self.samples} samples: {self.differing_decisions} decisions differ; "
             f"{self.differing_outputs} output values differ, by at most {self.largest_difference:.3g}"
         )
+        if self.rounding_operators or self.required_agreement < 1:
+            count = self.rounding_operators
+            rounding = f"{count} operators round to int8; " if count else ""
+            text += (
+                f"\n{rounding}decisions agree on {100 * self.agreement:.4g} % of the samples, "
+                f"{100 * self.required_agreement:.4g} % required"
+            )
         first = self.first_difference
         if first is not None:
             text += (
@@ -71,7 +92,7 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the figures as plain lists, strings and numbers."""
-        found = asdict(self)
+        found = {**asdict(self), "agreement": self.agreement}
         first = self.first_difference
         if first is not None:
             found["first_difference"]["expected"] = first.expected.tolist()
@@ -87,8 +108,13 @@ def verify(
     batch_size: int = 128,
     workers: int = 1,
     progress: bool = False,
+    required_agreement: float = 1.0,
 ) -> Verification:
     """Compares the file with the Keras model on all of `x`, batch by batch.
+
+    A file with float32 activations decides as the model does. One with int8 activations rounds, so its
+    values differ by steps of its scales and now and then a decision with them: say what share of
+    equal decisions you require.
 
     Args:
         converted: The result of `keras_sbn.convert`, or of `ConvertedModel.load(path)`.
@@ -98,13 +124,15 @@ def verify(
         batch_size: Samples that are compared at once, where `x` is not batched yet.
         workers: Number of processes that run the file. 1 runs it in this one.
         progress: Whether to show the number of samples done, on standard error.
+        required_agreement: The share of the samples, at most 1, on which decisions have to be equal.
 
     Returns:
-        A `Verification`, true where every decision is equal; `print` shows the figures, where the first
+        A `Verification`, true where the decisions are equal; `print` shows the figures, where the first
         difference is, and the first layer that differs there.
 
     Raises:
-        ValueError: If `x` is empty or does not fit, or `batch_size` or `workers` is not positive.
+        ValueError: If `x` is empty or does not fit, `batch_size` or `workers` is not positive, or
+            `required_agreement` is no share.
         RuntimeError: If the interpreter refuses the file.
 
     Example:
@@ -117,6 +145,11 @@ def verify(
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value < 1:
             raise ValueError(f"Expected `{name}` to be positive. Received: {name}={value}")
+    if not 0 <= required_agreement <= 1:
+        raise ValueError(
+            "Expected `required_agreement` to be a share, from 0 to 1. Received: "
+            f"required_agreement={required_agreement}"
+        )
     comparison = _Comparison()
     total = sample_count(x)
     for inputs, expected, received in _outputs(converted, model, x, batch_size, workers):
@@ -130,7 +163,20 @@ def verify(
     layer = None
     if comparison.first_inputs is not None:
         layer = first_differing_layer(converted.content, converted.target, model, comparison.first_inputs)
-    return comparison.result(layer)
+    return replace(
+        comparison.result(layer),
+        rounding_operators=_rounding_operators(converted.content),
+        required_agreement=float(required_agreement),
+    )
+
+
+def _rounding_operators(content: bytes) -> int:
+    """How many operators write int8 values of a scale other than 1, which integers have."""
+    return sum(
+        tensor.dtype == "int8" and tensor.scales != (1.0,) and op.name not in _COPYING
+        for op in read_file(content).operators
+        for tensor in op.outputs
+    )
 
 
 class _Comparison:
@@ -176,7 +222,9 @@ def _outputs(
 
     While the workers run the file, this process runs Keras on the batches after.
     """
-    stream = batches(x, converted.input_names, batch_size)
+    stream = (
+        _as_the_model_takes(model, arrays) for arrays in batches(x, converted.input_names, batch_size)
+    )
     if workers == 1:
         for inputs in stream:
             yield inputs, _expected(model, inputs), _as_list(converted.predict(inputs))
@@ -195,6 +243,18 @@ def _outputs(
             pending.append((inputs, _expected(model, inputs), worker))
         for done, expected, worker in pending:
             yield done, expected, worker.result()
+
+
+def _as_the_model_takes(model: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Integers for a model of float inputs are values, though the file's inputs may be integers."""
+    tensors = getattr(model, "inputs", None) or []
+    if len(tensors) != len(arrays):
+        return arrays
+    wanted = [keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors]
+    return [
+        array.astype("float32") if dtype.startswith("float") and array.dtype.kind in "iu" else array
+        for array, dtype in zip(arrays, wanted, strict=True)
+    ]
 
 
 def _expected(model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:

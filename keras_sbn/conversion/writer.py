@@ -93,6 +93,10 @@ class ModelWriter:
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """The shape of a tensor."""
+        return tuple(self._graph.tensors[tensor].shape)
+
     def operator(
         self,
         name: str,

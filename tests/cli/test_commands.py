@@ -43,6 +43,39 @@ def test_the_whole_path(folder, capsys):
     assert "times the fastest" in capsys.readouterr().out
 
 
+def test_int8_activations_and_inputs(folder, capsys, rng):
+    np.save("images.npy", images(rng, (7, 6, 2)))
+    options = ["--activations", "int8", "--representative-data", "images.npy"]
+    types = ["--input-type", "uint8", "--output-type", "int8", "--target", "tflite"]
+    assert cli.main(["convert", "hard.keras", *options, *types]) == 0
+    assert re.search(r"input  image: uint8 \(1, 7, 6, 2\), scale 0\.125", capsys.readouterr().out)
+    assert cli.main(["inspect", "model.tflite"]) == 0
+    assert re.search(r"output .*: int8 \(1, 3\), scale 0\.", capsys.readouterr().out)
+    verify = ["verify", "hard.keras", "model.tflite", "--data", "images.npy"]
+    assert cli.main([*verify, "--required-agreement", "0.8"]) == 0
+    assert "80 % required" in capsys.readouterr().out
+    assert cli.main(["convert", "hard.keras", *options[:2]]) == 2
+    assert "Expected `representative_data`" in capsys.readouterr().err
+    (folder / "no.npy").write_bytes(b"no array")
+    assert cli.main(["convert", "hard.keras", "--representative-data", "no.npy"]) == 2
+    assert "Expected inputs as .npy or .npz" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        cli.main([*verify, "--required-agreement", "2"])
+
+
+def test_models_trained_on_rescaled_images(folder, capsys, rng):
+    scaling = ["--input-scaling", "1/255", "0"]
+    assert cli.main(["fold", "hard.keras", *scaling, "--out", "folded.keras"]) == 0
+    assert keras.models.load_model("folded.keras").inputs[0].dtype == "uint8"
+    assert cli.main(["convert", "hard.keras", *scaling]) == 0
+    assert "input  image: uint8" in capsys.readouterr().out
+    assert cli.main(["verify", "folded.keras", "model.tflite", "--samples", "20"]) == 0
+    with pytest.raises(SystemExit):
+        cli.main(["fold", "hard.keras", "--input-scaling", "1/0", "0"])
+    assert cli.main(["fold", "hard.keras", "--quantize-first-layer"]) == 2
+    assert "Expected a first keras.layers.Conv2D" in capsys.readouterr().err
+
+
 def test_json_for_machines(folder, capsys):
     def run(*arguments):
         assert cli.main([*arguments, "--json"]) == 0

@@ -114,7 +114,7 @@ def stock_contents(tmp_path_factory):
     x = keras.layers.DepthwiseConv2D(3, name="depthwise")(x)
     model = keras.Model(inputs, keras.layers.Dense(4)(keras.layers.Flatten()(x)))
     folder = str(tmp_path_factory.mktemp("stock"))
-    model.export(folder, format="tf_saved_model", verbose=False)
+    model.export(folder, format="tf_saved_model")
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
     float32 = converter.convert()
     x = np.random.default_rng(0).random((8, 1, 6, 6, 3), "float32")

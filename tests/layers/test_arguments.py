@@ -97,7 +97,7 @@ BAD_ARGUMENTS = [
 @pytest.mark.parametrize(("layer_class", "arguments", "received"), BAD_ARGUMENTS)
 def test_bad_argument(layer_class, arguments, received):
     positional = FIRST.get(layer_class, ())
-    first = list(inspect.signature(layer_class).parameters)[: len(positional)]
+    first = names(layer_class)[1 : 1 + len(positional)]
     with pytest.raises(ValueError, match=rf"Expected .*Received: .*{received}"):
         layer_class(**{**dict(zip(first, positional, strict=True)), **arguments})
 

@@ -1,0 +1,97 @@
+"""A run of the accuracy benchmark with Larq's own layers, in a process with Keras 2.
+
+    TF_USE_LEGACY_KERAS=1 python benchmarks/accuracy_larq.py job.npz result.npz
+
+The job is written by `accuracy.py`: the arrays, and as JSON what to do. The result holds the weights, the
+logits of validation and test images, and the loss of every epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import larq
+import numpy as np
+import tensorflow as tf
+from accuracy_data import Batches
+from accuracy_networks import build
+
+QUANTIZERS = {"ste": "ste_sign", "approx": "approx_sign", "swish": "swish_sign"}
+
+
+class LarqKit:
+    """Larq's layers, arranged as the straight-through ones of `accuracy_methods.py`."""
+
+    keras = tf.keras
+
+    def __init__(self, activation: str) -> None:
+        self._activation = activation
+
+    def conv(self, filters: int, strides: int, first: bool) -> Any:
+        return larq.layers.QuantConv2D(
+            filters,
+            3,
+            strides=strides,
+            padding="same",
+            pad_values=0.0 if first else 1.0,
+            **self._kernel(),
+        )
+
+    def dense(self, units: int) -> Any:
+        return larq.layers.QuantDense(units, **self._kernel())
+
+    def normalization(self) -> Any:
+        return tf.keras.layers.BatchNormalization(momentum=0.9)
+
+    def activation(self) -> Any:
+        return tf.keras.layers.Activation(larq.quantizers.get(QUANTIZERS[self._activation]))
+
+    @staticmethod
+    def _kernel() -> dict[str, Any]:
+        return {"kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip", "use_bias": False}
+
+
+def main() -> None:
+    """Trains and writes the result."""
+    with np.load(sys.argv[1], allow_pickle=False) as stored:
+        arrays = dict(stored)
+    job = json.loads(str(arrays.pop("job")))
+    tf.keras.utils.set_random_seed(job["seed"])
+    model = build(job["network"], LarqKit(job["activation"]), arrays["x"].shape[1:])
+    weights = [arrays[f"weight_{i}"] for i in range(len(model.get_weights()))]
+    model.set_weights(weights)
+    model.compile(
+        tf.keras.optimizers.Adam(job["learning_rates"][0]),
+        tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    started = time.process_time()
+    batches = Batches(arrays["x"], arrays["y"], job["batch_size"], job["seed"], job["shift"], job["flip"])
+    losses = []
+    for epoch in range(job["epochs"]):
+        batches.begin(epoch)
+        model.optimizer.learning_rate = job["learning_rates"][epoch]
+        x, y = batches.arrays()
+        whole = None if job["steps"] is None else job["steps"] * job["batch_size"]
+        history = model.fit(x[:whole], y[:whole], job["batch_size"], shuffle=False, verbose=0)
+        losses += history.history["loss"]
+    seconds = time.process_time() - started
+    result = {f"weight_{i}": weight for i, weight in enumerate(model.get_weights())}
+    for name in ("validation", "test"):
+        result[name] = model.predict(arrays[name], batch_size=500, verbose=0)
+    np.savez(
+        sys.argv[2],
+        loss=np.array(losses),
+        cpu_seconds=seconds,
+        **result,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The architectures of the accuracy benchmark, written once and built with the layers of any method.
+
+A kit holds the layers of a method: `conv(filters, strides, first)`, `dense(units)`, `normalization()`,
+`activation()`, and `keras`, the Keras they belong to: Keras 3, or for Larq Keras 2.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Convolutions of 3 x 3 ("M" is a max-pooling after the convolution before it), then dense layers.
+CHAINS: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
+    "digits": ((16, 32, "M", 32, "M"), ()),
+    "mnist": ((8, 16, "M", 16, "M", 32), ()),
+    "vgg16": ((16, 16, "M", 32, "M", 64), ()),
+    "mnist-small": ((16, 16, "M", 32, 32, "M", 64), ()),
+    "vgg32": ((32, 32, "M", 64, 64, "M", 128, 128, "M"), ()),
+    "binarynet": ((128, 128, "M", 256, 256, "M", 512, 512, "M"), (1024, 1024)),
+}
+CLASSES = 10
+
+
+def build(network: str, kit: Any, shape: tuple[int, ...], classes: int = CLASSES) -> Any:
+    """Returns the network, uncompiled; its outputs are logits."""
+    if network == "birealnet18":
+        return _bi_real_net_18(kit, shape, classes)
+    filters, units = CHAINS[network]
+    keras = kit.keras
+    inputs = x = keras.Input(shape)
+    for index, width in enumerate(filters):
+        if width == "M":
+            continue
+        x = kit.conv(width, 1, first=index == 0)(x)
+        if filters[index + 1 : index + 2] == ("M",):
+            x = keras.layers.MaxPooling2D(2)(x)
+        x = kit.activation()(kit.normalization()(x))
+    x = keras.layers.Flatten()(x)
+    for width in units:
+        x = kit.activation()(kit.normalization()(kit.dense(width)(x)))
+    x = kit.normalization()(kit.dense(classes)(x))
+    return keras.Model(inputs, x, name=network)
+
+
+def _bi_real_net_18(kit: Any, shape: tuple[int, ...], classes: int) -> Any:
+    """Bi-Real Net with 18 layers (arXiv 1808.00278) in the form that CIFAR-10 takes.
+
+    Every binary convolution has its own shortcut; stem, the 1 x 1 convolutions of the shortcuts that
+    halve the map, and the classifier are float.
+    """
+    keras = kit.keras
+    inputs = keras.Input(shape)
+    x = keras.layers.Conv2D(64, 3, padding="same", use_bias=False)(inputs)
+    x = kit.normalization()(x)
+    for section, width in enumerate((64, 128, 256, 512)):
+        for block in range(4):
+            strides = 2 if section and not block else 1
+            shortcut = x
+            if strides == 2:
+                shortcut = keras.layers.AveragePooling2D(2)(x)
+                shortcut = keras.layers.Conv2D(width, 1, use_bias=False)(shortcut)
+                shortcut = kit.normalization()(shortcut)
+            x = kit.conv(width, strides, first=False)(kit.activation()(x))
+            x = keras.layers.Add()([kit.normalization()(x), shortcut])
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(classes)(x), name="birealnet18")

@@ -1,0 +1,116 @@
+"""The ranges of a model's values on representative data, from which int8 scales follow."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.conversion.batches import batches, is_streamed
+from keras_sbn.conversion.lowering import static_shape
+from keras_sbn.conversion.quantization import Scale, scale_of_lattice, scale_of_range
+from keras_sbn.folding import graph as graphs
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.kinds import grid, is_binary
+from keras_sbn.folding.materialize import LayerMaker
+from keras_sbn.folding.ops import Pick, Placeholder
+
+#: Samples that are run at once, and numbers that may be held at once.
+_BATCH, _NUMBERS = 32, 2**26
+#: An 8-bit image has no more different values.
+_MOST_VALUES = 256
+
+
+@dataclass
+class _Range:
+    low: float = 0.0
+    high: float = 0.0
+    #: The different values of an input, while they are few; otherwise `None`.
+    values: np.ndarray | None = field(default_factory=lambda: np.zeros(0))
+
+    def add(self, array: np.ndarray) -> None:
+        if array.size:
+            self.low = min(self.low, float(array.min()))
+            self.high = max(self.high, float(array.max()))
+
+    def add_values(self, array: np.ndarray) -> None:
+        if self.values is None:
+            return
+        found = np.unique(array)
+        self.values = np.union1d(self.values, found) if found.size <= _MOST_VALUES else None
+        if self.values is not None and self.values.size > _MOST_VALUES:
+            self.values = None
+
+
+class Calibration:
+    """What values the nodes of a graph take on representative data.
+
+    Args:
+        graph: The folded model.
+        data: Its inputs: an array, or whatever `keras_sbn.verify` takes; a function without arguments
+            that returns an iterable of lists of inputs, as `tf.lite.RepresentativeDataset` wants it,
+            does as well.
+
+    Raises:
+        ValueError: If there is no sample, an input does not fit, or a value is not finite.
+    """
+
+    def __init__(self, graph: Graph, data: Any) -> None:
+        self.samples = 0
+        self._ranges: dict[int, _Range] = {id(node): _Range() for node in graph.inputs}
+        nodes = [
+            node
+            for node in graph.nodes()
+            if not isinstance(node.op, Placeholder | Pick) and not is_binary(node)
+        ]
+        self._ranges.update((id(node), _Range()) for node in nodes)
+        model = None
+        if nodes:
+            model = graphs.build(Graph(graph.name, graph.inputs, nodes), LayerMaker())
+        names = tuple(node.name for node in graph.inputs)
+        data = data() if callable(data) and is_streamed(data) else data
+        numbers = sum(math.prod(static_shape(node)) for node in nodes)
+        size = int(np.clip(_NUMBERS // max(numbers, 1), 1, _BATCH))
+        for arrays in batches(data, names, size):
+            for start in range(0, len(arrays[0]), size):
+                part = [array[start : start + size] for array in arrays]
+                self._add(graph, nodes, model, part)
+        if self.samples == 0:
+            raise ValueError("Expected representative data. Received: no sample.")
+
+    def _add(self, graph: Graph, nodes: list[Node], model: Any, inputs: list[np.ndarray]) -> None:
+        self.samples += len(inputs[0])
+        for node, array in zip(graph.inputs, inputs, strict=True):
+            if tuple(array.shape[1:]) != tuple(node.shape[1:]):
+                raise ValueError(
+                    f"Expected representative data of shape {('samples', *node.shape[1:])} for input "
+                    f"{node.name!r}. Received: shape {array.shape}"
+                )
+            if not np.isfinite(array.astype(np.float32)).all():
+                raise ValueError(f"Expected finite data. Received: NaN or infinity in {node.name!r}")
+            self._ranges[id(node)].add(array)
+            self._ranges[id(node)].add_values(array)
+        if model is None:
+            return
+        outputs = model.predict_on_batch(inputs[0] if len(inputs) == 1 else inputs)
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        for node, array in zip(nodes, outputs, strict=True):
+            if not np.isfinite(array).all():
+                raise ValueError(f"Expected finite values. Received: NaN or infinity from {node.name!r}")
+            self._ranges[id(node)].add(array)
+
+    def range(self, node: Node) -> tuple[float, float]:
+        """The least and the largest value of a node, 0 among them."""
+        found = self._ranges[id(node)]
+        return found.low, found.high
+
+    def scale(self, node: Node) -> Scale:
+        """How a node's values are stored."""
+        found = self._ranges[id(node)]
+        if isinstance(node.op, Placeholder) and found.values is not None:
+            lattice = scale_of_lattice(found.values)
+            if lattice is not None:
+                return lattice
+        return scale_of_range(found.low, found.high, grid(node))

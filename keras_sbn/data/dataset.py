@@ -1,0 +1,134 @@
+"""A data set of 8-bit images, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.data.augmentation import Augmentation
+from keras_sbn.data.batches import Batches
+from keras_sbn.data.images import Images
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set.
+
+    Attributes:
+        images: Indexed by a slice or integers, gives `(n, height, width, channels)`, uint8.
+        labels: int64, `(samples,)`.
+    """
+
+    images: Images
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.labels) or not len(self.labels):
+            raise ValueError(
+                "Expected as many labels as images, and at least one. Received: "
+                f"{len(self.images)} images, {len(self.labels)} labels"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, count: int) -> Split:
+        """The first `count` samples, or all, where there are fewer."""
+        size = min(count, len(self))
+        images = Images(size, self.images.shape, lambda index: self.images[[index]][0], 0)
+        return Split(images, self.labels[:size])
+
+
+@dataclass(frozen=True)
+class ImageDataset:
+    """What `keras_sbn.data.load` returns.
+
+    Attributes:
+        name: Name or path it was loaded from.
+        class_names: Name of every class, in the order of the labels.
+        train: The `Split` to train on.
+        validation: The `Split` to validate on.
+        input_scaling: `(scale, offset)`: a network sees ``scale * image + offset``. Give it to
+            `keras_sbn.fold(model, input_scaling=...)`, and the folded model takes the uint8 images, and
+            its first layer, if it is binary, sums integers. The scale is a power of two wherever we
+            choose it, so that float32 holds every sum of the first layer exactly, before the fold too.
+        augmentation: The usual `Augmentation` for training on it, or `None`.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    validation: Split
+    input_scaling: tuple[float, float]
+    augmentation: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        if self.train.images.shape != self.validation.images.shape:
+            raise ValueError(
+                "Expected images of one shape for training and validation. Received: "
+                f"{self.train.images.shape} and {self.validation.images.shape}; give `image_size`."
+            )
+        labels = np.concatenate([self.train.labels, self.validation.labels])
+        if labels.min() < 0 or labels.max() >= len(self.class_names):
+            raise ValueError(
+                f"Expected labels from 0 to {len(self.class_names) - 1}. Received: labels from "
+                f"{labels.min()} to {labels.max()}"
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`."""
+        return self.train.images.shape
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def scaled(self, images: np.ndarray) -> np.ndarray:
+        """The float32 values that a network sees in uint8 images."""
+        scale, offset = np.asarray(self.input_scaling, np.float32)
+        return images.astype(np.float32) * scale + offset
+
+    def arrays(
+        self, split: str = "validation", count: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `(x, y)` of a split in memory: float32 as a network sees them, and int64 labels.
+
+        Args:
+            split: `"train"` or `"validation"`.
+            count: Largest number of samples; `None` takes all.
+        """
+        part = self._split(split)
+        return self.scaled(part.images[:count]), part.labels[:count]
+
+    def batches(self, split: str = "train", batch_size: int = 128, **options: Any) -> Batches:
+        """Returns the batches of a split, for `model.fit` and `model.evaluate`.
+
+        Those of `"train"` are shuffled and augmented, anew in every epoch, and the samples left over
+        after the last full batch wait for the next epoch. Those of `"validation"` come in their order.
+
+        Args:
+            split: `"train"` or `"validation"`.
+            batch_size: Number of samples in a batch.
+            **options: Arguments of `keras_sbn.data.Batches`, such as `seed` and `threads`.
+        """
+        part = self._split(split)
+        if split == "train":
+            options = {"shuffle": True, "augmentation": self.augmentation, **options}
+        return Batches(part.images, part.labels, self.input_scaling, batch_size, **options)
+
+    def take(self, train: int | None = None, validation: int | None = None) -> ImageDataset:
+        """A smaller data set, of the first samples of each split."""
+        return replace(
+            self,
+            train=self.train if train is None else self.train.take(train),
+            validation=self.validation if validation is None else self.validation.take(validation),
+        )
+
+    def _split(self, split: str) -> Split:
+        if split not in ("train", "validation"):
+            raise ValueError(f"Expected `split` to be 'train' or 'validation'. Received: split={split!r}")
+        return self.train if split == "train" else self.validation

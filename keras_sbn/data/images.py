@@ -1,0 +1,176 @@
+"""Where 8-bit images come from: an array, files, or anything that is read by its index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+#: How many bytes of decoded images are kept in memory, unless told otherwise.
+CACHE_BYTES = 2 << 30
+
+
+class Records(Protocol):
+    """Samples that are read by their index, each a dictionary."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Images:
+    """Images of one shape, read when they are asked for and then kept, where memory allows.
+
+    Args:
+        count: Number of images.
+        shape: `(height, width, channels)`.
+        read: From an index to a uint8 array of that shape.
+        cache_bytes: Largest number of bytes to keep decoded; sets that are larger are read every time.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        shape: tuple[int, int, int],
+        read: Callable[[int], np.ndarray],
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        self.count = count
+        self.shape = shape
+        self._read = read
+        self._kept: np.ndarray | None = None
+        self._is_kept = np.zeros(count, bool)
+        if count * int(np.prod(shape)) <= cache_bytes:
+            self._kept = np.empty((count, *shape), np.uint8)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, indices: Any) -> np.ndarray:
+        """The images at `indices`, a slice or integers: `(n, height, width, channels)`, uint8."""
+        where = np.arange(self.count)[indices]
+        if self._kept is None:
+            images = [self._checked(index) for index in where]
+            return np.stack(images) if images else np.empty((0, *self.shape), np.uint8)
+        # Two threads may read the same image; they write the same values.
+        for index in where[~self._is_kept[where]]:
+            self._kept[index] = self._checked(index)
+            self._is_kept[index] = True
+        return self._kept[where]
+
+    def _checked(self, index: int) -> np.ndarray:
+        image = self._read(int(index))
+        if image.shape != self.shape or image.dtype != np.uint8:
+            raise ValueError(
+                f"Expected uint8 images of shape {self.shape}. Received: image {index} of shape "
+                f"{image.shape}, {image.dtype}. Give `image_size` to bring all to one size."
+            )
+        return image
+
+
+def from_array(array: np.ndarray) -> Images:
+    """Images that are in memory: uint8, `(n, height, width)` or `(n, height, width, channels)`.
+
+    Raises:
+        ValueError: If the array is none of these.
+    """
+    if array.ndim == 3:
+        array = array[..., np.newaxis]
+    if array.ndim != 4 or array.dtype != np.uint8:
+        raise ValueError(
+            "Expected images as uint8, (n, height, width) or (n, height, width, channels). Received: "
+            f"shape {array.shape}, {array.dtype}"
+        )
+    height, width, channels = array.shape[1:]
+    images = Images(len(array), (height, width, channels), lambda index: array[index], cache_bytes=0)
+    images._kept, images._is_kept = array, np.ones(len(array), bool)
+    return images
+
+
+def from_files(
+    paths: Sequence[Path],
+    image_size: tuple[int, int] | None,
+    cache_bytes: int = CACHE_BYTES,
+    channels: int | None = None,
+) -> Images:
+    """Images that are decoded from files by Pillow.
+
+    Args:
+        paths: At least one file.
+        image_size: `(height, width)` to bring every image to; `None` takes that of the first.
+        cache_bytes: See `Images`.
+        channels: 1 or 3; `None` takes 1 where the first image is grey.
+
+    Raises:
+        ImportError: If Pillow is not installed.
+        ValueError: If a file is not an image.
+    """
+    first = _open(paths[0])
+    if channels is None:
+        channels = 1 if first.mode in ("1", "L", "I;16") else 3
+    size = image_size or (first.height, first.width)
+
+    def read(index: int) -> np.ndarray:
+        return _fitted(_open(paths[index]), channels, image_size)
+
+    return Images(len(paths), (*size, channels), read, cache_bytes)
+
+
+def from_records(
+    records: Records,
+    image_size: tuple[int, int] | None,
+    cache_bytes: int = CACHE_BYTES,
+) -> Images:
+    """Images of records with the key "image", such as a data source of tensorflow-datasets."""
+    first = np.asarray(records[0]["image"])
+    height, width, channels = first.shape
+    size = image_size or (height, width)
+
+    def read(index: int) -> np.ndarray:
+        image = np.asarray(records[index]["image"])
+        if image_size is None or image.shape[:2] == image_size:
+            return image
+        return resized(image, image_size)
+
+    return Images(len(records), (*size, channels), read, cache_bytes)
+
+
+def resized(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
+    """Scales an image until it covers `image_size`, and cuts off what stands out, evenly."""
+    module = _pillow()
+    source = module.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    return _fitted(source, image.shape[-1], image_size)
+
+
+def _fitted(image: Any, channels: int, image_size: tuple[int, int] | None) -> np.ndarray:
+    if image.mode == "I;16":
+        image = _pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image_size is not None and (image.height, image.width) != image_size:
+        height, width = image_size
+        factor = max(height / image.height, width / image.width)
+        new = max(width, round(image.width * factor)), max(height, round(image.height * factor))
+        left, top = (new[0] - width) // 2, (new[1] - height) // 2
+        image = image.resize(new, _pillow().Resampling.BILINEAR)
+        image = image.crop((left, top, left + width, top + height))
+    return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+
+
+def _open(path: Path) -> Any:
+    module = _pillow()
+    try:
+        with module.open(path) as image:
+            image.load()
+            return image
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"Expected an image that Pillow reads. Received: {path} ({error})") from error
+
+
+def _pillow() -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError("Image files need Pillow: pip install 'keras-sbn[datasets]'") from error
+    return Image

@@ -1,0 +1,4 @@
+"""From a `.tflite` file to a program on a device."""
+
+from keras_sbn.deployment.android import write_android_project as write_android_project
+from keras_sbn.deployment.preprocessing import fit_image as fit_image

@@ -1,0 +1,60 @@
+"""The versions we promise to run with, each in an environment of its own: `nox`, or `make test-matrix`.
+
+    nox --list
+    nox --session 'test(oldest)' -- tests/conversion
+
+A row needs its Python on the PATH. Packages come from where pip is told to take them; TORCH, such as
+TORCH='torch==2.13.0', asks for one PyTorch, for whose CPU alone there may be a smaller build.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import nox
+
+nox.options.sessions = ["test"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One set of versions, and the backend of Keras it is tested on."""
+
+    python: str
+    requirements: tuple[str, ...]
+    extras: str = "lce,plot,datasets"
+    backend: str = "tensorflow"
+
+
+ROWS = {
+    "oldest": Row("3.10", ("tensorflow==2.16.*", "keras==3.4.1", "numpy==1.26.*")),
+    "middle": Row("3.11", ("tensorflow==2.19.*", "keras"), "lce,plot,datasets,larq"),
+    "newest": Row("3.12", ("tensorflow==2.21.*", "keras")),
+    # Without TensorFlow: stock files run in LiteRT.
+    "jax": Row("3.11", ("keras",), "lce,plot,litert", "jax"),
+    # With TensorFlow beside it, so that files trained on PyTorch convert in a process of either.
+    "torch": Row(
+        "3.11",
+        ("keras", "tensorflow==2.19.*", os.environ.get("TORCH", "torch>=2.4")),
+        "lce,plot",
+        "torch",
+    ),
+}
+TOOLS = ("hypothesis>=6.100", "jax>=0.4.30", "pytest>=8", "pytest-xdist>=3.6")
+
+
+@nox.session
+@nox.parametrize("python,row", [nox.param(row.python, name, id=name) for name, row in ROWS.items()])
+def test(session: nox.Session, row: str) -> None:
+    """Runs the tests of one row; arguments after `--` go to pytest."""
+    wanted = ROWS[row]
+    session.install("--editable", f".[{wanted.extras}]", *wanted.requirements, *TOOLS)
+    session.run("python", "-m", "pip", "list")
+    chosen = () if wanted.backend == "tensorflow" else ("-m", "not tensorflow")
+    environment = {"KERAS_BACKEND": wanted.backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if wanted.backend == "jax":
+        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    session.run("python", "-m", "pytest", "-n", "2", *chosen, *session.posargs, env=environment)

@@ -1,0 +1,204 @@
+"""The accuracy benchmark: data, runs of every family, resuming, choice of the rate, table and plot."""
+
+import csv
+from dataclasses import replace
+
+import accuracy
+import accuracy_report
+import keras
+import numpy as np
+import pytest
+from accuracy_data import Batches, Data, load
+from accuracy_methods import METHODS, Method
+from accuracy_networks import CHAINS, build
+
+SETTING = replace(
+    accuracy.PRESETS["tiny"][0], network="test", epochs=1, batch_size=16, seeds=2, sweep_seeds=1
+)
+
+
+@pytest.fixture(autouse=True)
+def _network(monkeypatch):
+    monkeypatch.setitem(CHAINS, "test", ((4, "M"), (6,)))
+
+
+@pytest.fixture
+def data(rng):
+    x = rng.integers(-128, 128, (48, 8, 8, 1)).astype("float32") / 128
+    y = rng.integers(0, 10, 48)
+    return Data((x, y), (x[:10], y[:10]), (x[:20], y[:20]))
+
+
+@pytest.mark.parametrize("name", ["float-relu", "approx", "ours"])
+def test_a_run_of_every_family_measures_the_network_of_signs(name, data):
+    measured = accuracy.run(SETTING, METHODS[name], 1e-2, 0, data)
+    assert 0 <= float(measured["test"]) <= 1
+    if name == "float-relu":
+        assert "folded_unlike_hard" not in measured
+    else:
+        assert measured["folded_unlike_hard"] == "0"
+    assert ("soft_unlike_hard" in measured) == (METHODS[name].family == "ours")
+
+
+def test_equal_seeds_give_equal_runs_and_others_do_not(data):
+    losses = []
+    for seed in (0, 0, 1):
+        keras.utils.set_random_seed(seed)
+        model = build("test", METHODS["float-tanh"].kit(), data.shape)
+        history = accuracy.train(model, SETTING, METHODS["float-tanh"], 1e-2, seed, data)
+        losses.append(history.history["loss"])
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+
+
+def test_the_straight_through_network_is_the_hard_one_with_its_weights(data):
+    model = build("test", METHODS["approx"].kit(), data.shape)
+    accuracy.train(model, SETTING, METHODS["approx"], 1e-2, 0, data)
+    hard = accuracy.as_self_binarizing(model.get_weights(), SETTING, data.shape)
+    np.testing.assert_array_equal(
+        model.predict(data.test[0], verbose=0), hard.predict(data.test[0], verbose=0)
+    )
+
+
+def test_rows_are_found_again_and_a_changed_setting_is_another_run(tmp_path, data, monkeypatch):
+    runs = []
+
+    def run(setting, method, rate, seed, data, steps):
+        runs.append((rate, seed))
+        return {"validation": f"{rate + seed / 100:.4f}", "test": "0.5", "cpu_seconds": "0.0"}
+
+    monkeypatch.setattr(accuracy, "run", run)
+    results = accuracy.Results(tmp_path / "rows.csv")
+    setting = replace(SETTING, learning_rates=(0.1, 0.3, 0.2))
+    for _ in range(2):
+        accuracy.sweep_and_run(results, "tiny", setting, METHODS["ours"], 3, data)
+    assert runs == [(0.1, 0), (0.3, 0), (0.2, 0), (0.3, 1), (0.3, 2)]
+    accuracy.sweep_and_run(results, "tiny", replace(setting, epochs=2), METHODS["ours"], 1, data)
+    assert len(runs) == 8
+    with results.path.open() as file:
+        assert len(list(csv.DictReader(file))) == 8
+
+
+def test_the_hash_knows_options_and_settings_but_not_the_number_of_seeds():
+    base = accuracy.config_hash(SETTING, METHODS["ours"])
+    assert accuracy.config_hash(replace(SETTING, seeds=9), METHODS["ours"]) == base
+    assert accuracy.config_hash(replace(SETTING, flip=True), METHODS["ours"]) != base
+    other = Method("ours", "ours", "", {"kernel": {"max_gradient_sharpness": 2.0}})
+    assert accuracy.config_hash(SETTING, other) != base
+
+
+def row(method, rate, seed, validation, test, config="a", **more):
+    columns = dict.fromkeys(accuracy.COLUMNS, "")
+    columns.update(preset="tiny", dataset="digits", network="digits", method=method, config=config)
+    columns.update(learning_rate=str(rate), seed=str(seed), validation=str(validation), test=str(test))
+    return {**columns, **more}
+
+
+def test_the_rate_is_chosen_by_validation_and_old_settings_do_not_count():
+    rows = [
+        row("ours", 0.01, 0, 0.1, 0.2, config="old"),
+        row("ours", 0.01, 0, 0.9, 0.5, soft_unlike_hard="3"),
+        row("ours", 0.1, 0, 0.8, 0.99),
+        row("ours", 0.01, 1, 0.7, 0.6, soft_unlike_hard="1"),
+    ]
+    (figure,) = accuracy_report.figures(rows, "tiny")["digits (digits)"]
+    assert figure.learning_rate == "0.01"
+    assert figure.test == (50.0, 60.0)
+    assert figure.differing == 3
+    assert figure.standard_error == pytest.approx(5.0)
+    assert "55.00 ± 7.07" in accuracy_report.table(rows, "tiny")
+    assert accuracy_report.table(rows, "paper") == "No results of preset paper yet."
+
+
+def test_the_plot_is_written(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = [row("ours", 0.01, seed, 0.9, 0.9 + seed / 100) for seed in range(2)]
+    rows.append(row("exact", 0.01, 0, 0.3, 0.3))
+    accuracy_report.plot(rows, "tiny", tmp_path / "images" / "plot.png")
+    assert (tmp_path / "images" / "plot.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_batches_are_the_same_for_a_seed_and_keep_the_pixels(rng):
+    images = rng.normal(size=(10, 6, 6, 2)).astype("float32")
+    labels = np.arange(10)
+    one, same = (Batches(images, labels, 4, 7, shift=1, flip=True) for _ in range(2))
+    assert len(one) == 2
+    for index in range(2):
+        np.testing.assert_array_equal(one[index][0], same[index][0])
+    before = one[0][0]
+    one.begin(1)
+    assert not np.array_equal(before, one[0][0])
+    plain = Batches(images, labels, 5, 7)
+    x, y = plain[1]
+    np.testing.assert_array_equal(x, images[y])
+    shifted, y = Batches(images, labels, 10, 7, shift=1)[0]
+    assert any(
+        np.array_equal(shifted[0, 1:-1, 1:-1], images[y[0], 1 + dy : 5 + dy, 1 + dx : 5 + dx])
+        for dy in (-1, 0, 1)
+        for dx in (-1, 0, 1)
+    )
+
+
+def test_the_splits_are_disjoint_and_half_size_averages():
+    pytest.importorskip("sklearn")
+    found = load("digits", None, train=1000, validation=300, half_size=False)
+    assert found.shape == (8, 8, 1)
+    assert [len(part[1]) for part in (found.train, found.validation, found.test)] == [1000, 300, 360]
+    train = {image.tobytes() for image in found.train[0]}
+    shared = sum(image.tobytes() in train for image in found.validation[0])
+    assert shared == 0
+    half = load("digits", None, train=1000, validation=300, half_size=True)
+    assert half.shape == (4, 4, 1)
+    block = (found.train[0][0, :2, :2, 0].mean() + 1) * 128
+    assert abs((half.train[0][0, 0, 0, 0] + 1) * 128 - block) <= 0.5
+
+
+def test_local_files_are_read(tmp_path, rng, monkeypatch):
+    images = rng.integers(0, 256, (8, 28, 28)).astype("uint8")
+    labels = np.arange(8).astype("uint8")
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    found = load("mnist", tmp_path, train=4, validation=4, half_size=True)
+    assert found.shape == (14, 14, 1)
+    assert sorted([*found.train[1], *found.validation[1]]) == list(range(8))
+
+    pillow = pytest.importorskip("PIL.Image")
+    monkeypatch.setattr("accuracy_data.CACHE", tmp_path / "cache")
+    for split in ("train", "test"):
+        for label, name in enumerate(("airplane", "bird")):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(2):
+                pillow.fromarray(np.full((32, 32, 3), 100 * label + i, "uint8")).save(folder / f"{i}.png")
+    for _ in range(2):  # the second time from the cache
+        found = load("cifar10", tmp_path, train=None, validation=1, half_size=False)
+        assert len(found.train[1]) == 3
+        assert sorted(found.test[1]) == [0, 0, 1, 1]
+        assert found.test[0].max() == np.float32(101 / 128 - 1)
+
+
+def test_what_is_missing_is_named(tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match=r"mnist\.npz"):
+        load("mnist", tmp_path, train=1, validation=1, half_size=False)
+    with pytest.raises(ValueError, match="at most"):
+        load("digits", None, train=5000, validation=1, half_size=False)
+    with pytest.raises(ValueError, match="data set of"):
+        load("faces", None, train=1, validation=1, half_size=False)
+    with pytest.raises(SystemExit, match="Expected methods of"):
+        accuracy.main(["--methods", "magic"])
+
+
+def test_the_command_reports_a_file_of_results(tmp_path, capsys):
+    results = accuracy.Results(tmp_path / "rows.csv")
+    results.append(row("ours", 0.01, 0, 0.9, 0.8765))
+    accuracy.main(["--report", "--results", str(results.path)])
+    assert "87.65" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("network", ["binarynet", "birealnet18"])
+def test_the_networks_of_the_paper_preset_have_their_shapes(network):
+    model = build(network, METHODS["ours"].kit(), (32, 32, 3))
+    assert model.output_shape == (None, 10)
+    kernels = [w for w in model.weights if w.name == "kernel" and len(w.shape) == 4]
+    binary = [layer for layer in model.layers if hasattr(layer, "binary_kernel")]
+    assert len(binary) == {"binarynet": 9, "birealnet18": 16}[network]
+    assert keras.ops.convert_to_numpy(kernels[-1]).shape[-1] == 512
