@@ -120,7 +120,7 @@ def _emulator(folder: Path) -> str:
 
 
 def _architecture() -> str:
-    return _run(["dpkg-deb", "--version"]) and _run(["dpkg", "--print-architecture"]).strip()
+    return _run(["dpkg", "--print-architecture"]).strip()
 
 
 def _unpack_debian(folder: Path, packages: Sequence[str], architecture: str, into: Path) -> None:
