@@ -12,6 +12,7 @@ from keras_sbn import models as models
 from keras_sbn import plots as plots
 from keras_sbn import schedules as schedules
 from keras_sbn import sharpness as sharpness
+from keras_sbn import training as training
 from keras_sbn.binarize import BinarizationReport as BinarizationReport
 from keras_sbn.binarize import agreement as agreement
 from keras_sbn.binarize import binarize as binarize

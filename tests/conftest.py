@@ -23,6 +23,7 @@ _ONCE = (
     "test_import.py",
     "test_readme.py",
     "test_summary.py",
+    "training/test_settings.py",
 )
 _ON_EVERY_BACKEND = ("conversion/test_across_backends.py", "conversion/test_converted.py")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_sbn
-from keras_sbn import callbacks, data, metrics, models, plots, schedules
+from keras_sbn import callbacks, data, metrics, models, plots, schedules, training
 
 DOCUMENTED = [
     *(getattr(schedules, name) for name in dir(schedules) if name[0].isupper()),
@@ -23,6 +23,7 @@ DOCUMENTED = [
     keras_sbn.summary,
     models.by_name,
     plots.training_history,
+    training.TrainSettings,
     plots.weight_histograms,
 ]
 

@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from keras_sbn.cli import benchmark, convert, demo, deploy, fold, inspect, verify
+from keras_sbn.cli import benchmark, convert, demo, deploy, fold, inspect, train, verify
 from keras_sbn.cli.common import BAD_INPUT
 
 
@@ -27,6 +27,6 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 a check failed, 2 bad input",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for command in (demo, fold, convert, inspect, verify, benchmark, deploy):
+    for command in (demo, train, fold, convert, inspect, verify, benchmark, deploy):
         command.add_to(commands)
     return parser

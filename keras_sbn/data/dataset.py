@@ -34,11 +34,22 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, count: int) -> Split:
-        """The first `count` samples, or all, where there are fewer."""
-        size = min(count, len(self))
-        images = Images(size, self.images.shape, lambda index: self.images[[index]][0], 0)
-        return Split(images, self.labels[:size])
+    def select(self, indices: np.ndarray) -> Split:
+        """The samples at `indices`, in that order."""
+        where = np.asarray(indices)
+
+        def read(index: int) -> np.ndarray:
+            return self.images[where[[index]]][0]
+
+        # Not kept a second time: this split keeps what it has read.
+        return Split(Images(len(where), self.images.shape, read, cache_bytes=0), self.labels[where])
+
+    def take(self, count: int, seed: int = 0) -> Split:
+        """Some of the samples, chosen by the seed, in their order; all, where there are not as many."""
+        if count >= len(self):
+            return self
+        chosen = np.random.default_rng(seed).permutation(len(self))[:count]
+        return self.select(np.sort(chosen))
 
 
 @dataclass(frozen=True)
@@ -120,12 +131,14 @@ class ImageDataset:
             options = {"shuffle": True, "augmentation": self.augmentation, **options}
         return Batches(part.images, part.labels, self.input_scaling, batch_size, **options)
 
-    def take(self, train: int | None = None, validation: int | None = None) -> ImageDataset:
-        """A smaller data set, of the first samples of each split."""
+    def take(
+        self, train: int | None = None, validation: int | None = None, seed: int = 0
+    ) -> ImageDataset:
+        """A smaller data set, of samples of each split that the seed chooses; `None` takes all."""
         return replace(
             self,
-            train=self.train if train is None else self.train.take(train),
-            validation=self.validation if validation is None else self.validation.take(validation),
+            train=self.train if train is None else self.train.take(train, seed),
+            validation=self.validation if validation is None else self.validation.take(validation, seed),
         )
 
     def _split(self, split: str) -> Split:

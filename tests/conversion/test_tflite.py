@@ -68,7 +68,7 @@ def test_one_int8_operator_a_binary_layer(rng):
     ]
     binary = [row.operators[0] for row in converted.report.layers if row.kind == "binary"]
     assert binary == ["CONV_2D", "MAX_POOL_2D", "CONV_2D"]
-    for op in operators[5:8]:
+    for op in operators[6:9]:
         tensors = (op.inputs[0], op.outputs[0])
         assert all((t.scales, t.zero_points) == ((1.0,), (127,)) for t in tensors)
 

@@ -25,8 +25,6 @@ def folder(tmp_path_factory):
     pytest.importorskip("tensorflow")
     if not _installed("larq") or not _installed("tf_keras"):
         pytest.skip("needs larq and tf-keras")
-    if os.environ.get("LQFX"):
-        return Path(os.environ["LQFX"])
     path = tmp_path_factory.mktemp("larq")
     script = Path(__file__).with_name("larq_models.py")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}

@@ -68,6 +68,7 @@ def test_every_name_has_its_architecture():
         models.by_name("vgg")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", LARQ)
 def test_sizes_are_those_of_larq(name):
     summary, channels = full_size(name)
@@ -82,6 +83,7 @@ def test_sizes_are_those_of_larq(name):
         assert summary.parameters + (vectors - 2) * channels == parameters
 
 
+@pytest.mark.once
 def test_sizes_are_those_of_the_papers():
     summary, _ = full_size("resnet20")
     assert summary.parameters == 269_722
@@ -192,6 +194,7 @@ def test_bad_arguments(options, message):
         models.BinaryNet(**options)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", ["binarynet", "resnet20", "binaryalexnet", "quicknet", "birealresnet18"])
 def test_the_smallest_inputs_build(name):
     smallest = {"binarynet": 10, "resnet20": 4, "binaryalexnet": 57, "quicknet": 16, "birealresnet18": 8}

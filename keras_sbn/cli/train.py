@@ -1,0 +1,92 @@
+"""`keras-sbn train`: from a data set to verified files and a report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import MISSING, Field, asdict, fields
+from pathlib import Path
+from typing import Any
+
+from keras_sbn.cli.common import CHECK_FAILED, OK, add_command
+from keras_sbn.training.settings import TrainSettings
+
+
+def add_to(commands: Any) -> None:
+    """Adds the subcommand; its options are the settings of a training."""
+    parser = add_command(
+        commands,
+        "train",
+        "train a known architecture, convert it, compare the files, and write a report",
+        "Trains a network of keras_sbn.models on a data set, with checkpoints; then makes it hard,\n"
+        "folds and converts it, compares the .tflite files with the model, and writes report.html. All\n"
+        "settings are written to run.toml in the folder of the run, and --config takes such a file.\n"
+        "Exit code 1 if a file decides otherwise than the folded model on an image.",
+        "keras-sbn train --model binarynet --dataset cifar10 --epochs 100 --out runs/x\n"
+        "         keras-sbn train --out runs/x --resume",
+    )
+    parser.add_argument("--out", default="runs/train", help="folder of the run (default: %(default)s)")
+    parser.add_argument("--config", help="TOML file of settings; options given beside it win")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in --out, from its last checkpoint"
+    )
+    for setting in fields(TrainSettings):
+        _add(parser, setting)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Trains."""
+    from keras_sbn.training.run import train
+
+    settings = _settings(options)
+
+    def quiet(line: str) -> None:
+        del line
+
+    result = train(settings, options.out, options.resume, quiet if options.json else _say)
+    if options.json:
+        print(json.dumps(asdict(result)))
+    if not result.exact:
+        print("keras-sbn: decisions of a file differ from the folded model's", file=sys.stderr)
+        return CHECK_FAILED
+    return OK
+
+
+def _settings(options: argparse.Namespace) -> TrainSettings:
+    names = [setting.name for setting in fields(TrainSettings)]
+    given = {name: getattr(options, name) for name in names if hasattr(options, name)}
+    if "dataset" in given and os.path.exists(given["dataset"]):
+        # So that the run can be resumed from another folder.
+        given["dataset"] = os.path.abspath(given["dataset"])
+    config = options.config
+    stored = Path(options.out) / "run.toml"
+    if options.resume and config is None and stored.exists():
+        config = stored
+    return TrainSettings.of(given) if config is None else TrainSettings.read(config, **given)
+
+
+def _add(parser: Any, setting: Field[Any]) -> None:
+    """Adds the option of a setting; what is not given is not in the namespace."""
+    flag = "--" + setting.name.replace("_", "-")
+    kind = str(setting.type).removesuffix(" | None")
+    default = setting.default
+    text = setting.metadata["help"].replace("%", "%%")
+    if default is not None and default is not MISSING:
+        shown = " ".join(default) if isinstance(default, tuple) else default
+        text += f" (default: {shown})"
+    common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
+    if kind == "bool":
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+    elif kind == "tuple[int, int]":
+        parser.add_argument(flag, nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), **common)
+    elif kind.startswith("tuple"):
+        parser.add_argument(flag, nargs="*", metavar="TARGET", **common)
+    else:
+        parser.add_argument(flag, type={"int": int, "float": float, "str": str}[kind], **common)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,364 @@
+"""A whole training: data, model, fit with checkpoints, fold, convert, verify, report."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sbn.binarize import binarize, decisions
+from keras_sbn.callbacks import HardValidation, Monitor, Sharpen
+from keras_sbn.data import Batches, ImageDataset
+from keras_sbn.files import write_atomically
+from keras_sbn.statistics import reestimate_batch_normalization
+from keras_sbn.tables import format_table
+from keras_sbn.training.callbacks import KeepRun, duration
+from keras_sbn.training.checkpoints import Checkpoints, RunState
+from keras_sbn.training.devices import on_devices
+from keras_sbn.training.settings import TrainSettings
+
+#: The packages that each part of a run needs, by the name they are imported as, and their extra.
+_NEEDED = {"lce": ("larq_compute_engine", "lce"), "report": ("matplotlib", "plot")}
+_MONITORED = 64
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """A converted file: its bytes, and on how many of `samples` images it decides unlike the model."""
+
+    name: str
+    bytes: int
+    samples: int
+    differing_decisions: int
+    differing_outputs: int
+    layers: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training gave; `print` shows it as a table.
+
+    Attributes:
+        folder: Folder of the run.
+        accuracy: Share of correct predictions on the validation images: `soft`, `hard` (signs, with the
+            statistics of the training), `reestimated` (hard, with those of the hard network; the model
+            that is kept) and `folded`.
+        validation_images: How many there are.
+        folded_unlike_hard: On how many of them folded and hard model decide otherwise. The one has exact
+            sums of integers where the other rounds.
+        float_bytes: Bytes of the parameters, were they all float32.
+        files: A `FileResult` a target.
+        history: From name to the values of the epochs.
+        seconds: Time of the training.
+    """
+
+    folder: str
+    accuracy: dict[str, float]
+    validation_images: int
+    folded_unlike_hard: int
+    float_bytes: int
+    files: tuple[FileResult, ...]
+    history: dict[str, list[float]]
+    seconds: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether every file decides as the folded model, on all images that were compared."""
+        return all(file.differing_decisions == 0 for file in self.files)
+
+    def __str__(self) -> str:
+        names = {
+            "soft": "soft (tanh)",
+            "hard": "hard (sign)",
+            "reestimated": "hard, statistics estimated again",
+            "folded": "folded",
+        }
+        rows = [
+            (label, f"{100 * self.accuracy[name]:.2f} %")
+            for name, label in names.items()
+            if name in self.accuracy
+        ]
+        lines = [format_table(("model", "accuracy"), rows, "lr"), ""]
+        for file in self.files:
+            ratio = self.float_bytes / file.bytes
+            lines.append(
+                f"{file.name}: {file.bytes:,} bytes, float32 parameters take {ratio:.1f} times as many; "
+                f"{file.differing_decisions} of {file.samples} decisions unlike the folded model's"
+            )
+        lines.append(f"{self.validation_images} validation images; trained for {duration(self.seconds)}")
+        return "\n".join(lines)
+
+
+def train(
+    settings: TrainSettings,
+    out: str | os.PathLike[str],
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+) -> TrainResult:
+    """Trains, folds, converts and verifies a network, and reports on it.
+
+    Writes into `out`: `run.toml` (the settings), `history.csv`, `checkpoints/`, `logs/` for TensorBoard,
+    `model.keras` (hard), `model_lce.tflite`, `model_tflite.tflite`, `result.json` and `report.html`.
+
+    The recipe: Adam with a cosine decay, cross-entropy, the sharpness schedule of the settings, and at
+    the end signs and batch-normalization statistics of the network of signs. What is trained depends on
+    the settings alone: a run that is killed and resumed sees the same images with the same sharpness.
+
+    Args:
+        settings: What to train, on what, and how.
+        out: Folder of the run; made where missing.
+        resume: Whether to go on with a run that is in `out`, from its last checkpoint.
+        say: Receives lines of progress.
+
+    Returns:
+        A `TrainResult`; `print` shows it as a table.
+
+    Raises:
+        ImportError: If a package is missing that the run will need; nothing is trained then.
+        ValueError: If a setting does not fit, or `out` holds another run.
+        OSError: If `out` cannot be written.
+    """
+    if settings.backend not in (None, keras.backend.backend()):
+        raise ValueError(
+            f"Expected the backend {settings.backend!r}. Received: Keras runs on "
+            f"{keras.backend.backend()!r}; set KERAS_BACKEND={settings.backend} before Keras is "
+            "imported, or start the training with `keras-sbn train`."
+        )
+    _require_packages(settings)
+    settings = replace(settings, backend=keras.backend.backend())
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints = Checkpoints(folder / "checkpoints")
+    _check_folder(settings, folder, resume)
+    settings.save(folder / "run.toml")
+
+    keras.utils.set_random_seed(settings.seed)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(settings.dtype_policy)
+    try:
+        dataset = settings.load_data()
+        say(
+            f"{dataset.name}: {len(dataset.train)} images to train on, {len(dataset.validation)} to "
+            f"validate on, {dataset.classes} classes, {dataset.input_shape}"
+        )
+        with on_devices(settings.devices):
+            model, state = _fit(settings, dataset, checkpoints, folder, say)
+            accuracy = _harden(settings, dataset, model, state)
+    finally:
+        keras.config.set_dtype_policy(before)
+    model.save(folder / "model.keras")
+    # From here on the one that was saved, on one device.
+    model = keras.models.load_model(folder / "model.keras", compile=False)
+    return _deploy(settings, dataset, model, state, accuracy, folder, say)
+
+
+def _require_packages(settings: TrainSettings) -> None:
+    """Fails before a long training and not after it."""
+    for part, (module, extra) in _NEEDED.items():
+        needed = part in settings.targets or part == "report"
+        if needed and importlib.util.find_spec(module) is None:
+            raise ImportError(
+                f"This run needs {module} at its end: pip install 'keras-sbn[{extra}]'"
+                + (f", or leave {part!r} out of `targets`" if part == "lce" else "")
+            )
+
+
+def _check_folder(settings: TrainSettings, folder: Path, resume: bool) -> None:
+    stored = folder / "run.toml"
+    has_run = stored.exists() or any((folder / "checkpoints").glob("epoch-*"))
+    if has_run and not resume:
+        raise ValueError(
+            f"Expected an empty folder for a new run. Received: {folder}, which holds one; go on with it "
+            "(--resume), or take another folder."
+        )
+    if stored.exists():
+        found = replace(TrainSettings.read(stored), backend=settings.backend)
+        changed = [name for name, value in asdict(settings).items() if value != asdict(found)[name]]
+        if changed:
+            raise ValueError(
+                f"Expected the settings of the run in {folder} to resume it. Received others for: "
+                f"{', '.join(changed)}"
+            )
+
+
+def _fit(
+    settings: TrainSettings,
+    dataset: ImageDataset,
+    checkpoints: Checkpoints,
+    folder: Path,
+    say: Callable[[str], None],
+) -> tuple[Any, RunState]:
+    found = checkpoints.load()
+    if found is None:
+        model, state = settings.build_model(dataset), RunState()
+    else:
+        model, state = found
+        say(f"resuming after epoch {state.epoch} of {settings.epochs}")
+    batches = dataset.batches(
+        "train",
+        settings.batch_size,
+        seed=settings.seed,
+        first_epoch=state.epoch,
+        threads=settings.threads,
+        multiple_of=settings.devices,
+    )
+    if found is None:
+        model.compile(
+            keras.optimizers.Adam(
+                keras.optimizers.schedules.CosineDecay(
+                    settings.learning_rate, settings.epochs * len(batches)
+                )
+            ),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            # Weighted, for the batches that are filled up for several devices.
+            weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        )
+    if state.epoch < settings.epochs:
+        validation = _validation(settings, dataset)
+        sharpen = Sharpen(
+            settings.sharpness_schedule(), binarize=False, state_path=folder / "sharpness.json"
+        )
+        model.fit(
+            batches,
+            validation_data=validation,
+            initial_epoch=state.epoch,
+            epochs=settings.epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[
+                HardValidation(validation),
+                sharpen,
+                *_tensorboard(settings, dataset, folder, say),
+                KeepRun(state, checkpoints, folder, settings.epochs, say),
+            ],
+        )
+    return model, state
+
+
+def _validation(settings: TrainSettings, dataset: ImageDataset) -> Batches:
+    return dataset.batches(
+        "validation", settings.batch_size, threads=settings.threads, multiple_of=settings.devices
+    )
+
+
+def _tensorboard(
+    settings: TrainSettings, dataset: ImageDataset, folder: Path, say: Callable[[str], None]
+) -> list[Any]:
+    if not settings.tensorboard:
+        return []
+    if importlib.util.find_spec("tensorflow") is None:
+        say("no logs for TensorBoard: TensorFlow is not installed")
+        return []
+    x, _ = dataset.arrays("validation", _MONITORED)
+    logs = folder / "logs"
+    return [Monitor(x, logs), keras.callbacks.TensorBoard(str(logs), write_graph=False)]
+
+
+def _harden(
+    settings: TrainSettings, dataset: ImageDataset, model: Any, state: RunState
+) -> dict[str, float]:
+    """Makes the network hard, with statistics of its own, and returns the accuracies on the way."""
+    last = {name: values[-1] for name, values in state.history.items()}
+    accuracy = {"soft": last["val_accuracy"], "hard": last["val_hard_accuracy"]}
+    binarize(model)
+    if settings.reestimate_samples:
+        part = dataset.train.take(settings.reestimate_samples, settings.seed)
+        reestimate_batch_normalization(
+            model,
+            # Augmented as in training: the statistics belong to what the network was trained on.
+            Batches(
+                part.images,
+                part.labels,
+                dataset.input_scaling,
+                min(256, len(part)),
+                augmentation=dataset.augmentation,
+                seed=settings.seed,
+            ),
+        )
+        found = model.evaluate(_validation(settings, dataset), verbose=0, return_dict=True)
+        accuracy["reestimated"] = float(found["accuracy"])
+    return accuracy
+
+
+def _deploy(
+    settings: TrainSettings,
+    dataset: ImageDataset,
+    model: Any,
+    state: RunState,
+    accuracy: dict[str, float],
+    folder: Path,
+    say: Callable[[str], None],
+) -> TrainResult:
+    from keras_sbn.conversion.convert import convert
+    from keras_sbn.conversion.verify import verify
+    from keras_sbn.folding.fold import fold
+    from keras_sbn.summary import summary
+    from keras_sbn.training.page import write_page
+
+    say("folding, converting, and comparing the files with the model")
+    folded = fold(
+        model,
+        input_scaling=dataset.input_scaling,
+        quantize_first_layer=settings.quantize_first_layer,
+    )
+    correct, unlike = 0, 0
+    for images, labels in _chunks(dataset):
+        classes = decisions(folded.predict_on_batch(images))
+        correct += int(np.count_nonzero(classes == labels))
+        hard = decisions(model.predict_on_batch(dataset.scaled(images)))
+        unlike += int(np.count_nonzero(classes != hard))
+    accuracy["folded"] = correct / len(dataset.validation)
+    files = []
+    reports = {}
+    for target in settings.targets:
+        converted = convert(folded, target=target, labels=dataset.class_names)
+        name = f"model_{target}.tflite"
+        converted.save(folder / name)
+        found = verify(converted, folded, (x for x, _ in _chunks(dataset, settings.verify_samples)))
+        reports[name] = converted.report
+        files.append(
+            FileResult(
+                name,
+                len(converted.content),
+                found.samples,
+                found.differing_decisions,
+                found.differing_outputs,
+                tuple(asdict(layer) for layer in converted.report.layers),
+            )
+        )
+        if not found:
+            say(f"{name}: {found}")
+    result = TrainResult(
+        folder=str(folder),
+        accuracy=accuracy,
+        validation_images=len(dataset.validation),
+        folded_unlike_hard=unlike,
+        float_bytes=summary(model).float_memory // 8,
+        files=tuple(files),
+        history=state.history,
+        seconds=state.seconds,
+    )
+    write_atomically(folder / "result.json", json.dumps(asdict(result), indent=2).encode())
+    write_page(folder / "report.html", settings, dataset, model, state, result, reports)
+    written = ["model.keras", *reports, "history.csv", "run.toml", "result.json", "report.html"]
+    say(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")
+    return result
+
+
+def _chunks(
+    dataset: ImageDataset, count: int | None = None, size: int = 128
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Validation images as uint8 with their labels; of fewer than all, evenly spread ones."""
+    split = dataset.validation
+    total = len(split) if count is None else min(count, len(split))
+    where = np.linspace(0, len(split) - 1, total).round().astype(int)
+    for start in range(0, total, size):
+        rows = where[start : start + size]
+        yield split.images[rows], split.labels[rows]

@@ -1,0 +1,202 @@
+"""The settings of a training, and the TOML file that holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from keras_sbn.data import ImageDataset, load
+from keras_sbn.files import write_atomically
+from keras_sbn.layers.base import positive_integer
+from keras_sbn.models import by_name
+from keras_sbn.schedules import Adaptive, Cosine, Exponential, Linear, SharpnessSchedule
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_SCHEDULES = {"exponential": Exponential, "linear": Linear, "cosine": Cosine, "adaptive": Adaptive}
+_TARGETS = ("lce", "tflite")
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Everything that decides what a training gives. `keras-sbn train --help` says what each is.
+
+    Raises:
+        ValueError: If a value is out of range.
+
+    Example:
+
+    >>> settings = keras_sbn.training.TrainSettings(model="tinyconv", epochs=2)
+    >>> path = settings.save("run.toml")
+    >>> keras_sbn.training.TrainSettings.read(path) == settings
+    True
+    """
+
+    model: str = _setting("tinyconv", "architecture of keras_sbn.models, such as binarynet or resnet20")
+    dataset: str = _setting(
+        "digits",
+        "name of a data set (digits, mnist, cifar10, ...), or path of a folder of images or an .npz",
+    )
+    epochs: int = _setting(40, "number of epochs")
+    batch_size: int = _setting(64, "number of images in a training step")
+    learning_rate: float = _setting(1e-2, "learning rate of Adam at the start; it falls as a cosine")
+    alpha: float = _setting(1.0, "width multiplier of the architecture")
+    seed: int = _setting(0, "seed of weights, order and augmentation")
+    image_size: tuple[int, int] | None = _setting(
+        None, "height and width to bring images to; otherwise as they are"
+    )
+    validation_split: float = _setting(0.1, "share held out where the data have no validation split")
+    augment: bool = _setting(True, "shift and mirror training images as is usual for the data set")
+    data_dir: str | None = _setting(None, "where tensorflow-datasets keeps its files")
+    train_samples: int | None = _setting(None, "train on that many images only")
+    validation_samples: int | None = _setting(None, "validate on that many images only")
+    schedule: str = _setting("exponential", f"how the sharpness rises: {', '.join(_SCHEDULES)}")
+    sharpness_end: float | None = _setting(None, "sharpness at the end of the rise")
+    sharpness_end_at: float | None = _setting(None, "share of the training at which the rise ends")
+    reestimate_samples: int = _setting(
+        2048, "training images on which batch normalization is estimated again once hard; 0: not at all"
+    )
+    backend: str | None = _setting(None, "backend of Keras: tensorflow, jax or torch")
+    devices: int = _setting(1, "number of devices to train on, with TensorFlow or JAX")
+    dtype_policy: str = _setting("float32", "Keras's dtype policy, such as mixed_bfloat16")
+    threads: int = _setting(2, "threads that prepare the batches")
+    targets: tuple[str, ...] = _setting(_TARGETS, "files to write: lce, tflite, or none")
+    quantize_first_layer: bool = _setting(
+        False, "make a float first convolution int8, exact on every device, at a little accuracy"
+    )
+    verify_samples: int = _setting(
+        1000, "validation images on which each file is compared with the model"
+    )
+    tensorboard: bool = _setting(True, "write logs for TensorBoard, where TensorFlow is installed")
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "devices", "verify_samples"):
+            positive_integer(getattr(self, name), name)
+        by_name(self.model)
+        for name, value, known in (
+            ("schedule", self.schedule, tuple(_SCHEDULES)),
+            ("backend", self.backend, (None, "tensorflow", "jax", "torch")),
+            *(("targets", target, _TARGETS) for target in self.targets),
+        ):
+            if value not in known:
+                raise ValueError(f"Expected `{name}` to be one of {known}. Received: {name}={value!r}")
+        for name in ("learning_rate", "alpha"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Expected `{name}` to be positive. Received: {getattr(self, name)!r}")
+        if self.reestimate_samples < 0 or self.threads < 0:
+            raise ValueError(
+                "Expected `reestimate_samples` and `threads` to be 0 or more. Received: "
+                f"{self.reestimate_samples} and {self.threads}"
+            )
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], **changes: Any) -> TrainSettings:
+        """Reads a TOML file; what is not in it has its default.
+
+        Args:
+            path: The file.
+            **changes: Settings that take the place of those in the file.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: If it is no TOML, or holds an unknown or wrong setting.
+        """
+        try:
+            found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"Expected a TOML file. Received: {path} ({error})") from error
+        return cls.of({**found, **changes}, str(path))
+
+    @classmethod
+    def of(cls, values: dict[str, Any], source: str = "settings") -> TrainSettings:
+        """Settings from a dictionary, with its values checked.
+
+        Raises:
+            ValueError: If a name is unknown or a value of the wrong type.
+        """
+        kinds = {setting.name: str(setting.type) for setting in fields(cls)}
+        unknown = sorted(set(values) - set(kinds))
+        if unknown:
+            raise ValueError(
+                f"Expected settings out of {', '.join(kinds)}. Received: {unknown} in {source}"
+            )
+        return cls(**{name: _of_type(name, value, kinds[name]) for name, value in values.items()})
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the settings as TOML, with a comment on each, and returns the path.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
+        lines = []
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            comment = setting.metadata["help"]
+            # What is not set stays in the file as a comment.
+            text = f"# {setting.name} =" if value is None else f"{setting.name} = {_toml(value)}"
+            lines.append(f"# {comment}\n{text}\n")
+        return write_atomically(path, "\n".join(lines).encode())
+
+    def load_data(self) -> ImageDataset:
+        """Loads the data set."""
+        dataset = load(
+            self.dataset,
+            image_size=self.image_size,
+            validation_split=self.validation_split,
+            seed=self.seed,
+            data_dir=self.data_dir,
+        )
+        if not self.augment:
+            dataset = dataclasses.replace(dataset, augmentation=None)
+        return dataset.take(self.train_samples, self.validation_samples, self.seed)
+
+    def build_model(self, dataset: ImageDataset) -> Any:
+        """Builds the architecture for the data set; its outputs are logits."""
+        build = by_name(self.model)
+        return build(
+            dataset.input_shape,
+            alpha=self.alpha,
+            classes=dataset.classes,
+            classifier_activation=None,
+        )
+
+    def sharpness_schedule(self) -> SharpnessSchedule:
+        """The schedule of the sharpness."""
+        options = {"end": self.sharpness_end, "end_at": self.sharpness_end_at}
+        given = {name: value for name, value in options.items() if value is not None}
+        return _SCHEDULES[self.schedule](**given)
+
+
+def _of_type(name: str, value: Any, kind: str) -> Any:
+    wanted = kind.removesuffix(" | None")
+    if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if wanted.startswith("tuple") and isinstance(value, list | tuple):
+        item = int if "int" in wanted else str
+        pair = wanted == "tuple[int, int]"
+        if all(isinstance(one, item) for one in value) and (len(value) == 2 or not pair):
+            return tuple(value)
+    kinds = {"int": int, "float": float, "str": str, "bool": bool}
+    fits = type(value) is kinds.get(wanted)
+    if not fits and not (value is None and kind.endswith("None")):
+        raise ValueError(f"Expected `{name}` to be {kind}. Received: {name}={value!r}")
+    return value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(one) for one in value) + "]"
+    # TOML's booleans, numbers and basic strings are those of JSON, once DEL is escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,252 @@
+"""Whole runs on the digits: killed and resumed, repeated from their TOML, on several devices."""
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+
+import keras
+import numpy as np
+import pytest
+from small_models import ROOT, run_child
+
+import keras_sbn
+from keras_sbn import cli
+from keras_sbn.training import TrainSettings, train
+
+pytest.importorskip("larq_compute_engine")
+pytest.importorskip("matplotlib")
+
+#: A run of a few seconds.
+SMALL = {
+    "epochs": 4,
+    "alpha": 0.25,
+    "batch_size": 16,
+    "train_samples": 256,
+    "validation_samples": 64,
+    "reestimate_samples": 128,
+    "tensorboard": False,
+}
+#: The same on the command line.
+ARGUMENTS = [
+    part
+    for name, value in SMALL.items()
+    for part in (
+        ["--no-tensorboard"] if name == "tensorboard" else [f"--{name.replace('_', '-')}", str(value)]
+    )
+]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run that nothing interrupts: its folder, its result, and what it said."""
+    folder = tmp_path_factory.mktemp("runs") / "unbroken"
+    lines = []
+    result = train(TrainSettings(**SMALL), folder, say=lines.append)
+    return folder, result, "\n".join(lines)
+
+
+def start(folder, *arguments):
+    """Starts the real command in a process of its own."""
+    code = "import sys; from _keras_sbn_command import main; sys.exit(main())"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [sys.executable, "-c", code, "train", "--out", str(folder), *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_writes_what_it_says(run):
+    folder, result, said = run
+    for name in ("model.keras", "model_lce.tflite", "model_tflite.tflite", "history.csv"):
+        assert (folder / name).stat().st_size > 0
+        assert name in said
+    assert re.search(r"epoch   4/4  loss .* hard .* sharpness 1e\+07", said)
+    assert result.exact
+    assert [file.samples for file in result.files] == [64, 64]
+    assert set(result.accuracy) == {"soft", "hard", "reestimated", "folded"}
+    assert result.accuracy["reestimated"] > 0.5
+    stored = json.loads((folder / "result.json").read_text())
+    assert stored["accuracy"] == result.accuracy
+    rows = (folder / "history.csv").read_text().splitlines()
+    assert len(rows) == 5
+    assert {"val_accuracy", "val_hard_accuracy", "sharpness"} <= set(rows[0].split(","))
+    model = keras.models.load_model(folder / "model.keras")
+    assert keras_sbn.binarize(model).already_binary
+    dataset = TrainSettings(**SMALL).load_data()
+    x, y = dataset.arrays()
+    accuracy = np.mean(model.predict(x, verbose=0).argmax(-1) == y)
+    assert accuracy == pytest.approx(result.accuracy["reestimated"])
+
+
+def test_report_is_one_page_that_needs_nothing_else(run):
+    folder, result, _ = run
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    tags = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attributes):
+            tags.append((tag, dict(attributes)))
+
+    Reader().feed(page)
+    pictures = [attributes["src"] for tag, attributes in tags if tag == "img"]
+    assert len(pictures) == 2
+    assert all(source.startswith("data:image/png;base64,iVBOR") for source in pictures)
+    assert not [tag for tag, attributes in tags if tag in ("script", "link") or "href" in attributes]
+    for text in (
+        f"{100 * result.accuracy['reestimated']:.2f} %",
+        f"{result.files[0].bytes:,}",
+        "none of 64",
+        "LceBconv2d",
+        "tiny_conv on digits",
+        "train_samples",
+    ):
+        assert text in page
+
+
+def test_killed_and_resumed_it_gives_what_it_gives_unbroken(run, tmp_path):
+    _, expected, _ = run
+    folder = tmp_path / "killed"
+    process = start(folder, *ARGUMENTS)
+    try:
+        deadline = time.monotonic() + 240
+        while not (folder / "checkpoints" / "epoch-00002.json").exists():
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert not (folder / "result.json").exists()
+    done = max(int(path.stem[6:]) for path in (folder / "checkpoints").glob("epoch-*.json"))
+    lines = []
+    result = train(TrainSettings.read(folder / "run.toml"), folder, resume=True, say=lines.append)
+    assert f"resuming after epoch {done} of 4" in lines[1]
+    for name, values in expected.history.items():
+        if name != "seconds":
+            np.testing.assert_allclose(result.history[name], values, rtol=1e-3, atol=1e-3, err_msg=name)
+    assert result.accuracy == pytest.approx(expected.accuracy, abs=0.02)
+    assert result.exact
+
+
+def test_resumed_after_its_end_it_only_converts_again(run, tmp_path):
+    folder, expected, _ = run
+    before = (folder / "checkpoints" / "epoch-00004.keras").stat().st_mtime_ns
+    result = train(TrainSettings.read(folder / "run.toml"), folder, resume=True, say=lambda line: None)
+    assert (folder / "checkpoints" / "epoch-00004.keras").stat().st_mtime_ns == before
+    assert result.accuracy == pytest.approx(expected.accuracy)
+    assert result.files == expected.files
+
+
+def test_the_toml_of_a_run_reproduces_it(run, tmp_path, capsys):
+    folder, expected, _ = run
+    arguments = ["train", "--config", str(folder / "run.toml"), "--out", str(tmp_path), "--json"]
+    assert cli.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose(found["history"]["loss"], expected.history["loss"], rtol=1e-3)
+    assert found["history"]["sharpness"] == expected.history["sharpness"]
+    assert (tmp_path / "run.toml").read_text() == (folder / "run.toml").read_text()
+
+
+def test_a_folder_holds_one_run(run, tmp_path, capsys):
+    folder, _, _ = run
+    out = ["--out", str(folder)]
+    assert cli.main(["train", *out, *ARGUMENTS]) == 2
+    assert "Expected an empty folder for a new run" in capsys.readouterr().err
+    assert cli.main(["train", *out, "--resume", "--epochs", "9"]) == 2
+    assert "Received others for: epochs" in capsys.readouterr().err
+
+
+def test_bad_input_exits_with_2(tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run")]
+    for arguments, message in (
+        (["--model", "vgg"], "Expected one of the models"),
+        (["--epochs", "0"], "Expected `epochs` to be a positive integer"),
+        (["--config", str(tmp_path / "no.toml")], "no.toml"),
+        (["--dataset", str(tmp_path / "no.npz")], "which does not exist"),
+        (["--devices", "99", "--dataset", "digits"], "devices=99"),
+    ):
+        assert cli.main(["train", *out, *arguments]) == 2
+        assert message in capsys.readouterr().err
+        for path in (tmp_path / "run").glob("run.toml"):
+            path.unlink()
+    other = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}[keras.backend.backend()]
+    assert cli.main(["train", *out, "--backend", other]) == 2
+    assert f"set KERAS_BACKEND={other} before Keras is imported" in capsys.readouterr().err
+
+
+def test_missing_packages_are_found_before_the_training(tmp_path, monkeypatch):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "larq_compute_engine" else find(name)
+    )
+    with pytest.raises(ImportError, match=r"leave 'lce' out of `targets`"):
+        train(TrainSettings(**SMALL), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_backend_is_read_before_keras_is_imported(tmp_path):
+    from _keras_sbn_command import wanted_backend
+
+    TrainSettings(backend="jax").save(tmp_path / "run.toml")
+    config = ["--config", str(tmp_path / "run.toml")]
+    assert wanted_backend(["train", "--backend", "torch"]) == "torch"
+    assert wanted_backend(["train", "--backend=jax"]) == "jax"
+    assert wanted_backend(["train", *config]) == "jax"
+    assert wanted_backend(["train", *config, "--backend", "tensorflow"]) == "tensorflow"
+    assert wanted_backend(["train", "--out", str(tmp_path), "--resume"]) == "jax"
+    assert wanted_backend(["train", "--out", str(tmp_path)]) is None
+    assert wanted_backend(["train", "--backend", "mxnet"]) is None
+    assert wanted_backend(["demo", "--backend", "jax"]) is None
+    assert wanted_backend([]) is None
+
+
+@pytest.mark.tensorflow
+def test_logs_for_tensorboard(tmp_path):
+    settings = TrainSettings(**{**SMALL, "epochs": 1, "tensorboard": True, "targets": ()})
+    result = train(settings, tmp_path / "run", say=lambda line: None)
+    assert result.files == ()
+    assert {"saturated_weights", "flip_ratio", "val_hard_accuracy"} <= set(result.history)
+    runs = {path.parent.name for path in (tmp_path / "run" / "logs").glob("*/events.*")}
+    assert runs == {"train", "validation", "binarization"}
+
+
+DEVICES = """
+import json, sys
+PREPARE
+from keras_sbn import cli
+arguments = ["train", "--json", "--epochs", "2", "--train-samples", "256", "--validation-samples", "63",
+             "--alpha", "0.25", "--no-tensorboard", "--targets"]
+codes = [cli.main([*arguments, "--out", f"OUT/{n}", "--devices", str(n)]) for n in (1, 2)]
+assert codes == [0, 0], codes
+print(json.dumps([json.load(open(f"OUT/{n}/result.json")) for n in (1, 2)]))
+"""
+LOGICAL_CPUS = """
+import tensorflow as tf
+cpus = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpus[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+
+
+def test_two_devices_train_like_one(tmp_path):
+    backend = keras.backend.backend()
+    if backend == "torch":
+        pytest.skip("Keras does not distribute with PyTorch")
+    code = DEVICES.replace("OUT", str(tmp_path))
+    code = code.replace("PREPARE", LOGICAL_CPUS if backend == "tensorflow" else "")
+    flags = "--xla_force_host_platform_device_count=2"
+    one, two = run_child(code, KERAS_BACKEND=backend, XLA_FLAGS=flags if backend == "jax" else "")
+    assert one["validation_images"] == 63
+    if backend == "jax":
+        # One step over the whole batch; MirroredStrategy normalizes each replica's share on its own.
+        np.testing.assert_allclose(two["history"]["loss"], one["history"]["loss"], rtol=1e-2)
+        assert two["accuracy"]["soft"] == pytest.approx(one["accuracy"]["soft"], abs=0.1)
+    assert two["history"]["loss"][1] < two["history"]["loss"][0]
+    # The batch that was filled up counts 63 images and not 64.
+    for result in (one, two):
+        assert (63 * result["accuracy"]["reestimated"]) % 1 == pytest.approx(0, abs=1e-3)
