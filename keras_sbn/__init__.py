@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_sbn import callbacks as callbacks
 from keras_sbn import data as data
+from keras_sbn import larq as larq
 from keras_sbn import layers as layers
 from keras_sbn import metrics as metrics
 from keras_sbn import models as models

@@ -95,6 +95,8 @@ def check(one, two):
 def test_mirrored_strategy_of_two_devices():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("tf.distribute needs the TensorFlow backend")
+    if keras.__version__.startswith("3.4."):
+        pytest.skip("synchronized batch normalization of Keras 3.4 fails under tf.distribute")
     one, two = small_models.run_child(MIRRORED, KERAS_BACKEND="tensorflow")
     check(one, two)
 

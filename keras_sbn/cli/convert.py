@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import Any
 
 from keras_sbn.cli.common import (
@@ -27,7 +28,8 @@ def add_to(commands: Any) -> None:
         "Folds a model where it is not folded yet, and writes a .tflite file whose decisions equal the\n"
         "model's: for the Larq Compute Engine, or for any TFLite runtime.",
         "keras-sbn convert model.keras --target lce --out model.tflite --report report.json\n"
-        "         keras-sbn convert model.keras --activations int8 --representative-data images.npy",
+        "         keras-sbn convert model.keras --activations int8 --representative-data images.npy\n"
+        "         keras-sbn convert --from-larq model.h5 --out model.tflite",
     )
     add_model(parser)
     add_folding(parser)
@@ -71,6 +73,23 @@ def add_to(commands: Any) -> None:
         metavar=("LOW", "HIGH"),
         help="what 0 and 255 of an image become before the model sees them, to put into the file",
     )
+    parser.add_argument(
+        "--from-larq",
+        action="store_true",
+        help="the model is Larq's: an .h5 or .keras file, or a SavedModel folder; prints Larq's own "
+        "conversion beside ours",
+    )
+    parser.add_argument(
+        "--module",
+        action="append",
+        default=[],
+        help="with --from-larq: module that registers layers of its own, to import before loading",
+    )
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="with --from-larq: load Lambda layers, whose code is in the file",
+    )
     parser.set_defaults(run=run)
 
 
@@ -79,8 +98,9 @@ def run(options: argparse.Namespace) -> int:
     from keras_sbn.conversion.convert import convert
 
     data = options.representative_data
+    model = _from_larq(options) if options.from_larq else load_model(options)
     converted = convert(
-        folded(load_model(options), options),
+        folded(model, options),
         target=options.target,
         activations=options.activations,
         representative_data=None if data is None else read_data(data),
@@ -93,8 +113,32 @@ def run(options: argparse.Namespace) -> int:
     converted.save(options.out)
     if options.report:
         converted.report.save(options.report)
+    figures = []
+    if options.from_larq:
+        from keras_sbn.larq.comparison import compare_with_larq, figures_table
+
+        figures = compare_with_larq(converted, options.model, options.module, not options.unsafe)
     if options.json:
-        print(json.dumps({"file": options.out, **converted.report.to_dict()}))
-    else:
-        print(f"{converted.report}\nwritten to {options.out}")
+        found = {"file": options.out, **converted.report.to_dict()}
+        if figures:
+            found["comparison"] = [asdict(entry) for entry in figures]
+        print(json.dumps(found))
+        return OK
+    print(converted.report)
+    if figures:
+        print(f"\n{figures_table(figures)}\n")
+    print(f"written to {options.out}")
     return OK
+
+
+def _from_larq(options: argparse.Namespace) -> Any:
+    from keras_sbn.larq import from_larq
+
+    if options.binarize:
+        raise ValueError("Expected --binarize or --from-larq: a Larq model is binary. Received both.")
+    return from_larq(
+        options.model,
+        allow_float_fallback=options.allow_float_fallback,
+        modules=options.module,
+        safe_mode=not options.unsafe,
+    )

@@ -130,6 +130,10 @@ class BinaryLowering(Lowering):
         """
         raise NotImplementedError
 
+    def last_of_sums(self, node: Node, op: BinaryConv2D) -> Node:
+        """The last node that the target's convolution computes in float32: itself, or a ReLU after it."""
+        return node
+
     def quantized_sums(self, node: Node, op: BinaryConv2D) -> Node:
         """Emits a convolution of binary values whose sums are wanted as int8 numbers.
 
@@ -350,7 +354,9 @@ class BinaryLowering(Lowering):
         elif self._quantize and not self._stays_float(node):
             self._absorb(node, self.quantized_sums(node, op))
         else:
-            self.set_real(node, self.binary_convolution(node, op, None))
+            last = self.last_of_sums(node, op)
+            self.set_real(last, self.binary_convolution(node, op, None))
+            self._absorb(node, last)
 
     def _lower_real(self, node: Node) -> None:
         """Emits a layer that is not binary, in int8 or float32."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from keras_sbn.conversion.affine_into_float_layers import AffineIntoFloatLayers
 from keras_sbn.conversion.binary_lowering import BinaryLowering
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
@@ -22,6 +23,7 @@ from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
 
 _TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
 _RULES = (DenseOverMaps(), ElementwiseBeforeReshape())
+_FLOAT_RULES = (*_RULES, AffineIntoFloatLayers())
 _INT8_RULES = (*_RULES, SplitActivation(), SplitMerge(), SignOfSharedAffine())
 _ACTIVATIONS = ("float32", "int8")
 _TYPES = (None, "float32", "int8", "uint8")
@@ -99,7 +101,7 @@ def convert(
             "values follow. Received: none. Give some hundred inputs of the kind the model will see."
         )
     graph = folded_graph(model)
-    rewrite(graph, _INT8_RULES if quantize else _RULES)
+    rewrite(graph, _INT8_RULES if quantize else _FLOAT_RULES)
     calibration = None if representative_data is None else Calibration(graph, representative_data)
     output_type = output_type or "float32"
     writer = ModelWriter(description="keras_sbn")

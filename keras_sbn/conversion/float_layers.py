@@ -9,6 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sbn.conversion import more_layers
+from keras_sbn.conversion.exact_kernels import stored_kernel
+from keras_sbn.conversion.keras_operations import is_operation, lower_operation, lower_pick
 from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.conversion.transposed import lower_transposed
@@ -21,12 +24,13 @@ from keras_sbn.folding.ops import (
     BinaryDense,
     IntegerConv2D,
     KerasCall,
+    Pick,
     Reshape,
     Sign,
     Threshold,
 )
 
-_UNFUSED = {"sigmoid": "LOGISTIC", "tanh": "TANH", "softmax": "SOFTMAX"}
+_UNFUSED = {"sigmoid": "LOGISTIC", "tanh": "TANH", "softmax": "SOFTMAX", "elu": "ELU"}
 
 
 def lower_float_layer(low: Lowering, node: Node) -> None:
@@ -36,6 +40,9 @@ def lower_float_layer(low: Lowering, node: Node) -> None:
         LoweringError: If there is no lowering for the layer.
     """
     layer = node.op.operation if isinstance(node.op, KerasCall) else node.op
+    if is_operation(layer):
+        low.set_real(node, lower_operation(low, node, layer))
+        return
     for kinds, lower in _LOWERINGS:
         if isinstance(layer, kinds):
             low.set_real(node, lower(low, node, layer))
@@ -95,8 +102,8 @@ def _activated(low: Lowering, node: Node, tensor: int, activation: Any) -> int:
         options = ("Softmax", {"beta": 1.0}) if name == "softmax" else None
         return low.emit(node.name, _UNFUSED[name], [tensor], shape, options=options)
     raise LoweringError(
-        f"Expected an activation that converts: linear, relu, relu6, sigmoid, tanh or softmax. Received: "
-        f"{node.name!r} with activation={name!r}"
+        f"Expected an activation that converts: linear, relu, relu6, sigmoid, tanh, elu or softmax. "
+        f"Received: {node.name!r} with activation={name!r}"
     )
 
 
@@ -140,7 +147,7 @@ def _convolution(
         fields["depthMultiplier"] = depth_multiplier
     inputs = [
         source,
-        low.constant(node.name, "kernel", kernel),
+        stored_kernel(low, node, kernel),
         low.constant(node.name, "bias", np.zeros(filters, np.float32) if bias is None else bias),
     ]
     suffix = "" if fused is not None else "linear"
@@ -216,8 +223,8 @@ def _fully_connected(
     fused = _fused(activation)
     inputs = [
         low.real(node.input),
-        low.constant(node.name, "kernel", kernel.T),
-        low.constant(node.name, "bias", np.zeros(kernel.shape[1], np.float32) if bias is None else bias),
+        stored_kernel(low, node, kernel.T),
+        -1 if bias is None or not bias.any() else low.constant(node.name, "bias", bias),
     ]
     fields = {
         "fusedActivationFunction": fused or ACTIVATION["none"],
@@ -289,9 +296,10 @@ def _global_pool(low: Lowering, node: Node, layer: Any) -> int:
 
 
 def _merge(low: Lowering, node: Node, layer: Any) -> int:
-    operators = {"Add": "ADD", "Subtract": "SUB", "Multiply": "MUL", "Maximum": "MAXIMUM"}
-    operator = operators[type(layer).__name__]
-    table = "MaximumMinimum" if operator == "MAXIMUM" else operator.capitalize()
+    operators = {"Add": "ADD", "Subtract": "SUB", "Multiply": "MUL"}
+    kind = type(layer).__name__
+    operator = operators.get(kind, kind.upper())
+    table = operator.capitalize() if kind in operators else "MaximumMinimum"
     total = low.real(node.inputs[0])
     for index, source in enumerate(node.inputs[1:]):
         inputs = [total, low.real(source)]
@@ -385,11 +393,18 @@ _LOWERINGS: tuple[tuple[tuple[Any, ...], _Lower], ...] = (
     ((_KERAS.Rescaling,), _rescaling),
     ((_KERAS.MaxPooling2D, _KERAS.AveragePooling2D), _pool),
     ((_KERAS.GlobalMaxPooling2D, _KERAS.GlobalAveragePooling2D), _global_pool),
-    ((_KERAS.Add, _KERAS.Subtract, _KERAS.Multiply, _KERAS.Maximum), _merge),
+    ((_KERAS.Add, _KERAS.Subtract, _KERAS.Multiply, _KERAS.Maximum, _KERAS.Minimum), _merge),
     ((_KERAS.Concatenate,), _concatenate),
     ((_KERAS.ZeroPadding2D,), _zero_padding),
     ((Reshape, _KERAS.Reshape, _KERAS.Flatten), _reshape),
     ((_KERAS.Activation,), _activation),
     ((_KERAS.ReLU,), _relu),
     ((_KERAS.Softmax,), _softmax),
+    ((_KERAS.PReLU,), more_layers.prelu),
+    ((_KERAS.LeakyReLU,), more_layers.leaky_relu),
+    ((_KERAS.ELU,), more_layers.elu),
+    ((_KERAS.Permute,), more_layers.permute),
+    ((_KERAS.Cropping2D,), more_layers.cropping),
+    ((_KERAS.UpSampling2D,), more_layers.up_sampling),
+    ((Pick,), lower_pick),
 )

@@ -133,7 +133,8 @@ class Lowering:
         axis: int = 0,
     ) -> int:
         """Adds a constant that belongs to a layer and returns its tensor index."""
-        tensor = self.writer.constant(f"{layer}/{suffix}", value, scale, zero_point, axis)
+        # Named by what it is: a name of every constant's own would be much of a small file.
+        tensor = self.writer.constant(suffix, value, scale, zero_point, axis)
         self._constant_bytes[tensor] = value.nbytes
         return tensor
 

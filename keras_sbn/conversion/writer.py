@@ -178,15 +178,62 @@ class ModelWriter:
 
 def finish(model: Any) -> bytes:
     """Returns the bytes of a model of the schema's object classes."""
-    import flatbuffers
-
     for index, buffer in enumerate(model.buffers):
         aligned = _aligned_buffer(schema())
         aligned.data = None if buffer.data is None else np.asarray(buffer.data, np.uint8)
         model.buffers[index] = aligned
-    builder = flatbuffers.Builder(1024)
+    builder = _sharing_builder()
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
+
+
+#: Longer vectors are constants, which `ModelWriter` shares.
+_SHARED_BYTES = 1024
+
+
+def _sharing_builder() -> Any:
+    """A builder that writes equal strings and equal short vectors of numbers once.
+
+    Most shapes, options and names of constants of a network are equal to others. The format reads a
+    vector through its offset, and does not mind if two tables have the same.
+    """
+    import flatbuffers
+
+    class SharingBuilder(flatbuffers.Builder):
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+            self._strings: dict[Any, int] = {}
+            self._vectors: dict[tuple[int, int, bytes], int] = {}
+            self._started: tuple[int, int, int, int] | None = None
+
+        def CreateString(self, text: Any, *args: Any) -> int:  # noqa: N802
+            if text not in self._strings:
+                self._started = None
+                self._strings[text] = super().CreateString(text, *args)
+            return self._strings[text]
+
+        def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
+            self._started = (int(self.Offset()), size, count, alignment)
+            return super().StartVector(size, count, alignment)
+
+        def PrependUOffsetTRelative(self, offset: int) -> Any:  # noqa: N802
+            # Offsets are relative: equal bytes elsewhere mean something else.
+            self._started = None
+            return super().PrependUOffsetTRelative(offset)
+
+        def EndVector(self, *args: Any) -> int:  # noqa: N802
+            written = int(super().EndVector(*args))
+            started, self._started = self._started, None
+            if started is None or started[1] * started[2] > _SHARED_BYTES:
+                return written
+            before, size, count, alignment = started
+            content = bytes(self.Bytes[self.Head() : self.Head() + 4 + size * count])
+            known = self._vectors.setdefault((size, alignment, content), written)
+            if known != written:
+                self.head = len(self.Bytes) - before
+            return known
+
+    return SharingBuilder(1024)
 
 
 def _aligned_buffer(schema_module: Any) -> Any:

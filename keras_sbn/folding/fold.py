@@ -96,7 +96,7 @@ def fold(
     graph = graphs.read(model)
     _refuse_lambdas(graph)
     _require_finite_weights(model)
-    _require_hard_layers(model)
+    require_hard_layers(model)
     if input_scaling is not None:
         _take_images(graph, input_scaling)
     quantization = (QuantizeFirstLayer(),) if quantize_first_layer else ()
@@ -193,7 +193,8 @@ def _require_finite_weights(model: Any) -> None:
             )
 
 
-def _require_hard_layers(model: Any) -> None:
+def require_hard_layers(model: Any) -> None:
+    """Raises a ValueError that names the soft layers of a model, if it has any."""
     soft = [
         layer
         for layer in model._flatten_layers()

@@ -11,6 +11,7 @@ residual network with a float first layer runs as well, to show how far floats d
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -47,6 +48,8 @@ def main() -> int:
     say(root.run("cortex-a53", ["-c", _WHO]).strip())
 
     _import_quietly("keras_sbn")
+    # TensorFlow remarks that each network is traced anew.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     from cases import cases
 
     failures = 0

@@ -43,6 +43,7 @@ def test_binary_layers_are_binary_operators_with_bitpacked_outputs(rng):
     operators = read_file(converted.content).operators
     assert [op.name for op in operators] == [
         "PADV2",
+        "DEQUANTIZE",
         "CONV_2D",
         "SUB",
         "LceQuantize",

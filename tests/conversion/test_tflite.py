@@ -51,6 +51,7 @@ def test_one_int8_operator_a_binary_layer(rng):
     operators = read_file(converted.content).operators
     assert [(op.name, op.outputs[0].dtype) for op in operators] == [
         ("PADV2", "float32"),
+        ("DEQUANTIZE", "float32"),
         ("CONV_2D", "float32"),
         ("SUB", "float32"),
         ("MUL", "float32"),
@@ -67,7 +68,7 @@ def test_one_int8_operator_a_binary_layer(rng):
     ]
     binary = [row.operators[0] for row in converted.report.layers if row.kind == "binary"]
     assert binary == ["CONV_2D", "MAX_POOL_2D", "CONV_2D"]
-    for op in operators[5:8]:
+    for op in operators[6:9]:
         tensors = (op.inputs[0], op.outputs[0])
         assert all((t.scales, t.zero_points) == ((1.0,), (127,)) for t in tensors)
 

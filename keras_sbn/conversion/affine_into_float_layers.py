@@ -1,0 +1,69 @@
+"""Batch normalization after a float layer goes into its kernel and bias."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sbn.conversion.int8_layers import relu_of
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import Affine, KerasCall, Sign, Slot, Threshold
+from keras_sbn.folding.thresholds import threshold_of
+
+_LAYERS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
+class AffineIntoFloatLayers:
+    """scale * (conv(x, w) + b - center) + offset => conv(x, scale * w) + b', and a ReLU with it.
+
+    The product of real numbers is rounded in any order of its sums, so this changes nothing that was
+    exact: the layer's own sums are not. Where a sign reads the same value, the fold has it as a threshold
+    on the convolution; it becomes the sign of the new convolution, which decides alike but for rounding.
+    """
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, Affine) or np.ndim(node.op.scale) > 1 or np.ndim(node.op.offset) > 1:
+            return False
+        source = node.input
+        layer: Any = source.op.operation if isinstance(source.op, KerasCall) else None
+        if type(layer) not in _LAYERS or layer.activation is not keras.activations.linear:
+            return False
+        readers = graph.consumers(source)
+        others = [reader for reader in readers if reader is not node]
+        if graph.is_output(source) or not all(_decides_as(other, node.op) for other in others):
+            return False
+        call = KerasCall(_scaled(layer, source, node.op), ((Slot(0),), {}))
+        merged = Node(node.name, call, list(source.inputs), node.shape)
+        for other in others:
+            other.op, other.inputs = Sign(), [merged]
+        if not others and graph.has_one_use(node) and relu_of(graph.consumers(node)[0]) == "relu":
+            relu = graph.consumers(node)[0]
+            call.operation.activation = keras.activations.relu
+            merged.name, node = relu.name, relu
+        graph.replace(node, merged)
+        return True
+
+
+def _decides_as(reader: Node, affine: Affine) -> bool:
+    """Whether a node is the comparison that the sign of the affine map is, up to rounding."""
+    if not isinstance(reader.op, Threshold) or reader.op.threshold.ndim > 1:
+        return False
+    meant = threshold_of(affine)
+    same = np.isclose(reader.op.threshold, meant.threshold, rtol=1e-5, atol=1e-6)
+    return bool(same.all() and (reader.op.direction == meant.direction).all())
+
+
+def _scaled(layer: Any, source: Node, affine: Affine) -> Any:
+    config = {**layer.get_config(), "use_bias": True, "bias_initializer": "zeros"}
+    copy = type(layer).from_config(config)
+    copy.build(source.input.shape)
+    kernel = ops.convert_to_numpy(layer.kernel).astype(np.float64)
+    bias = ops.convert_to_numpy(layer.bias).astype(np.float64) if layer.use_bias else 0.0
+    scale = np.broadcast_to(affine.scale, (source.shape[-1] or 0,))
+    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    by_filter = scale.reshape(kernel.shape[2:]) if depthwise else scale
+    copy.set_weights([kernel * by_filter, scale * (bias - affine.center) + affine.offset])
+    return copy
