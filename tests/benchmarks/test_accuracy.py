@@ -12,6 +12,8 @@ from accuracy_data import Batches, Data, load
 from accuracy_methods import METHODS, Method
 from accuracy_networks import CHAINS, build
 
+from keras_sbn.callbacks import Sharpen
+
 SETTING = replace(
     accuracy.PRESETS["tiny"][0], network="test", epochs=1, batch_size=16, seeds=2, sweep_seeds=1
 )
@@ -85,6 +87,16 @@ def test_the_hash_knows_options_and_settings_but_not_the_number_of_seeds():
     assert accuracy.config_hash(replace(SETTING, flip=True), METHODS["ours"]) != base
     other = Method("ours", "ours", "", {"kernel": {"max_gradient_sharpness": 2.0}})
     assert accuracy.config_hash(SETTING, other) != base
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_method_builds_and_has_its_own_hash(method):
+    model = build("test", method.kit(), (8, 8, 1))
+    assert model.output_shape == (None, 10)
+    if method.family == "ours":
+        Sharpen(**method.scheduling())
+    hashes = {accuracy.config_hash(SETTING, other) for other in METHODS.values()}
+    assert len(hashes) == len(METHODS)
 
 
 def row(method, rate, seed, validation, test, config="a", **more):
