@@ -206,6 +206,15 @@ def test_the_command_reports_a_file_of_results(tmp_path, capsys):
     assert "87.65" in capsys.readouterr().out
 
 
+def test_the_committed_results_are_read_and_no_fold_differs():
+    rows = accuracy.Results(accuracy.RESULTS).rows()
+    found = accuracy_report.figures(rows, "tiny")
+    assert {"ours", "approx"} <= {figure.method for panel in found.values() for figure in panel}
+    assert {row["folded_unlike_hard"] for row in rows if METHODS[row["method"]].family != "float"} == {
+        "0"
+    }
+
+
 @pytest.mark.parametrize("network", ["binarynet", "birealnet18"])
 def test_the_networks_of_the_paper_preset_have_their_shapes(network):
     model = build(network, METHODS["ours"].kit(), (32, 32, 3))
