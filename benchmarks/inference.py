@@ -5,8 +5,8 @@ python benchmarks/inference.py
 BinaryNet for CIFAR-10 and a residual network: Larq -> LCE, our files, and TensorFlow's float32 and
 post-training int8 files of the same shapes; with random weights and, where train.py has run, with
 trained ones of ours. One thread; LCE in its interpreter with both of its kernels, stock files with
-XNNPACK. The files run in turns, so that whatever else the machine does meets all of them alike; it disturbs
-CPU time least.
+XNNPACK. The files run in turns, so that whatever else the machine does meets all of them alike; it
+disturbs CPU time least.
 """
 
 from __future__ import annotations
