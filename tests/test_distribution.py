@@ -21,7 +21,7 @@ def train(strategy):
     with strategy.scope():
         network = small_models.model(learning_rate=3e-3, batch_normalization=BATCH_NORMALIZATION)
         network.get_layer("dropout").rate = 0.0
-    sharpen = Sharpen(keras_sbn.schedules.Exponential(1, 10), binarize=False)
+    sharpen = Sharpen(keras_sbn.schedules.Exponential(1, 10, hard=False), binarize=False)
     with strategy.scope():
         history = network.fit(
             x, y, batch_size=8, epochs=3, shuffle=False, verbose=0,
@@ -58,7 +58,7 @@ x, y = small_models.data()
 def train():
     network = small_models.model(learning_rate=3e-3)
     network.get_layer("dropout").rate = 0.0
-    sharpen = Sharpen(keras_sbn.schedules.Exponential(1, 10), binarize=False)
+    sharpen = Sharpen(keras_sbn.schedules.Exponential(1, 10, hard=False), binarize=False)
     history = network.fit(
         x, y, batch_size=8, epochs=3, shuffle=False, verbose=0,
         callbacks=[HardValidation((x, y)), Monitor(x), sharpen],
