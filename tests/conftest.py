@@ -31,7 +31,11 @@ _ONCE = (
     "test_summary.py",
     "training/test_settings.py",
 )
-_ON_EVERY_BACKEND = ("conversion/test_across_backends.py", "conversion/test_converted.py")
+_ON_EVERY_BACKEND = (
+    "conversion/test_across_backends.py",
+    "conversion/test_converted.py",
+    "data/test_fit.py",
+)
 
 
 def pytest_collection_modifyitems(items):

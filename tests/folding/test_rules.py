@@ -218,6 +218,22 @@ def test_a_comparison_that_moves_to_a_scale_and_a_bias_takes_them_in(move, rng):
     _assert_exact(model, folded, x)
 
 
+def test_the_signs_behind_flatten_and_dense_layers_are_found_again(rng):
+    inputs = keras.Input((3, 3, 2))
+    x = layers.SelfBinarizingConv2D(4, 2, binarize_input=True)(inputs)
+    x = activate(K.Flatten()(x), K.BatchNormalization)
+    x = activate(layers.SelfBinarizingDense(5)(x), K.BatchNormalization)
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingDense(3)(x)), rng)
+    folded, trace = keras_sbn.fold(model, trace=True)
+    signs = [layer for layer in model.layers if isinstance(layer, layers.SelfBinarizingActivation)]
+    assert {layer.name for layer in signs} < set(trace.signs)
+    x = images(rng, (3, 3, 2))
+    named, _ = evaluate(model, [x])
+    for name, layer in trace.signs.items():
+        found = keras.Model(folded.inputs, folded.get_layer(layer).output)([x])
+        np.testing.assert_array_equal(np.reshape(found, (len(x), -1)), named[name].reshape(len(x), -1))
+
+
 def test_normalization_after_flatten_keeps_a_threshold_a_position(rng):
     inputs = keras.Input((3, 3, 2))
     x = layers.SelfBinarizingConv2D(4, 2, binarize_input=True)(inputs)
