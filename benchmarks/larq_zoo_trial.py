@@ -212,7 +212,8 @@ def markdown(rows: list[dict[str, Any]]) -> str:
         turned = f"{signs['turned']:,} of {signs['compared']:,}"
         lines.append(
             f"| {row['network']} | {size['larq']:,} | {size['ours']:,} "
-            f"| {layers['larq']} / {layers['ours']} | {distances['larq_file']:.0e} | {distances['file']:.0e} | {turned} "
+            f"| {layers['larq']} / {layers['ours']} "
+            f"| {distances['larq_file']:.0e} | {distances['file']:.0e} | {turned} "
             f"| {ms['larq']:.0f} / {ms['ours']:.0f} |"
         )
     return "\n".join(lines)
