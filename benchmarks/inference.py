@@ -1,10 +1,11 @@
-"""Latency of ours, Larq's and TensorFlow's files of the same network, side by side.
+"""Latency of ours, Larq's and TensorFlow's files of the same network, side by side, beside the goals.
 
-python benchmarks/inference.py --runs 100
+python benchmarks/inference.py
 
-BinaryNet for CIFAR-10: Larq -> LCE, our two files, and TensorFlow's float32 and post-training int8 files
-of the same shapes. One thread; LCE in its interpreter with both of its kernels, stock files with XNNPACK.
-The files run in turns, so that whatever else the machine does meets all of them alike.
+BinaryNet for CIFAR-10 and a residual network: Larq -> LCE, our files, and TensorFlow's float32 and
+post-training int8 files of the same shapes; with random weights and, where train.py has run, with
+trained ones of ours. One thread; LCE in its interpreter with both of its kernels, stock files with
+XNNPACK. The files run in turns, so that whatever else the machine does meets all of them alike.
 """
 
 from __future__ import annotations
@@ -49,32 +50,48 @@ def tensorflow_files(model: Any, x: np.ndarray) -> tuple[bytes, bytes]:
         return bytes(float32), bytes(converter.convert())
 
 
-def main() -> None:
-    """Prints the table and the ratios of the issue."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=100)
-    options = parser.parse_args()
-    x = networks.images(32)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "larq.tflite"
-        child("larq_peer.py", str(path))
-        larq = path.read_bytes()
-    model = networks.binary_net()
-    lce, stock = (keras_sbn.convert(model, target=target).content for target in ("lce", "tflite"))
-    float32, int8 = tensorflow_files(networks.float_net(), x)
-    interpreters = {
+GOALS = (
+    ("ours lce, default kernel", "Larq -> LCE, default kernel", 0.85),
+    ("ours lce, indirect kernel", "Larq -> LCE, indirect kernel", 0.85),
+    ("ours lce, as predict runs it", "Larq -> LCE, default kernel", 0.2),
+    ("ours lce, as predict runs it", "TensorFlow float32", 0.6),
+    ("ours tflite", "TensorFlow int8", 1.1),
+    ("ours tflite", "TensorFlow float32", 0.35),
+    ("ours tflite, activations int8", "TensorFlow int8", 1.1),
+    ("ours tflite, activations int8", "TensorFlow float32", 0.35),
+)
+
+
+def files(
+    name: str, model: Any, larq: bytes, stock: tuple[bytes, bytes], x: np.ndarray
+) -> dict[str, Any]:
+    """An interpreter for each way to run the network."""
+    lce, tflite = (keras_sbn.convert(model, target=target).content for target in ("lce", "tflite"))
+    float32, int8 = stock
+    found = {
         "Larq -> LCE, default kernel": LceInterpreter(larq, indirect=False),
         "Larq -> LCE, indirect kernel": LceInterpreter(larq, indirect=True),
         "ours lce, default kernel": LceInterpreter(lce, indirect=False),
         "ours lce, indirect kernel": LceInterpreter(lce, indirect=True),
         "ours lce, as predict runs it": LceInterpreter(lce),
-        "ours tflite": TfliteInterpreter(stock),
-        "ours tflite, without XNNPACK": TfliteInterpreter(stock, xnnpack=False),
+        "ours tflite": TfliteInterpreter(tflite),
+        "ours tflite, without XNNPACK": TfliteInterpreter(tflite, xnnpack=False),
         "TensorFlow float32": TfliteInterpreter(float32),
         "TensorFlow int8": TfliteInterpreter(int8),
     }
+    if name != "BinaryNet":
+        # BinaryNet has no layers that are real-valued but the first.
+        quantized = keras_sbn.convert(
+            model, target="tflite", activations="int8", representative_data=x
+        ).content
+        found["ours tflite, activations int8"] = TfliteInterpreter(quantized)
+    return found
+
+
+def measure(title: str, interpreters: dict[str, Any], x: np.ndarray, runs: int) -> None:
+    """Prints the table and the ratios of one network."""
     times: dict[str, list[float]] = {name: [] for name in interpreters}
-    for run in range(3 + options.runs):
+    for run in range(3 + runs):
         for name, interpreter in interpreters.items():
             started = time.perf_counter()
             interpreter.run([x[:1]])
@@ -89,16 +106,32 @@ def main() -> None:
         )
         for name, values in times.items()
     ]
-    print(format_table(("BinaryNet, one thread", "median ms", "10 % to 90 %"), rows, "lrr"))
-    for ours, theirs, goal in (
-        ("ours lce, default kernel", "Larq -> LCE, default kernel", 0.85),
-        ("ours lce, indirect kernel", "Larq -> LCE, indirect kernel", 0.85),
-        ("ours lce, as predict runs it", "Larq -> LCE, default kernel", 0.2),
-        ("ours lce, as predict runs it", "TensorFlow float32", 0.6),
-        ("ours tflite", "TensorFlow int8", 1.1),
-        ("ours tflite", "TensorFlow float32", 0.35),
-    ):
-        print(f"{middle[ours] / middle[theirs]:.2f} (goal {goal}): {ours} / {theirs}")
+    print(format_table((f"{title}, one thread", "median ms", "10 % to 90 %"), rows, "lrr"))
+    for ours, theirs, goal in GOALS:
+        if ours in middle:
+            print(f"{middle[ours] / middle[theirs]:.2f} (goal: at most {goal}): {ours} / {theirs}")
+    print(flush=True)
+
+
+def main() -> None:
+    """Prints a table and the ratios for each network, with random and with trained weights."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=100)
+    options = parser.parse_args()
+    x = networks.images(32)
+    for name, (build, build_float) in networks.NETWORKS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "larq.tflite"
+            child("larq_peer.py", name, str(path))
+            larq = path.read_bytes()
+        stock = tensorflow_files(build_float(), x)
+        measure(f"{name}, random weights", files(name, build(), larq, stock, x), x, options.runs)
+        try:
+            model = networks.trained(name)
+        except FileNotFoundError as error:
+            print(f"{name}, trained weights: {error}\n")
+        else:
+            measure(f"{name}, trained weights", files(name, model, larq, stock, x), x, options.runs)
 
 
 if __name__ == "__main__":

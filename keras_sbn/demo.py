@@ -36,7 +36,8 @@ class DemoResult:
 
     Attributes:
         test_images: Number of test images.
-        accuracy: Share of correct predictions of the `soft`, `hard`, `folded` and `lce` models.
+        accuracy: Share of correct predictions of the `soft` (as training left it), `hard`, `folded` and
+            `lce` models.
         differing_from_hard: Number of test images each model predicts otherwise than the hard one.
         differing_logits: Number of logits in which the file and the folded model are not equal bit for
             bit.
@@ -59,7 +60,7 @@ class DemoResult:
         return self.differing_from_hard["folded"] == 0 and self.differing_from_hard["lce"] == 0
 
     def __str__(self) -> str:
-        names = {"soft": "soft (tanh)", "hard": "hard (sign)", "folded": "folded", "lce": "LCE file"}
+        names = {"soft": "as trained", "hard": "hard (sign)", "folded": "folded", "lce": "LCE file"}
         rows = [
             (label, f"{100 * self.accuracy[name]:.2f} %", self.differing_from_hard[name])
             for name, label in names.items()
@@ -183,7 +184,7 @@ def run_demo(
     )
     say(f"training on {len(train[0])} images of handwritten digits, testing on {len(x_test)}")
     record = RecordWeights()
-    # The network stays soft for now, so that it can be compared with the hard one.
+    # Left as training leaves it for now, so that it can be compared with the hard network.
     history = model.fit(
         *train,
         batch_size=batch_size,

@@ -73,6 +73,11 @@ def _draw_history(figure: Any, logs: Mapping[str, Sequence[float]], metric: str 
         label = "activations" if name.startswith("activation") else "weights"
         label = label if len(sharpness) > 1 else "weights and activations"
         rows[-1].plot(_epochs(logs[name]), logs[name], label=label, linewidth=1.8)
+    hard = np.isinf(logs[sharpness[-1]]) if sharpness else np.zeros(0, bool)
+    if hard.any():
+        first, style = 1 + int(hard.argmax()), {"color": "#000000", "alpha": 0.07}
+        rows[0].axvspan(first, len(hard), **style)
+        rows[-1].axvspan(first, len(hard), label="hard, ν = ∞", **style)
     if sharpness:
         rows[-1].set_yscale("log")
         rows[-1].set_ylabel("sharpness ν")

@@ -14,18 +14,28 @@ _HERE = Path(__file__).parent
 #: Where the backend of Keras computes nothing, or nothing that the tests named below it do not compare
 #: on every backend as well. `make test` runs these on the first backend alone.
 _ONCE = (
+    "arm",
+    "benchmarks",
     "cli",
     "conversion",
+    "data",
+    "deployment",
     "folding/test_affine_maps.py",
     "folding/test_rules.py",
     "folding/test_thresholds.py",
+    "models",
     "test_cli.py",
+    "test_files.py",
     "test_import.py",
     "test_readme.py",
     "test_summary.py",
     "training/test_settings.py",
 )
-_ON_EVERY_BACKEND = ("conversion/test_across_backends.py", "conversion/test_converted.py")
+_ON_EVERY_BACKEND = (
+    "conversion/test_across_backends.py",
+    "conversion/test_converted.py",
+    "data/test_fit.py",
+)
 
 
 def pytest_collection_modifyitems(items):

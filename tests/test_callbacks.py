@@ -1,5 +1,7 @@
 """Sharpen: when the sharpness changes, in which weights, and what happens at the end."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -29,8 +31,8 @@ def test_needs_no_arguments_and_leaves_a_binary_network():
     history = fit(network, sharpen, record, epochs=4)
     assert record.values[0] == 1.0
     assert record.values == sorted(record.values)
-    assert record.values[18:] == [1e7] * 6
-    assert history.history["sharpness"][-1] == 1e7
+    assert record.values[18:] == [math.inf] * 6
+    assert history.history["sharpness"][-1] == math.inf
     assert "activation_sharpness" not in history.history
     assert keras_sbn.binarize(network).already_binary
     assert sharpen.report.changed_predictions is None
@@ -173,7 +175,7 @@ def test_any_function_of_progress_is_a_schedule():
 
 def test_without_binarize_the_last_sharpness_stays():
     network = small_models.model()
-    fit(network, Sharpen(Exponential(1, 50), binarize=False), epochs=4)
+    fit(network, Sharpen(Exponential(1, 50, hard=False), binarize=False), epochs=4)
     assert sharpness_of(network, "first") == pytest.approx(50)
 
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.tensorflow
 def test_demo_writes_its_files_and_shows_its_table(tmp_path, capsys):
     assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--epochs", "2"]) == 0
     text = capsys.readouterr().out
-    for part in ("epoch   2/2", "soft (tanh)", "LCE file", "float32 TFLite", "LceBconv2d"):
+    for part in ("epoch   2/2", "as trained", "LCE file", "float32 TFLite", "LceBconv2d"):
         assert part in text
     files = {path.name: path.read_bytes() for path in (tmp_path / "demo").iterdir()}
     assert set(files) == {"digits.keras", "digits.tflite", "report.json", "training.png"}

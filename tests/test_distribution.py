@@ -21,7 +21,7 @@ def train(strategy):
     with strategy.scope():
         network = small_models.model(learning_rate=3e-3, batch_normalization=BATCH_NORMALIZATION)
         network.get_layer("dropout").rate = 0.0
-    sharpen = Sharpen(keras_sbn.schedules.Exponential(1, 10), binarize=False)
+    sharpen = Sharpen(keras_sbn.schedules.Exponential(1, 10, hard=False), binarize=False)
     with strategy.scope():
         history = network.fit(
             x, y, batch_size=8, epochs=3, shuffle=False, verbose=0,
@@ -58,7 +58,7 @@ x, y = small_models.data()
 def train():
     network = small_models.model(learning_rate=3e-3)
     network.get_layer("dropout").rate = 0.0
-    sharpen = Sharpen(keras_sbn.schedules.Exponential(1, 10), binarize=False)
+    sharpen = Sharpen(keras_sbn.schedules.Exponential(1, 10, hard=False), binarize=False)
     history = network.fit(
         x, y, batch_size=8, epochs=3, shuffle=False, verbose=0,
         callbacks=[HardValidation((x, y)), Monitor(x), sharpen],
@@ -95,6 +95,8 @@ def check(one, two):
 def test_mirrored_strategy_of_two_devices():
     if keras.backend.backend() != "tensorflow":
         pytest.skip("tf.distribute needs the TensorFlow backend")
+    if keras.__version__.startswith("3.4."):
+        pytest.skip("synchronized batch normalization of Keras 3.4 fails under tf.distribute")
     one, two = small_models.run_child(MIRRORED, KERAS_BACKEND="tensorflow")
     check(one, two)
 

@@ -1,5 +1,7 @@
 """Plots: files with the pictures that were asked for, without pyplot."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -32,6 +34,13 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr(figures.Figure, "savefig", savefig)
     return saved
+
+
+def test_training_history_marks_the_hard_epochs(tmp_path, drawn):
+    training_history({**HISTORY, "sharpness": [1.0, 1e6, math.inf]}, tmp_path / "history.png")
+    (span,) = drawn[0].axes[1].patches
+    assert span.get_label() == "hard, ν = ∞"
+    assert span.get_x() == 3
 
 
 def is_png(path):

@@ -31,7 +31,7 @@ EXAMPLES = [
 
 @pytest.mark.parametrize("kind", RISES)
 def test_rises_between_its_fractions_of_training(kind):
-    schedule = kind(2.0, 200.0, begin_at=0.2, end_at=0.8)
+    schedule = kind(2.0, 200.0, begin_at=0.2, end_at=0.8, hard=False)
     values = [schedule(progress) for progress in np.linspace(0, 1, 101)]
     assert values[0] == schedule(0.2) == 2.0
     assert values[-1] == schedule(0.8) == 200.0
@@ -41,8 +41,17 @@ def test_rises_between_its_fractions_of_training(kind):
         assert schedule(0.75) < 200.0
 
 
-def test_default_is_that_of_the_design():
-    assert Exponential().get_config() == {"start": 1.0, "end": 1e7, "begin_at": 0.0, "end_at": 0.75}
+@pytest.mark.parametrize("kind", RISES)
+def test_is_hard_from_the_end_of_the_rise_on(kind):
+    schedule = kind(2.0, 200.0, begin_at=0.2, end_at=0.8)
+    assert schedule(0.799) <= 200.0
+    assert schedule(0.8) == schedule(1.0) == math.inf
+    assert schedule(0.3) == kind(2.0, 200.0, begin_at=0.2, end_at=0.8, hard=False)(0.3)
+
+
+def test_default_is_that_of_the_documentation():
+    expected = {"start": 1.0, "end": 1e7, "begin_at": 0.0, "end_at": 0.75, "hard": True}
+    assert Exponential().get_config() == expected
 
 
 def test_values_in_the_middle():
@@ -115,7 +124,7 @@ def test_base_asks_for_an_implementation():
 
 
 def adaptive():
-    return Adaptive(1.0, 1024.0, end_at=1.0, eagerness=1.0, patience=2)
+    return Adaptive(1.0, 1024.0, end_at=1.0, hard=False, eagerness=1.0, patience=2)
 
 
 def test_adaptive_rises_while_the_loss_keeps_up():
@@ -164,7 +173,8 @@ def test_adaptive_always_arrives_and_never_falls(losses, end_at):
         values += [schedule((epoch + part) / len(losses)) for part in (0, 0.5, 0.999)]
         schedule.observe((epoch + 1) / len(losses), {"loss": loss})
     assert all(low <= high * (1 + 1e-12) for low, high in pairwise(values))
-    assert schedule(end_at) == schedule(1.0) == 1e7
+    assert schedule(end_at) == schedule(1.0) == math.inf
+    assert schedule.value(end_at) == 1e7
 
 
 @settings(max_examples=40, deadline=None)

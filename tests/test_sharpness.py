@@ -1,5 +1,7 @@
 """The soft sign: values, gradients, precisions, and the compilers it passes through."""
 
+import os
+
 import keras
 import layer_cases
 import numpy as np
@@ -53,11 +55,16 @@ def test_hard_values_of_extremes_are_signs():
         )
 
 
+#: Without its optimizations, XLA's tanh of a large number is 1 but for a few units of the last place.
+ROUNDING = 1e-6 if os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") else 0.0
+
+
 @pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0, 100.0, 1e7, HARD])
 @pytest.mark.parametrize("bound", [None, 0.7, 1.0, 1e3])
 def test_gradient_is_the_derivative_at_the_bounded_sharpness(sharpness, bound):
     expected = slope(X, sharpness, bound)
-    np.testing.assert_allclose(gradient(X, sharpness, bound), expected, rtol=1e-5, atol=1e-5)
+    error = 1e-5 + ROUNDING * min(sharpness, bound or 1e7, 1e7)
+    np.testing.assert_allclose(gradient(X, sharpness, bound), expected, rtol=1e-5, atol=error)
 
 
 # Subnormal numbers are zeros to TensorFlow and JAX.

@@ -34,7 +34,7 @@ class Sharpen(keras.callbacks.Callback):
 
     Args:
         schedule: A `keras_sbn.schedules.SharpnessSchedule`, or another function from progress in [0, 1]
-            to sharpness. Default: `Exponential()`.
+            to sharpness. Default: `Exponential()`, which ends hard after three quarters of training.
         update_freq: How often the sharpness changes: `"batch"`, `"epoch"`, or every that many batches.
             `"batch"` means every batch in trainings of up to 250; in longer ones it takes 250 stairs,
             so that they stay cheap.

@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import MISSING, Field, asdict, fields
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
     result = train(settings, options.out, options.resume, quiet if options.json else _say)
     if options.json:
-        print(json.dumps(asdict(result)))
+        print(json.dumps(result.to_dict()))
     if not result.exact:
         print("keras-sbn: decisions of a file differ from the folded model's", file=sys.stderr)
         return CHECK_FAILED

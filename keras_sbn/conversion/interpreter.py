@@ -217,7 +217,7 @@ class TfliteInterpreter(Interpreter):
 
 
 #: Packages that bring stock TFLite and its module, in the order they are tried: the small ones first.
-_TFLITE_RUNTIMES = {
+TFLITE_RUNTIMES = {
     "ai_edge_litert": "ai_edge_litert.interpreter",
     "tflite_runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow.lite.python.interpreter",
@@ -226,7 +226,7 @@ _TFLITE_RUNTIMES = {
 
 @functools.cache
 def _tflite_runtime() -> Any:
-    for package, module in _TFLITE_RUNTIMES.items():
+    for package, module in TFLITE_RUNTIMES.items():
         if importlib.util.find_spec(package):
             return importlib.import_module(module)
     raise ImportError(

@@ -82,6 +82,10 @@ class Graph:
             if node is not new:
                 node.inputs = [new if source is old else source for source in node.inputs]
         self.outputs = [new if output is old else output for output in self.outputs]
+        self.follow(old, new)
+
+    def follow(self, old: Node, new: Node) -> None:
+        """Says that the sign whose value `old` held is found in `new` from now on."""
         self.signs = {name: new if at is old else at for name, at in self.signs.items()}
 
     def forget(self, node: Node) -> None:

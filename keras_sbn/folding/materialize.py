@@ -74,7 +74,7 @@ def _folded_layer(node: Node) -> tuple[Any, list[np.ndarray] | None]:
         affine = multiplied_out(op)
         offset = affine.offset - affine.scale * affine.center
         scale, offset = np.broadcast_arrays(affine.scale, offset)
-        parameters = [_full(p.astype("float32"), node) for p in (scale, offset)]
+        parameters = _full(node, scale.astype("float32"), offset.astype("float32"))
         return layers.Affine(axes=parameters[0].ndim, name=node.name), parameters
     if isinstance(op, ops.Sign):
         return layers.Sign(name=node.name), None
@@ -93,16 +93,14 @@ def _threshold(node: Node, op: ops.Threshold) -> tuple[Any, list[np.ndarray]]:
         threshold = on_grid(op.threshold, values).astype("int32")
     else:
         threshold = between_grid_points(op.threshold, values).astype("float32")
-    parameters = [_full(threshold, node)]
+    parameters = _full(node, threshold, *([op.direction.astype("int8")] if directed else []))
     layer = layers.Threshold(integer=integer, directed=directed, axes=parameters[0].ndim, name=node.name)
-    if directed:
-        direction = np.broadcast_to(op.direction, parameters[0].shape)
-        parameters.append(direction.astype("int8"))
     return layer, parameters
 
 
-def _full(parameter: np.ndarray, node: Node) -> np.ndarray:
-    """A parameter without repeated leading axes, of the sizes of the node's last axes."""
-    parameter = trimmed(np.asarray(parameter))
-    sizes = node.shape[len(node.shape) - parameter.ndim :]
-    return np.broadcast_to(parameter, sizes)  # type: ignore[arg-type]
+def _full(node: Node, *parameters: np.ndarray) -> list[np.ndarray]:
+    """Parameters of the sizes of the node's last axes, of as few axes as all of them allow."""
+    short = [trimmed(np.asarray(parameter)) for parameter in parameters]
+    axes = max(parameter.ndim for parameter in short)
+    sizes = node.shape[len(node.shape) - axes :]
+    return [np.broadcast_to(parameter, sizes) for parameter in short]  # type: ignore[arg-type]

@@ -27,27 +27,22 @@ from keras_sbn.folding.ops import Affine, Threshold
 
 def threshold_of(affine: Affine) -> Threshold:
     """Returns the comparison that equals the sign of `affine`."""
-    threshold, direction = np.zeros(1), np.ones(1, np.int8)
-    last: Affine | None = affine
-    while last is not None:
-        threshold, direction = _carried_back(threshold, direction, last)
-        last = last.inner
-    return Threshold(threshold, direction)
+    return carried_back(Threshold(np.zeros(1), np.ones(1, np.int8)), affine)
 
 
-def _carried_back(
-    threshold: np.ndarray, direction: np.ndarray, affine: Affine
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns ``(t, d)`` with ``direction * affine(x) >= threshold  <=>  d * x >= t``."""
-    parameters = (affine.scale, affine.center, affine.offset, affine.divisor, threshold, direction)
+def carried_back(comparison: Threshold, affine: Affine) -> Threshold:
+    """Returns the comparison of x that equals `comparison` of ``affine(x)``."""
+    parameters = (affine.scale, affine.center, affine.offset, affine.divisor)
+    comparing = (comparison.threshold, comparison.direction)
     scale, center, offset, divisor, threshold, direction = np.broadcast_arrays(
-        *(np.asarray(v, np.float64) for v in parameters)
+        *(np.asarray(v, np.float64) for v in (*parameters, *comparing))
     )
     turned = np.where(scale < 0, -direction, direction)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         found = (threshold - direction * offset) * divisor / np.abs(scale) + turned * center
     constant = np.where(direction * offset >= threshold, -np.inf, np.inf)
-    return np.where(scale == 0, constant, found), turned.astype(np.int8)
+    found = Threshold(np.where(scale == 0, constant, found), turned.astype(np.int8))
+    return found if affine.inner is None else carried_back(found, affine.inner)
 
 
 def on_grid(threshold: np.ndarray, grid: Grid) -> np.ndarray:

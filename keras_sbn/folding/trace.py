@@ -25,8 +25,9 @@ class FoldTrace:
     Attributes:
         steps: The `FoldStep`s.
         signs: For every layer that took a sign in the original model, the name of the layer of the
-            folded model that gives the same ±1 values. A sign whose value the folded model does not
-            compute as such (it is negated before a pool) is left out.
+            folded model that gives the same ±1 values, in the shape before a reshape if it moved
+            there. A sign whose value the folded model does not compute as such (it is negated before
+            a pool) is left out.
     """
 
     steps: tuple[FoldStep, ...]

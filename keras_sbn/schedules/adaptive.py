@@ -29,6 +29,8 @@ class Adaptive(Rise):
         end: Sharpness at the end, greater than 0 and finite.
         begin_at: Fraction of training at which the rise begins, in [0, 1).
         end_at: Fraction of training at which `end` is reached at the latest, in (begin_at, 1].
+        hard: Whether the sharpness is infinite from `end_at` on, so that the rest of training is that of
+            the finished network.
         loss_tolerance: Share of the best loss by which the loss may be above it, not negative.
         gap_tolerance: Share of the validation loss by which the gap may grow in an epoch, not negative.
         eagerness: Factor of the speed of the rise, at least 1. With 1 it is late after its first wait
@@ -54,12 +56,13 @@ class Adaptive(Rise):
         end: float = 1e7,
         begin_at: float = 0.0,
         end_at: float = 0.75,
+        hard: bool = True,
         loss_tolerance: float = 0.05,
         gap_tolerance: float = 0.1,
         eagerness: float = 2.0,
         patience: int = 3,
     ) -> None:
-        super().__init__(start, end, begin_at, end_at)
+        super().__init__(start, end, begin_at, end_at, hard)
         for name, value in (("loss_tolerance", loss_tolerance), ("gap_tolerance", gap_tolerance)):
             if not value >= 0:
                 raise ValueError(f"Expected `{name}` not to be negative. Received: {name}={value}")
@@ -82,7 +85,7 @@ class Adaptive(Rise):
         self._gap: float | None = None
         self._waited = 0
 
-    def __call__(self, progress: float) -> float:
+    def value(self, progress: float) -> float:
         return self.between(self._share_at(progress))
 
     def observe(self, progress: float, logs: dict[str, Any]) -> None:

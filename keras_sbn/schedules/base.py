@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from keras_sbn.sharpness import HARD
+
 
 class SharpnessSchedule:
     """Base of the schedules: a callable from progress in [0, 1] to a sharpness greater than 0.
@@ -38,7 +40,13 @@ class SharpnessSchedule:
 
 
 class Rise(SharpnessSchedule):
-    """Base of the schedules that rise from `start` to `end` between two fractions of training."""
+    """Base of the schedules that rise from `start` to `end` between two fractions of training.
+
+    From `end_at` on the network is hard if `hard`. No finite end does as well: under a gradient of
+    bounded sharpness some weights oscillate around 0, and as the learning rate decays they come as close
+    to it as you like, so that ``tanh(end * w)`` is no sign. The hard network is the finished one, and so
+    are its batch-normalization statistics.
+    """
 
     def __init__(
         self,
@@ -46,6 +54,7 @@ class Rise(SharpnessSchedule):
         end: float = 1e7,
         begin_at: float = 0.0,
         end_at: float = 0.75,
+        hard: bool = True,
     ) -> None:
         check_sharpness("start", start)
         check_sharpness("end", end)
@@ -57,6 +66,14 @@ class Rise(SharpnessSchedule):
         self.end = float(end)
         self.begin_at = float(begin_at)
         self.end_at = float(end_at)
+        self.hard = bool(hard)
+
+    def __call__(self, progress: float) -> float:
+        return HARD if self.hard and progress >= self.end_at else self.value(progress)
+
+    def value(self, progress: float) -> float:
+        """The sharpness at `progress`, from `start` to `end`."""
+        raise NotImplementedError("Expected a subclass of Rise to define `value`.")
 
     def risen(self, progress: float) -> float:
         """The share of the way from `begin_at` to `end_at` that lies behind, in [0, 1]."""
@@ -74,6 +91,7 @@ class Rise(SharpnessSchedule):
             "end": self.end,
             "begin_at": self.begin_at,
             "end_at": self.end_at,
+            "hard": self.hard,
         }
 
 

@@ -9,13 +9,15 @@ from keras_sbn.schedules.base import Rise
 
 @keras.saving.register_keras_serializable(package="keras_sbn")
 class Exponential(Rise):
-    """Rises from `start` to `end` by the same factor in every step, then stays at `end`.
+    """Rises from `start` to `end` by the same factor in every step, then goes on hard.
 
     Args:
         start: Sharpness at the beginning, greater than 0.
         end: Sharpness at the end, greater than 0 and finite.
         begin_at: Fraction of training at which the rise begins, in [0, 1).
         end_at: Fraction of training at which it ends, in (begin_at, 1].
+        hard: Whether the sharpness is infinite from `end_at` on, so that the rest of training is that of
+            the finished network.
 
     Raises:
         ValueError: If a value is out of range.
@@ -27,8 +29,8 @@ class Exponential(Rise):
 
     >>> schedule = keras_sbn.schedules.Exponential(1.0, 100.0, end_at=0.5)
     >>> schedule(0.0), schedule(0.25), schedule(0.5), schedule(1.0)
-    (1.0, 10.0, 100.0, 100.0)
+    (1.0, 10.0, inf, inf)
     """
 
-    def __call__(self, progress: float) -> float:
+    def value(self, progress: float) -> float:
         return self.between(self.risen(progress))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +16,7 @@ import numpy as np
 
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, Monitor, Sharpen
+from keras_sbn.conversion.interpreter import TFLITE_RUNTIMES
 from keras_sbn.data import Batches, ImageDataset
 from keras_sbn.files import write_atomically
 from keras_sbn.statistics import reestimate_batch_normalization
@@ -24,8 +26,12 @@ from keras_sbn.training.checkpoints import Checkpoints, RunState
 from keras_sbn.training.devices import on_devices
 from keras_sbn.training.settings import TrainSettings
 
-#: The packages that each part of a run needs, by the name they are imported as, and their extra.
-_NEEDED = {"lce": ("larq_compute_engine", "lce"), "report": ("matplotlib", "plot")}
+#: The packages that each part of a run needs, one of them, as they are imported, and their extra.
+_NEEDED = {
+    "lce": (("larq_compute_engine",), "lce"),
+    "tflite": (tuple(TFLITE_RUNTIMES), "litert"),
+    "report": (("matplotlib",), "plot"),
+}
 _MONITORED = 64
 
 
@@ -72,6 +78,14 @@ class TrainResult:
     def exact(self) -> bool:
         """Whether every file decides as the folded model, on all images that were compared."""
         return all(file.differing_decisions == 0 for file in self.files)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures for JSON, which has no infinity: `None` where the sharpness is infinite."""
+        history = {
+            name: [value if math.isfinite(value) else None for value in values]
+            for name, values in self.history.items()
+        }
+        return {**asdict(self), "history": history}
 
     def __str__(self) -> str:
         names = {
@@ -161,12 +175,12 @@ def train(
 
 def _require_packages(settings: TrainSettings) -> None:
     """Fails before a long training and not after it."""
-    for part, (module, extra) in _NEEDED.items():
+    for part, (modules, extra) in _NEEDED.items():
         needed = part in settings.targets or part == "report"
-        if needed and importlib.util.find_spec(module) is None:
+        if needed and not any(importlib.util.find_spec(module) for module in modules):
             raise ImportError(
-                f"This run needs {module} at its end: pip install 'keras-sbn[{extra}]'"
-                + (f", or leave {part!r} out of `targets`" if part == "lce" else "")
+                f"This run needs {' or '.join(modules)} at its end: pip install 'keras-sbn[{extra}]'"
+                + ("" if part == "report" else f", or leave {part!r} out of `targets`")
             )
 
 
@@ -345,7 +359,7 @@ def _deploy(
         history=state.history,
         seconds=state.seconds,
     )
-    write_atomically(folder / "result.json", json.dumps(asdict(result), indent=2).encode())
+    write_atomically(folder / "result.json", json.dumps(result.to_dict(), indent=2).encode())
     write_page(folder / "report.html", settings, dataset, model, state, result, reports)
     written = ["model.keras", *reports, "history.csv", "run.toml", "result.json", "report.html"]
     say(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")

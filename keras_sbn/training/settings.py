@@ -63,7 +63,9 @@ class TrainSettings:
     train_samples: int | None = _setting(None, "train on that many images only")
     validation_samples: int | None = _setting(None, "validate on that many images only")
     schedule: str = _setting("exponential", f"how the sharpness rises: {', '.join(_SCHEDULES)}")
-    sharpness_end: float | None = _setting(None, "sharpness at the end of the rise")
+    sharpness_end: float | None = _setting(
+        None, "sharpness at the end of the rise, after which the network is hard"
+    )
     sharpness_end_at: float | None = _setting(None, "share of the training at which the rise ends")
     reestimate_samples: int = _setting(
         2048, "training images on which batch normalization is estimated again once hard; 0: not at all"
@@ -175,7 +177,7 @@ class TrainSettings:
     def sharpness_schedule(self) -> SharpnessSchedule:
         """The schedule of the sharpness."""
         options = {"end": self.sharpness_end, "end_at": self.sharpness_end_at}
-        given = {name: value for name, value in options.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
         return _SCHEDULES[self.schedule](**given)
 
 

@@ -1,7 +1,9 @@
+import contextlib
 import os
 import subprocess
 import sys
 import textwrap
+import tracemalloc
 
 import keras
 import numpy as np
@@ -196,6 +198,23 @@ def test_a_thousand_damaged_files_end_in_an_error_or_an_answer(converted):
     # Damage to constants and names leaves a file that can be read; truncation does not.
     assert errors > 250
     assert answers > 100
+
+
+def test_lengths_that_are_huge_take_no_memory(converted):
+    rng = np.random.default_rng(0)
+    for file in converted.values():
+        # Where the tables are; elsewhere it is a weight that changes.
+        tables = np.arange(len(file.content) * 3 // 4, len(file.content) - 4, 4)
+        tracemalloc.start()
+        try:
+            for at in rng.choice(tables, 50, replace=False):
+                data = bytearray(file.content)
+                data[at : at + 4] = int(rng.choice([2**31 - 1, 2**30, 2**24])).to_bytes(4, "little")
+                with contextlib.suppress(ValueError):
+                    str(keras_sbn.inspect(bytes(data)))
+            assert tracemalloc.get_traced_memory()[1] < 16 * 2**20
+        finally:
+            tracemalloc.stop()
 
 
 def test_a_vector_that_many_tables_share_is_not_read_for_each_of_them():

@@ -10,7 +10,7 @@ from conftest import digit_network, images, randomize
 import keras_sbn
 from keras_sbn.conversion import interpreter
 
-RUNTIMES = interpreter._TFLITE_RUNTIMES
+RUNTIMES = interpreter.TFLITE_RUNTIMES
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_every_runtime_decides_as_the_hard_model(package, monkeypatch, rng):
     randomize(model, rng)
     keras_sbn.binarize(model)
     converted = keras_sbn.convert(model, target="tflite")
-    monkeypatch.setattr(interpreter, "_TFLITE_RUNTIMES", {package: RUNTIMES[package]})
+    monkeypatch.setattr(interpreter, "TFLITE_RUNTIMES", {package: RUNTIMES[package]})
     x = images(rng, (7, 6, 2))
     for xnnpack in (True, False):
         engine = interpreter.TfliteInterpreter(converted.content, xnnpack=xnnpack)

@@ -186,6 +186,54 @@ def test_branches_are_compared_one_by_one_and_permuted_bits_are_bits(rng):
     _assert_exact(model, folded, images(rng, (4, 6, 2)))
 
 
+@pytest.mark.parametrize("move", ["flatten", "pool", "negated pool"])
+def test_a_comparison_that_moves_to_a_scale_and_a_bias_takes_them_in(move, rng):
+    """A comparison of their float32 sum could miss a tie; ``0 s + b`` here is one exactly."""
+    inputs = keras.Input((6, 6, 2))
+    x = layers.SelfBinarizingConv2D(
+        33, 2, binarize_input=True, kernel_scale="mean", use_bias=True, name="first"
+    )(inputs)
+    x = K.Flatten()(x) if move == "flatten" else K.MaxPooling2D()(x)
+    x = activate(x, lambda: K.BatchNormalization(epsilon=0.25, name="normalization"))
+    if move == "flatten":
+        x = layers.SelfBinarizingDense(3)(x)
+    else:
+        x = layers.SelfBinarizingConv2D(3, 2, padding="same")(x)
+    model = keras.Model(inputs, x)
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    model.get_layer("first").bias.assign(np.full(33, 2.0))
+    normalization = model.get_layer("normalization")
+    shape = normalization.gamma.shape
+    sign = {"flatten": rng.choice([-1, 1], shape), "pool": 1, "negated pool": -1}[move]
+    normalization.gamma.assign(np.broadcast_to(sign, shape))
+    normalization.beta.assign(np.broadcast_to(sign * -3.5, shape))
+    normalization.moving_mean.assign(np.full(shape, -1.5))
+    normalization.moving_variance.assign(np.full(shape, 0.75))
+    folded = keras_sbn.fold(model)
+    assert "Affine" not in _kinds(folded)
+    x = images(rng, (6, 6, 2))
+    named, _ = evaluate(model, [x])
+    assert (named["normalization"] == 0).any()
+    _assert_exact(model, folded, x)
+
+
+def test_the_signs_behind_flatten_and_dense_layers_are_found_again(rng):
+    inputs = keras.Input((3, 3, 2))
+    x = layers.SelfBinarizingConv2D(4, 2, binarize_input=True)(inputs)
+    x = activate(K.Flatten()(x), K.BatchNormalization)
+    x = activate(layers.SelfBinarizingDense(5)(x), K.BatchNormalization)
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingDense(3)(x)), rng)
+    folded, trace = keras_sbn.fold(model, trace=True)
+    signs = [layer for layer in model.layers if isinstance(layer, layers.SelfBinarizingActivation)]
+    assert {layer.name for layer in signs} < set(trace.signs)
+    x = images(rng, (3, 3, 2))
+    named, _ = evaluate(model, [x])
+    for name, layer in trace.signs.items():
+        found = keras.Model(folded.inputs, folded.get_layer(layer).output)([x])
+        np.testing.assert_array_equal(np.reshape(found, (len(x), -1)), named[name].reshape(len(x), -1))
+
+
 def test_normalization_after_flatten_keeps_a_threshold_a_position(rng):
     inputs = keras.Input((3, 3, 2))
     x = layers.SelfBinarizingConv2D(4, 2, binarize_input=True)(inputs)

@@ -71,6 +71,8 @@ class ElementwiseBeforeReshape:
         moved = Node(node.name, mapped(node.op, reshaped), [source], source.shape)
         after = Node(reshape.name, Reshape(reshape.op.target), [moved], node.shape)
         graph.replace(node, after)
+        # The reshape may go later; the value stays.
+        graph.follow(after, moved)
         return True
 
 

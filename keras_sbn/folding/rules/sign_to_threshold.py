@@ -7,16 +7,21 @@ import numpy as np
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid, is_binary
 from keras_sbn.folding.ops import Affine, Sign, Threshold
-from keras_sbn.folding.thresholds import threshold_of
+from keras_sbn.folding.thresholds import carried_back, threshold_of
 
 
 class SignToThreshold:
     """sign(affine(x)) => threshold(x); sign(grid value) => threshold 0; sign(±1) => ±1.
 
-    `keras_sbn.folding.thresholds` has the derivation. The sign of a real value stays a sign.
+    `keras_sbn.folding.thresholds` has the derivation. The sign of a real value stays a sign. A threshold
+    that has moved to an affine map, from behind a pool or a reshape, takes it in as well.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
+        if isinstance(node.op, Threshold) and isinstance(node.input.op, Affine):
+            node.op = carried_back(node.op, node.input.op)
+            node.inputs = [node.input.input]
+            return True
         if not isinstance(node.op, Sign):
             return False
         source = node.input

@@ -7,8 +7,8 @@ import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid
-from keras_sbn.folding.ops import BinaryConv, KerasCall, Sign, Threshold
-from keras_sbn.folding.thresholds import negated
+from keras_sbn.folding.ops import Affine, BinaryConv, KerasCall, Sign, Threshold
+from keras_sbn.folding.thresholds import carried_back, negated
 
 _MAX_POOLS = (
     keras.layers.MaxPooling1D,
@@ -48,7 +48,8 @@ class NegatedThresholdBeforeMaxPool:
     ``conv(v, w) = conv(-v, -w)``. What the convolution pads the channel with is negated with it, so the
     border is exact as well: +1 becomes -1, and the padding gets one value a channel.
 
-    Applies only where binary convolutions are all that reads the value.
+    Applies only where binary convolutions are all that reads the value. An affine map before the pool is
+    taken into the comparison first: its values are real, and the next one above t is not known.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
@@ -61,8 +62,14 @@ class NegatedThresholdBeforeMaxPool:
         if not readers or not all(isinstance(reader.op, BinaryConv) for reader in readers):
             return False
         signs = np.broadcast_to(node.op.direction, (node.shape[-1] or 0,))
-        threshold = np.where(signs < 0, negated(node.op.threshold, grid(pool.input)), node.op.threshold)
-        node.op = Threshold(threshold, np.ones_like(signs))
+        comparison, source = node.op, pool.input
+        if isinstance(source.op, Affine):
+            comparison, source = carried_back(comparison, source.op), source.input
+        opposite = negated(comparison.threshold, grid(source))
+        node.op = Threshold(
+            np.where(signs < 0, opposite, comparison.threshold), comparison.direction * signs
+        )
+        pool.inputs = [source]
         for reader in readers:
             _negate_input_channels(reader, signs)
         graph.forget(node)

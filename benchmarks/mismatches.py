@@ -1,0 +1,125 @@
+"""Mismatches between the files and the hard Keras models: none is the goal.
+
+python benchmarks/mismatches.py --data-dir cifar10/test --images 10000 --networks 500
+
+BinaryNet for CIFAR-10 and a residual network, with random weights and, where train.py has run, trained
+ones, on images of a folder (`folder/class/image`) or random ones; and the random small networks of the
+tests of the fold: every layer, option, tie and zero. Where the hard model in float32 and a file decide
+otherwise, the network in float64 says which of them is right.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+import keras
+import networks
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from random_networks import binary_network
+from reference import evaluate
+
+import keras_sbn
+from keras_sbn.binarize import decisions
+
+TARGETS = ("lce", "tflite")
+
+
+def compare(title: str, model: Any, x: np.ndarray, workers: int) -> None:
+    """Prints how many decisions and outputs of each file differ from the hard model's."""
+    for target in TARGETS:
+        started = time.perf_counter()
+        converted = keras_sbn.convert(model, target=target)
+        found = keras_sbn.verify(converted, model, x, batch_size=50, workers=workers)
+        seconds = time.perf_counter() - started
+        print(f"{title}, {target} ({seconds:.0f} s): (goal: 0) {found}", flush=True)
+
+
+def compare_random(count: int) -> None:
+    """Compares random networks until each target has taken `count` of them, and prints what it found."""
+    tally: dict[str, Counter] = {target: Counter() for target in TARGETS}
+    reasons: Counter = Counter()
+
+    @seed(0)
+    @settings(
+        max_examples=10 * count,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(st.data())
+    def one(data: Any) -> None:
+        waiting = {t: found for t, found in tally.items() if found["networks"] < count}
+        if not waiting:
+            return
+        model, x = binary_network(data.draw, max_blocks=3)
+        expected = decisions(keras.ops.convert_to_numpy(model(x)))
+        for target, found in waiting.items():
+            try:
+                converted = keras_sbn.convert(model, target=target)
+            except ValueError as error:
+                found["refused"] += 1
+                reasons[str(error).split(". Received")[0][:90]] += 1
+                continue
+            found["networks"] += 1
+            found["samples"] += len(x)
+            received = decisions(converted.predict(x))
+            wrong = (received != expected).reshape(len(x), -1).any(axis=-1)
+            if wrong.any():
+                exact = decisions(evaluate(model, [x])[1][0])
+                found["networks that differ"] += 1
+                found["samples that differ"] += int(wrong.sum())
+                right = (received == exact).reshape(len(x), -1).all(axis=-1)
+                found["of them the file is right in float64"] += int((wrong & right).sum())
+        keras.utils.clear_session()
+
+    one()
+    for target, found in tally.items():
+        figures = ", ".join(
+            f"{name}: {found[name]}"
+            for name in (
+                "networks",
+                "refused",
+                "samples",
+                "networks that differ",
+                "samples that differ",
+                "of them the file is right in float64",
+            )
+        )
+        print(f"random networks, {target} (goal: 0 differ): {figures}")
+    for reason, times in reasons.most_common():
+        print(f"  refused {times} times: {reason}")
+
+
+def main() -> None:
+    """Prints the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", type=Path, help="folder with a folder of images a class")
+    parser.add_argument("--images", type=int, default=1000, help="images of each large network")
+    parser.add_argument("--networks", type=int, default=100, help="random small networks")
+    parser.add_argument("--workers", type=int, default=1, help="processes that run the files")
+    options = parser.parse_args()
+    x = networks.images(options.images, options.data_dir) if options.images else None
+    for name, (build, _) in networks.NETWORKS.items() if x is not None else ():
+        compare(f"{name}, random weights", build(), x, options.workers)
+        try:
+            compare(f"{name}, trained weights", networks.trained(name), x, options.workers)
+        except FileNotFoundError as error:
+            print(f"{name}, trained weights: {error}")
+    if options.networks:
+        compare_random(options.networks)
+
+
+if __name__ == "__main__":
+    main()
