@@ -5,7 +5,8 @@ python benchmarks/inference.py
 BinaryNet for CIFAR-10 and a residual network: Larq -> LCE, our files, and TensorFlow's float32 and
 post-training int8 files of the same shapes; with random weights and, where train.py has run, with
 trained ones of ours. One thread; LCE in its interpreter with both of its kernels, stock files with
-XNNPACK. The files run in turns, so that whatever else the machine does meets all of them alike.
+XNNPACK. The files run in turns, so that whatever else the machine does meets all of them alike; it
+disturbs CPU time least.
 """
 
 from __future__ import annotations
@@ -91,25 +92,31 @@ def files(
 def measure(title: str, interpreters: dict[str, Any], x: np.ndarray, runs: int) -> None:
     """Prints the table and the ratios of one network."""
     times: dict[str, list[float]] = {name: [] for name in interpreters}
+    processor: dict[str, list[float]] = {name: [] for name in interpreters}
     for run in range(3 + runs):
         for name, interpreter in interpreters.items():
-            started = time.perf_counter()
+            started = time.perf_counter(), time.process_time()
             interpreter.run([x[:1]])
             if run >= 3:
-                times[name].append(1e3 * (time.perf_counter() - started))
+                times[name].append(1e3 * (time.perf_counter() - started[0]))
+                processor[name].append(1e3 * (time.process_time() - started[1]))
     middle = {name: float(np.median(values)) for name, values in times.items()}
+    busy = {name: float(np.median(values)) for name, values in processor.items()}
     rows = [
         (
             name,
             f"{middle[name]:.2f}",
             f"{np.quantile(values, 0.1):.2f} to {np.quantile(values, 0.9):.2f}",
+            f"{busy[name]:.2f}",
         )
         for name, values in times.items()
     ]
-    print(format_table((f"{title}, one thread", "median ms", "10 % to 90 %"), rows, "lrr"))
+    header = (f"{title}, one thread", "median ms", "10 % to 90 %", "CPU ms")
+    print(format_table(header, rows, "lrrr"))
     for ours, theirs, goal in GOALS:
         if ours in middle:
-            print(f"{middle[ours] / middle[theirs]:.2f} (goal: at most {goal}): {ours} / {theirs}")
+            ratio, of_cpu = middle[ours] / middle[theirs], busy[ours] / busy[theirs]
+            print(f"{ratio:.2f}, of CPU time {of_cpu:.2f} (goal: at most {goal}): {ours} / {theirs}")
     print(flush=True)
 
 
