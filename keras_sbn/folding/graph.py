@@ -88,6 +88,15 @@ class Graph:
         """Says that the sign whose value `old` held is found in `new` from now on."""
         self.signs = {name: new if at is old else at for name, at in self.signs.items()}
 
+    def exchange(self, node: Node, before: Node, moved: list[Node]) -> None:
+        """Puts `before`, which `node` alone reads, in the place of `node`, and has it read `moved`.
+
+        What `before` gave until now, no node gives any more.
+        """
+        self.forget(before)
+        before.inputs = moved
+        self.replace(node, before)
+
     def forget(self, node: Node) -> None:
         """Says that `node` no longer holds the value of a sign of the original model."""
         self.signs = {name: at for name, at in self.signs.items() if at is not node}

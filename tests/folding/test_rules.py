@@ -234,6 +234,19 @@ def test_the_signs_behind_flatten_and_dense_layers_are_found_again(rng):
         np.testing.assert_array_equal(np.reshape(found, (len(x), -1)), named[name].reshape(len(x), -1))
 
 
+def test_a_pool_that_two_signs_move_before_holds_the_second(rng):
+    inputs = keras.Input((4, 4, 2))
+    x = layers.SelfBinarizingConv2D(4, 2, padding="same", binarize_input=True)(inputs)
+    x = activate(K.MaxPooling2D()(x), layers.BinaryBatchNormalization)
+    x = activate(K.GlobalMaxPooling2D()(x), layers.BinaryBatchNormalization)
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingDense(3)(x)), rng)
+    folded, trace = keras_sbn.fold(model, trace=True)
+    first, second = (m for m in model.layers if isinstance(m, layers.SelfBinarizingActivation))
+    assert first.name not in trace.signs
+    assert folded.get_layer(trace.signs[second.name]).__class__ is K.GlobalMaxPooling2D
+    _assert_exact(model, folded, images(rng, (4, 4, 2)))
+
+
 def test_normalization_after_flatten_keeps_a_threshold_a_position(rng):
     inputs = keras.Input((3, 3, 2))
     x = layers.SelfBinarizingConv2D(4, 2, binarize_input=True)(inputs)

@@ -89,9 +89,7 @@ def _max_pool_before(graph: Graph, node: Node) -> Node | None:
 
 def _swap(graph: Graph, node: Node, pool: Node) -> None:
     source = pool.input
-    moved = Node(node.name, node.op, [source], source.shape)
-    pool.inputs = [moved]
-    graph.replace(node, pool)
+    graph.exchange(node, pool, [Node(node.name, node.op, [source], source.shape)])
 
 
 def _negate_input_channels(reader: Node, signs: np.ndarray) -> None:

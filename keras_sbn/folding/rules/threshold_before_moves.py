@@ -31,8 +31,7 @@ class ThresholdBeforeConcatenate:
 
             name = f"{node.name}_{index}"
             moved.append(Node(name, mapped(node.op, taken), [source], source.shape))  # type: ignore[arg-type]
-        joined.inputs = moved
-        graph.replace(node, joined)
+        graph.exchange(node, joined, moved)
         return True
 
 
@@ -51,8 +50,7 @@ class ThresholdBeforePermute:
 
         source = permute.input
         moved = Node(node.name, mapped(node.op, permuted), [source], source.shape)  # type: ignore[arg-type]
-        permute.inputs = [moved]
-        graph.replace(node, permute)
+        graph.exchange(node, permute, [moved])
         return True
 
 
