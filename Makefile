@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
+.PHONY: install demo docs test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
 
 install: $(VENV)/.installed
 
@@ -25,6 +25,15 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site is made from the sources, without importing them, in an environment of its own; a warning is an error.
+docs: $(VENV)/docs/.installed
+	$(VENV)/docs/bin/mkdocs build --strict --quiet
+
+$(VENV)/docs/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)/docs
+	$(VENV)/docs/bin/python -m pip install --quiet --editable '.[docs]'
+	touch $@
 
 # On JAX most of the time goes into compiling, so XLA optimizes little there.
 unit: install

@@ -1,14 +1,47 @@
-"""The README's quickstart runs as it stands."""
+"""The code of the README and of the documentation runs as it stands."""
 
+import importlib.util
 import re
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+import keras
+import pytest
+
+import keras_sbn
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    page for page in (ROOT / "docs").rglob("*.md") if "```python" in page.read_text(encoding="utf-8")
+)
+
+
+def blocks(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_quickstart(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    (code,) = blocks(ROOT / "README.md")
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "model.tflite").stat().st_size > 0
     assert "360 samples: 0 decisions differ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page(page, tmp_path, monkeypatch):
+    """Blocks of a page go on from one another, as a reader types them."""
+    monkeypatch.chdir(tmp_path)
+    if page.stem == "larq":
+        _write_larq_model()
+    names = {}
+    for number, code in enumerate(blocks(page), 1):
+        exec(compile(code, f"{page.name}, block {number}", "exec"), names)
+
+
+def _write_larq_model():
+    """The model that the page on Larq starts from."""
+    if importlib.util.find_spec("larq") is None:
+        pytest.skip("needs Larq")
+    model = keras.Sequential([keras.Input((8,)), keras_sbn.layers.SelfBinarizingDense(2)])
+    keras_sbn.binarize(model)
+    keras_sbn.larq.to_larq(model, "larq_model.h5")
