@@ -137,7 +137,10 @@ def read_metadata(content: bytes) -> Metadata:
         places = [entry.Buffer() for entry in found if entry.Name() == _NAME]
         if not places:
             return Metadata(None, None)
-        return _unpack(model.Buffers(places[0]).DataAsNumpy().tobytes(), content)
+        buffer = model.Buffers(places[0])
+        if buffer is None or buffer.DataLength() == 0:
+            raise ValueError(f"its buffer, number {places[0]}, is empty")
+        return _unpack(buffer.DataAsNumpy().tobytes(), content)
     except _ERRORS as error:
         raise ValueError(
             f"Expected whole TFLite metadata. Received: {type(error).__name__}: {error}"

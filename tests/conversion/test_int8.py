@@ -330,7 +330,7 @@ def test_as_near_and_as_small_as_tensorflows_own_quantization(rng, tmp_path):
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.DepthwiseConv2D(3, padding="same")(x))
     model = _mild(keras.Model(inputs, keras.layers.Dense(10)(x)), rng)
     x = images(rng, (12, 12, 3), 128)
-    model.export(tmp_path, format="tf_saved_model", verbose=False)
+    model.export(str(tmp_path), format="tf_saved_model")
     converter = tf.lite.TFLiteConverter.from_saved_model(str(tmp_path))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([x[i : i + 1]] for i in range(64))

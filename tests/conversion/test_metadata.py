@@ -17,6 +17,7 @@ from keras_sbn import cli
 from keras_sbn.conversion.interpreter import open_interpreter
 from keras_sbn.conversion.metadata import Metadata, mean_and_std, read_metadata, with_metadata
 from keras_sbn.conversion.schema import schema
+from keras_sbn.conversion.writer import finish
 
 LABELS = ["cat", "große Katze", "猫"]
 
@@ -142,7 +143,15 @@ def test_several_outputs_are_an_error():
         keras_sbn.convert(model, labels=["a", "b"])
 
 
-@settings(max_examples=60)
+def test_metadata_without_content_is_an_error(plain):
+    content = with_metadata(plain["lce"], LABELS, (0, 1))
+    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
+    file.metadata[-1].buffer = 0
+    with pytest.raises(ValueError, match="its buffer, number 0, is empty"):
+        read_metadata(finish(file))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
 def test_damaged_metadata_is_an_error_or_harmless(plain, data):
     content = bytearray(with_metadata(plain["lce"], LABELS, (0, 1)))
