@@ -141,6 +141,7 @@ def _ours(name: str, note: str, **options: Any) -> Method:
     return Method(name, "ours", note, options)
 
 
+_SHARP = {"max_gradient_sharpness": 5.0}
 _EXACT = {"max_gradient_sharpness": None}
 
 #: Every method, by name. "ours" has no options: it is what the package does by default.
@@ -168,6 +169,16 @@ METHODS = {
             activation={**_EXACT},
             schedule=("Exponential", {"end": 30.0, "end_at": 1.0}),
         ),
-        _ours("ours", "self-binarizing, defaults"),
+        Method("ours", "ours", "self-binarizing, defaults", {}, revision=1),
+        # What each ingredient of the defaults does: one of them changed, the others as they are.
+        _ours("finite-end", "the last sharpness is 1e7", schedule=("Exponential", {"hard": False})),
+        _ours("end-0.5", "hard from half of training", schedule=("Exponential", {"end_at": 0.5})),
+        _ours("end-0.25", "hard from a quarter", schedule=("Exponential", {"end_at": 0.25})),
+        _ours("hard-start", "hard nearly from the start", schedule=("Exponential", {"end_at": 0.001})),
+        _ours("wide-kernels", "gradient of kernels at ν ≤ 0.3", kernel={"max_gradient_sharpness": 0.3}),
+        _ours("sharp-gradient", "all gradients at ν ≤ 5", kernel=_SHARP, activation=_SHARP),
+        _ours("raw-kernels", "kernels not divided by their RMS", kernel={"normalize_kernel": False}),
+        _ours("keras-bn", "Keras's batch normalization", normalization="keras"),
+        _ours("slow-statistics", "momentum 0.99", normalization={"momentum": 0.99}),
     )
 }

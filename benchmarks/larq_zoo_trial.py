@@ -196,6 +196,29 @@ def _bitpacked(report: Any) -> int:
     return sum(layer.output_type == "bitpacked" for layer in rows)
 
 
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """The table of docs/larq.md; of every pair of numbers the first is Larq's, the second ours."""
+    lines = [
+        "| network | bytes, Larq → LCE | bytes, keras_sbn | binary layers | difference, Larq → LCE | "
+        "difference, keras_sbn | signs turned | ms |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if row.get("failure"):
+            lines.append(f"| {row['network']} | {row['failure'].splitlines()[-1]} |")
+            continue
+        size, layers, ms = row["bytes"], row["binary_layers"], row["ms"]
+        distances, signs = row["relative_difference"], row["signs"]
+        turned = f"{signs['turned']:,} of {signs['compared']:,}"
+        lines.append(
+            f"| {row['network']} | {size['larq']:,} | {size['ours']:,} "
+            f"| {layers['larq']} / {layers['ours']} "
+            f"| {distances['larq_file']:.0e} | {distances['file']:.0e} | {turned} "
+            f"| {ms['larq']:.0f} / {ms['ours']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Tries the networks one by one and writes what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -224,6 +247,7 @@ def main() -> int:
         rows.append(row)
         print(json.dumps(row), flush=True)
         Path(options.out).write_text(json.dumps(rows, indent=1))
+    print(markdown(rows))
     return int(any(row.get("failure") for row in rows))
 
 

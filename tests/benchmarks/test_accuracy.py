@@ -12,6 +12,8 @@ from accuracy_data import Batches, Data, load
 from accuracy_methods import METHODS, Method
 from accuracy_networks import CHAINS, build
 
+from keras_sbn.callbacks import Sharpen
+
 SETTING = replace(
     accuracy.PRESETS["tiny"][0], network="test", epochs=1, batch_size=16, seeds=2, sweep_seeds=1
 )
@@ -85,6 +87,16 @@ def test_the_hash_knows_options_and_settings_but_not_the_number_of_seeds():
     assert accuracy.config_hash(replace(SETTING, flip=True), METHODS["ours"]) != base
     other = Method("ours", "ours", "", {"kernel": {"max_gradient_sharpness": 2.0}})
     assert accuracy.config_hash(SETTING, other) != base
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_method_builds_and_has_its_own_hash(method):
+    model = build("test", method.kit(), (8, 8, 1))
+    assert model.output_shape == (None, 10)
+    if method.family == "ours":
+        Sharpen(**method.scheduling())
+    hashes = {accuracy.config_hash(SETTING, other) for other in METHODS.values()}
+    assert len(hashes) == len(METHODS)
 
 
 def row(method, rate, seed, validation, test, config="a", **more):
@@ -192,6 +204,15 @@ def test_the_command_reports_a_file_of_results(tmp_path, capsys):
     results.append(row("ours", 0.01, 0, 0.9, 0.8765))
     accuracy.main(["--report", "--results", str(results.path)])
     assert "87.65" in capsys.readouterr().out
+
+
+def test_the_committed_results_are_read_and_no_fold_differs():
+    rows = accuracy.Results(accuracy.RESULTS).rows()
+    found = accuracy_report.figures(rows, "tiny")
+    assert {"ours", "approx"} <= {figure.method for panel in found.values() for figure in panel}
+    assert {row["folded_unlike_hard"] for row in rows if METHODS[row["method"]].family != "float"} == {
+        "0"
+    }
 
 
 @pytest.mark.parametrize("network", ["binarynet", "birealnet18"])
