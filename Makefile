@@ -28,7 +28,7 @@ lint: install
 
 # The site is made from the sources, without importing them, in an environment of its own; a warning is an error.
 docs: $(VENV)/docs/.installed
-	$(VENV)/docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/docs/bin/mkdocs build --strict --quiet
 
 $(VENV)/docs/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)/docs

@@ -25,6 +25,7 @@ _ONCE = (
     "folding/test_thresholds.py",
     "models",
     "test_cli.py",
+    "test_examples_scripts.py",
     "test_files.py",
     "test_import.py",
     "test_readme.py",

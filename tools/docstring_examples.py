@@ -1,4 +1,4 @@
-"""Makes the examples of docstrings, written as `Example:` and doctest lines, sections that mkdocstrings shows."""
+"""Turns the examples of docstrings, `Example:` and doctest lines, into sections for mkdocstrings."""
 
 from __future__ import annotations
 
