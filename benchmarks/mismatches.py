@@ -46,26 +46,14 @@ def compare(title: str, model: Any, x: np.ndarray, workers: int) -> None:
 
 
 def compare_random(count: int) -> None:
-    """Compares random networks until each target has taken `count` of them, and prints what it found."""
+    """Compares random networks until each target has taken `count`, and prints what it found."""
     tally: dict[str, Counter] = {target: Counter() for target in TARGETS}
     reasons: Counter = Counter()
 
-    @seed(0)
-    @settings(
-        max_examples=10 * count,
-        deadline=None,
-        database=None,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.data())
-    def one(data: Any) -> None:
-        waiting = {t: found for t, found in tally.items() if found["networks"] < count}
-        if not waiting:
-            return
+    def compare_one(data: Any) -> None:
         model, x = binary_network(data.draw, max_blocks=3)
         expected = decisions(keras.ops.convert_to_numpy(model(x)))
-        for target, found in waiting.items():
+        for target, found in tally.items():
             try:
                 converted = keras_sbn.convert(model, target=target)
             except ValueError as error:
@@ -84,7 +72,17 @@ def compare_random(count: int) -> None:
                 found["of them the file is right in float64"] += int((wrong & right).sum())
         keras.utils.clear_session()
 
-    one()
+    rounds = 0
+    while (missing := count - min(found["networks"] for found in tally.values())) > 0:
+        options = settings(
+            max_examples=missing,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        seed(rounds)(options(given(st.data())(compare_one)))()
+        rounds += 1
     for target, found in tally.items():
         figures = ", ".join(
             f"{name}: {found[name]}"
