@@ -267,8 +267,9 @@ def _tensorboard(
 ) -> list[Any]:
     if not settings.tensorboard:
         return []
-    if importlib.util.find_spec("tensorflow") is None:
-        say("no logs for TensorBoard: TensorFlow is not installed")
+    missing = [name for name in ("tensorflow", "tensorboard") if importlib.util.find_spec(name) is None]
+    if missing:
+        say(f"no logs for TensorBoard: pip install {' '.join(missing)}")
         return []
     x, _ = dataset.arrays("validation", _MONITORED)
     logs = folder / "logs"

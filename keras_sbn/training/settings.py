@@ -81,7 +81,9 @@ class TrainSettings:
     verify_samples: int = _setting(
         1000, "validation images on which each file is compared with the model"
     )
-    tensorboard: bool = _setting(True, "write logs for TensorBoard, where TensorFlow is installed")
+    tensorboard: bool = _setting(
+        True, "write logs for TensorBoard, where it and TensorFlow are installed"
+    )
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "devices", "verify_samples"):

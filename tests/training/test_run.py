@@ -226,6 +226,7 @@ def test_a_missing_runtime_is_found_as_well(tmp_path, monkeypatch):
 
 @pytest.mark.tensorflow
 def test_logs_for_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
     settings = TrainSettings(**{**SMALL, "epochs": 1, "tensorboard": True, "targets": ()})
     result = train(settings, tmp_path / "run", say=lambda line: None)
     assert result.files == ()
