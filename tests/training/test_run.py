@@ -33,7 +33,7 @@ SMALL = {
     "epochs": 4,
     "alpha": 0.25,
     "batch_size": 16,
-    "train_samples": 256,
+    "train_samples": 768,
     "validation_samples": 64,
     "reestimate_samples": 128,
     "tensorboard": False,
@@ -76,8 +76,7 @@ def test_writes_what_it_says(run):
     assert result.exact
     assert [file.samples for file in result.files] == [64, 64]
     assert set(result.accuracy) == {"soft", "hard", "reestimated", "folded"}
-    # Far above the 10 % of guessing; how far depends on how the backend rounds in four short epochs.
-    assert result.accuracy["reestimated"] > 0.25
+    assert result.accuracy["reestimated"] > 0.5
     text = (folder / "result.json").read_text()
     assert "Infinity" not in text
     stored = json.loads(text)
