@@ -47,14 +47,17 @@ class Method:
     def scheduling(self) -> dict[str, Any]:
         """Arguments of `keras_sbn.callbacks.Sharpen`."""
         made = {}
-        for key in _SCHEDULING:
+        for key in _SCHEDULES:
             if key in self.options:
                 name, arguments = self.options[key]
                 made[key] = getattr(schedules, name)(**arguments)
+        if "rest_at" in self.options:
+            made["rest_at"] = self.options["rest_at"]
         return made
 
 
-_SCHEDULING = ("schedule", "activation_schedule")
+_SCHEDULES = ("schedule", "activation_schedule")
+_SCHEDULING = (*_SCHEDULES, "rest_at")
 
 
 class FloatKit:
@@ -169,8 +172,10 @@ METHODS = {
             activation={**_EXACT},
             schedule=("Exponential", {"end": 30.0, "end_at": 1.0}),
         ),
-        Method("ours", "ours", "self-binarizing, defaults", {}, revision=1),
+        Method("ours", "ours", "self-binarizing, defaults", {}, revision=2),
         # What each ingredient of the defaults does: one of them changed, the others as they are.
+        _ours("no-rest", "kernels never rest, statistics never settle", rest_at=None),
+        _ours("rest-0.8", "kernels rest from 0.8 of training on", rest_at=0.8),
         _ours("finite-end", "the last sharpness is 1e7", schedule=("Exponential", {"hard": False})),
         _ours("end-0.5", "hard from half of training", schedule=("Exponential", {"end_at": 0.5})),
         _ours("end-0.25", "hard from a quarter", schedule=("Exponential", {"end_at": 0.25})),

@@ -165,7 +165,7 @@ def binarize(model: Any, x: Any = None) -> BinarizationReport:
     rows = tuple(
         BinarizedLayer(
             layer.name,
-            min((float(ops.convert_to_numpy(w)) for w in layer.sharpness_weights), default=HARD),
+            min((abs(float(ops.convert_to_numpy(w))) for w in layer.sharpness_weights), default=HARD),
             saturation(layer),
         )
         for layer in found

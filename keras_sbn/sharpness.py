@@ -17,6 +17,10 @@ from keras import ops
 #: The sharpness at which the soft sign is ``sign(x)``, with ``sign(0) = sign(-0.0) = +1``.
 HARD = math.inf
 
+#: The sharpness of a kernel that is hard and at rest: the value is that of `HARD`, the gradient the exact
+#: one of ``sign``, zero. `keras_sbn.sharpening` says what it is good for.
+AT_REST = -math.inf
+
 # What `normalize` adds to the mean square, so that a tensor of zeros has no infinite reciprocal.
 _MEAN_SQUARE_EPSILON = 1e-12
 
@@ -55,8 +59,8 @@ def soft_sign(
 
     Args:
         x: Tensor of any shape.
-        sharpness: Scalar tensor, variable or float, greater than 0; infinity gives ``sign``. No gradient
-            flows to it.
+        sharpness: Scalar tensor, variable or float, greater than 0; infinity gives ``sign``, and minus
+            infinity (`AT_REST`) ``sign`` without a gradient. No gradient flows to it.
         max_gradient_sharpness: Upper bound of the sharpness at which the gradient is taken. `None` is
             the exact gradient of the paper; it vanishes for an infinite sharpness.
         normalize: Whether `x` is divided by its root mean square first. Its gradient takes the division
@@ -85,7 +89,7 @@ def soft_sign(
     @ops.custom_gradient
     def binarize(x: Any, sharpness: Any) -> Any:
         is_hard = ops.isinf(sharpness)
-        nu = ops.minimum(sharpness, largest)
+        nu = ops.minimum(ops.abs(sharpness), largest)
         r = ops.rsqrt(ops.mean(x * x) + _MEAN_SQUARE_EPSILON) if normalize else ops.ones((), dtype)
         y = ops.where(is_hard, sign(x), ops.tanh((ops.cast(nu, dtype) * r) * x))
 
@@ -96,6 +100,7 @@ def soft_sign(
                 gradient_nu = ops.where(is_hard, 0.0, nu)
             else:
                 gradient_nu = ops.minimum(nu, max_gradient_sharpness)
+            gradient_nu = ops.where(sharpness < 0, 0.0, gradient_nu)
             slope = ops.cast(gradient_nu, dtype) * r
             u = _tanh_gradient(ops.tanh(slope * x), upstream)
             if normalize:

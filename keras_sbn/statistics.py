@@ -94,6 +94,8 @@ class _Estimate:
             return outputs
 
         before = [ops.convert_to_numpy(v) for v in (layer.moving_mean, layer.moving_variance)]
+        if isinstance(layer, BinaryBatchNormalization):
+            layer.settle(False)
         object.__setattr__(layer, "call", call_and_note)
         layer.momentum = 0.0
         try:

@@ -12,7 +12,7 @@ from keras import ops
 from layer_cases import numpy_of
 
 from keras_sbn import sharpness as sharpness_module
-from keras_sbn.sharpness import HARD, sign, soft_sign
+from keras_sbn.sharpness import AT_REST, HARD, sign, soft_sign
 
 X = np.array([-3.0, -1.0, -0.25, -1e-3, -0.0, 0.0, 1e-3, 0.25, 1.0, 3.0], "float32")
 SIGNS = np.array([-1, -1, -1, -1, 1, 1, 1, 1, 1, 1], "float32")
@@ -53,6 +53,13 @@ def test_hard_values_of_extremes_are_signs():
         np.testing.assert_array_equal(
             numpy_of(soft_sign(x, HARD, normalize=normalize)), [-1, -1, -1, 1, 1, 1]
         )
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("bound", [None, 1.0])
+def test_at_rest_values_are_signs_and_the_gradient_is_zero(bound, normalize):
+    np.testing.assert_array_equal(numpy_of(soft_sign(X, AT_REST, bound, normalize)), SIGNS)
+    np.testing.assert_array_equal(gradient(X, AT_REST, bound, normalize), np.zeros_like(X))
 
 
 #: Without its optimizations, XLA's tanh of a large number is 1 but for a few units of the last place.

@@ -108,7 +108,7 @@ class Monitor(keras.callbacks.Callback):
                     summary.scalar(f"{what}/{name}", value, step=epoch)
             for layer in found:
                 for weight in layer.sharpness_weights:
-                    value = float(ops.convert_to_numpy(weight))
+                    value = abs(float(ops.convert_to_numpy(weight)))
                     summary.scalar(f"{weight.name}/{layer.name}", value, step=epoch)
                 kernel = effective_kernel(layer)
                 if kernel is not None:

@@ -91,5 +91,5 @@ def take_snapshot(model: Any, epoch: int = 0) -> WeightSnapshot:
         kernel = effective_kernel(layer)
         if kernel is not None:
             counts[layer.name] = np.histogram(kernel, BIN_EDGES)[0]
-            sharpness = max(sharpness, float(ops.convert_to_numpy(layer.kernel_sharpness)))
+            sharpness = max(sharpness, abs(float(ops.convert_to_numpy(layer.kernel_sharpness))))
     return WeightSnapshot(epoch, sharpness, counts)

@@ -14,7 +14,7 @@ import keras
 from keras_sbn.batches import is_iterable_of_batches
 from keras_sbn.binarize import BinarizationReport, binarize, self_binarizing_layers
 from keras_sbn.schedules import SharpnessSchedule
-from keras_sbn.sharpening import Schedule, SharpnessPlan
+from keras_sbn.sharpening import REST_AT, Schedule, SharpnessPlan, normalizations
 from keras_sbn.statistics import reestimate_batch_normalization
 
 #: With `update_freq="batch"` the sharpness changes at most about this many times in a training.
@@ -31,6 +31,12 @@ class Sharpen(keras.callbacks.Callback):
     The sharpness depends on the epoch and the batch alone. So a run that is resumed with
     `initial_epoch`, from a checkpoint, or by `keras.callbacks.BackupAndRestore`, has the same
     sharpness as one that was never interrupted; give `fit` the same `epochs`.
+
+    In the last tenth of training, kernels that are hard rest: they have no gradient any more, while
+    batch normalization is fitted to them, and in the second half of that tenth the statistics of
+    `BinaryBatchNormalization` are the mean over all batches. Without it, weights that oscillate round
+    0 leave statistics of no network in particular (`docs/accuracy.md`). Keras's own
+    `BatchNormalization` cannot settle; give `data`, and its statistics are estimated again.
 
     Args:
         schedule: A `keras_sbn.schedules.SharpnessSchedule`, or another function from progress in [0, 1]
@@ -51,6 +57,7 @@ class Sharpen(keras.callbacks.Callback):
             step from soft to hard changed, if any.
         steps_per_epoch: Number of batches in an epoch, where `fit` cannot know it (a generator). Without
             it the sharpness of such a training changes once an epoch.
+        rest_at: Share of training after which hard kernels rest; `None`: never.
         state_path: Path of a JSON file for what a schedule that observes (`Adaptive`) has learned after
             every epoch, so that another process can resume. The other schedules have nothing to keep.
 
@@ -83,6 +90,7 @@ class Sharpen(keras.callbacks.Callback):
         data: Any = None,
         steps_per_epoch: int | None = None,
         state_path: str | Path | None = None,
+        rest_at: float | None = REST_AT,
     ) -> None:
         super().__init__()
         if update_freq not in ("batch", "epoch") and not _is_positive_integer(update_freq):
@@ -102,7 +110,7 @@ class Sharpen(keras.callbacks.Callback):
                 "Expected `data` that can be read more than once: arrays, a tf.data.Dataset or a "
                 f"keras.utils.PyDataset. Received an iterator: {data!r}"
             )
-        self.plan = SharpnessPlan(schedule, activation_schedule, layer_schedules)
+        self.plan = SharpnessPlan(schedule, activation_schedule, layer_schedules, rest_at)
         self.update_freq = update_freq
         self.binarize = binarize
         self.data = data
@@ -112,6 +120,7 @@ class Sharpen(keras.callbacks.Callback):
         self.report: BinarizationReport | None = None
         self._weights: list[tuple[Any, Schedule]] = []
         self._values: list[float] = []
+        self._settles: bool | None = None
         self._logs: dict[str, float] = {}
         self._epoch = 0
         self._at = 0.0
@@ -132,16 +141,14 @@ class Sharpen(keras.callbacks.Callback):
         self._epoch = epoch
         self._restore_states(epoch)
         # Always assigned: a restored checkpoint has put other values into the weights.
-        self._values = []
+        self._values, self._settles = [], None
         self._update(self._progress(0))
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._weights:
             self._update(self._progress(0))
-        if self.update_freq == "epoch" or self._steps is None:
-            return
-        every = 1 if self.update_freq == "batch" else int(self.update_freq)
-        self._update(self._progress(batch - batch % every))
+        if self.update_freq != "epoch" and self._steps is not None:
+            self._update(self._progress(batch))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {} if logs is None else logs
@@ -151,6 +158,12 @@ class Sharpen(keras.callbacks.Callback):
         self._keep_states(epoch + 1)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        # Whoever trains on finds a network that learns.
+        if self._values:
+            for (weight, _), value in zip(self._weights, self._values, strict=True):
+                weight.assign(abs(value))
+        for layer in normalizations(self.model):
+            layer.settle(False)
         if not self.binarize:
             return
         self._warn_if_stopped_early()
@@ -171,10 +184,26 @@ class Sharpen(keras.callbacks.Callback):
         epochs = self.params["epochs"]
         if self._steps is None:
             return min(self._epoch / epochs, 1.0)
-        behind, total = self._epoch * self._steps + batch, epochs * self._steps
+        total = epochs * self._steps
         if self.update_freq == "batch":
-            behind -= behind % math.ceil(total / _STAIRS)
+            behind = self._epoch * self._steps + batch
+            behind -= behind % self._every(total)
+        else:
+            behind = self._epoch * self._steps + batch - batch % self._every(total)
         return min(behind / total, 1.0)
+
+    def _every(self, total: int) -> int:
+        """How many batches pass between changes of the sharpness, of `total` in the training."""
+        if self.update_freq == "batch":
+            return math.ceil(total / _STAIRS)
+        return self._steps or 1 if self.update_freq == "epoch" else int(self.update_freq)
+
+    def _until_next_update(self) -> float:
+        """The share of training that passes until the sharpness may change again."""
+        epochs = self.params["epochs"]
+        if self._steps is None:
+            return 1 / epochs
+        return self._every(epochs * self._steps) / (epochs * self._steps)
 
     def _update(self, progress: float) -> None:
         if self._values and progress == self._at:
@@ -183,13 +212,16 @@ class Sharpen(keras.callbacks.Callback):
             return
         self._at = progress
         values = [float(schedule(progress)) for _, schedule in self._weights]
-        if values == self._values:
+        settles = self.plan.settles(progress, self._until_next_update())
+        if values == self._values and settles == self._settles:
             return
-        self._values = values
+        self._values, self._settles = values, settles
         # Under JAX the trainer holds the weights during an epoch; reading `self.model` brings them back.
-        _ = self.model
+        model = self.model
         for (weight, _), value in zip(self._weights, values, strict=True):
             weight.assign(value)
+        for layer in normalizations(model):
+            layer.settle(settles)
         self.sharpness = float(self.plan.kernel(progress))
         self._logs = {"sharpness": self.sharpness}
         if self.plan.has_separate_activations:
@@ -230,9 +262,9 @@ class Sharpen(keras.callbacks.Callback):
             written.replace(self.state_path)
 
     def _warn_if_stopped_early(self) -> None:
-        final = [float(schedule(1.0)) for _, schedule in self._weights]
+        final = [abs(schedule(1.0)) for _, schedule in self._weights]
         if self.model.stop_training and any(
-            now < end / 2 for now, end in zip(self._values, final, strict=True)
+            abs(now) < end / 2 for now, end in zip(self._values, final, strict=True)
         ):
             warnings.warn(
                 f"Training stopped in epoch {self._epoch + 1} of {self.params['epochs']} at sharpness "

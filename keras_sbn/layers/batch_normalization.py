@@ -7,6 +7,9 @@ from typing import Any
 import keras
 from keras import constraints, initializers, ops, regularizers
 
+#: The count of settled batches while the statistics are moving averages.
+_MOVING = -1.0
+
 
 @keras.saving.register_keras_serializable(package="keras_sbn")
 class BinaryBatchNormalization(keras.layers.Layer):
@@ -20,7 +23,8 @@ class BinaryBatchNormalization(keras.layers.Layer):
     Args:
         axis: Integer, the axis that holds the features. Default -1.
         momentum: Momentum of the moving averages, in [0, 1). The default 0.9 follows a network whose
-            activations change while it sharpens more closely than Keras's 0.99.
+            activations change while it sharpens more closely than Keras's 0.99. See `settle` for the end
+            of training.
         epsilon: Positive float added to the variance.
         center: Whether to add a learned beta.
         scale: Whether to multiply by a learned, positive gamma.
@@ -99,11 +103,27 @@ class BinaryBatchNormalization(keras.layers.Layer):
         self.supports_masking = True
         self.beta: Any = None
         self.log_gamma: Any = None
+        self.settled_batches: Any = None
 
     @property
     def gamma(self) -> Any:
         """The scale ``exp(log_gamma)``, positive, or `None` where the layer has none."""
         return None if self.log_gamma is None else ops.exp(ops.convert_to_tensor(self.log_gamma))
+
+    def settle(self, settling: bool) -> None:
+        """Makes the moving statistics the plain mean over all batches from now on, or moving again.
+
+        Call it when the layers before no longer change: the mean of many batches is closer to the
+        statistics of the data than a moving average, which forgets. `keras_sbn.callbacks.Sharpen` does so
+        at the end of training. A layer that is settling goes on; its count of batches is a weight, and so
+        part of a checkpoint.
+
+        Args:
+            settling: Whether to take the mean; `False` goes back to `momentum`.
+        """
+        counts = float(ops.convert_to_numpy(self.settled_batches)) >= 0
+        if counts != settling:
+            self.settled_batches.assign(0.0 if settling else _MOVING)
 
     def build(self, input_shape: Any) -> None:
         features = input_shape[self.axis]
@@ -141,6 +161,14 @@ class BinaryBatchNormalization(keras.layers.Layer):
             )
         self.moving_mean = add("moving_mean", self.moving_mean_initializer, trainable=False)
         self.moving_variance = add("moving_variance", self.moving_variance_initializer, trainable=False)
+        self.settled_batches = self.add_weight(
+            name="settled_batches",
+            shape=(),
+            dtype="float32",
+            initializer=initializers.Constant(_MOVING),
+            trainable=False,
+            autocast=False,
+        )
         self.input_spec = keras.layers.InputSpec(
             ndim=len(input_shape), axes={self.axis % len(input_shape): features}
         )
@@ -150,7 +178,11 @@ class BinaryBatchNormalization(keras.layers.Layer):
         x = ops.cast(inputs, "float32")
         if training and self.trainable:
             mean, variance = self._batch_moments(x, mask)
-            keep = self.momentum
+            # The mean of n + 1 values is n / (n + 1) of that of n, and 1 / (n + 1) of the last.
+            count = ops.convert_to_tensor(self.settled_batches)
+            settling = count >= 0
+            keep = ops.where(settling, count / ops.maximum(count + 1, 1.0), self.momentum)
+            self.settled_batches.assign(ops.where(settling, count + 1, count))
             self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
             self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
         else:

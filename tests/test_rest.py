@@ -1,0 +1,153 @@
+"""The end of training: hard kernels rest, and batch-normalization statistics settle."""
+
+import itertools
+import math
+
+import keras
+import numpy as np
+import pytest
+import small_models
+from layer_cases import numpy_of
+from small_models import RecordSharpness
+
+import keras_sbn
+from keras_sbn import layers
+from keras_sbn.callbacks import Sharpen
+from keras_sbn.schedules import Exponential
+
+EPOCHS = 10
+STEPS = 6  # 48 samples in batches of 8
+
+
+class RecordEveryBatch(keras.callbacks.Callback):
+    """Keeps weights of a layer as they are before every batch. Put it last."""
+
+    def __init__(self, layer, *names):
+        super().__init__()
+        self.layer, self.names, self.values = layer, names, []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        layer = self.model.get_layer(self.layer)
+        self.values.append([numpy_of(getattr(layer, name)).copy() for name in self.names])
+
+
+def train(network, *callbacks, epochs=EPOCHS, **options):
+    x, y = small_models.data()
+    options = {"batch_size": 8, "shuffle": False, "verbose": 0, **options}
+    network.fit(x, y, epochs=epochs, callbacks=list(callbacks), **options)
+
+
+def test_hard_kernels_rest_in_the_last_tenth_and_offsets_go_on():
+    network = small_models.model()
+    network.optimizer.learning_rate.assign(0.5)
+    kernels, offsets = RecordEveryBatch("first", "kernel"), RecordEveryBatch("normalize_first", "beta")
+    sharpness = RecordSharpness()
+    train(network, Sharpen(), sharpness, kernels, offsets)
+    assert sharpness.values[53] == math.inf
+    assert sharpness.values[54:] == [-math.inf] * 6
+    steps = [np.abs(after[0] - before[0]).max() for before, after in itertools.pairwise(kernels.values)]
+    # Without a gradient, what Adam remembers of it falls by a factor of about 0.9 a step.
+    assert steps[58] < 0.75 * steps[54] < 0.75 * max(steps[:54])
+    moved = [np.abs(after[0] - before[0]).max() for before, after in itertools.pairwise(offsets.values)]
+    assert min(moved[54:]) > 0
+
+
+def test_resting_kernels_have_no_gradient():
+    network = small_models.model()
+    network.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+    kernels = RecordEveryBatch("second", "kernel")
+    train(network, Sharpen(), kernels)
+    latents = [values[0] for values in kernels.values]
+    assert all(np.any(a != b) for a, b in itertools.pairwise(latents[:54]))
+    for latent in latents[54:]:
+        np.testing.assert_array_equal(latent, latents[54])
+    np.testing.assert_array_equal(numpy_of(network.get_layer("second").kernel), latents[54])
+
+
+def test_settled_statistics_are_the_mean_over_the_batches_of_the_last_network():
+    network = small_models.model()
+    network.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+    train(network, Sharpen())
+    # The second half of the last tenth of 60 batches is the last three, and the kernel rests before.
+    x, _ = small_models.data()
+    sums = numpy_of(network.get_layer("first")(x[24:])).reshape(3, -1, 4)
+    layer = network.get_layer("normalize_first")
+    np.testing.assert_allclose(numpy_of(layer.moving_mean), sums.mean((0, 1)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(numpy_of(layer.moving_variance), sums.var(1).mean(0), rtol=1e-4)
+
+
+def test_after_training_the_network_can_be_trained_on():
+    network = small_models.model()
+    train(network, Sharpen(binarize=False))
+    for layer in network.layers:
+        if isinstance(layer, layers.BinaryBatchNormalization):
+            assert float(numpy_of(layer.settled_batches)) == -1
+        for weight in getattr(layer, "sharpness_weights", []):
+            assert float(numpy_of(weight)) == math.inf
+    before = numpy_of(network.get_layer("first").kernel).copy()
+    train(network, epochs=1)
+    assert np.any(numpy_of(network.get_layer("first").kernel) != before)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"rest_at": None}, {"schedule": Exponential(1, 50, hard=False)}], ids=["none", "finite"]
+)
+def test_does_not_rest(arguments):
+    sharpness, counts = RecordSharpness(), RecordEveryBatch("normalize_first", "settled_batches")
+    train(small_models.model(), Sharpen(**arguments), sharpness, counts)
+    assert min(sharpness.values) == 1
+    assert {float(values[0]) for values in counts.values} == {-1}
+
+
+@pytest.mark.parametrize("rest_at", [0, 1, -0.5, 1.5])
+def test_rejects_a_rest_outside_of_training(rest_at):
+    with pytest.raises(ValueError, match=r"Expected `rest_at` .*Received: rest_at="):
+        Sharpen(rest_at=rest_at)
+
+
+def test_statistics_settle_in_the_last_epoch_where_nothing_changes_within_it():
+    counts = RecordEveryBatch("normalize_first", "settled_batches")
+    train(small_models.model(), Sharpen(update_freq="epoch"), counts)
+    assert [float(values[0]) for values in counts.values[53:]] == [-1, 0, 1, 2, 3, 4, 5]
+
+
+def test_a_resumed_run_goes_on_settling(tmp_path):
+    # 100 epochs: the statistics settle over the last five.
+    path = tmp_path / "model.keras"
+    saved = keras.callbacks.ModelCheckpoint(path)
+
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 98:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(small_models.model(), Sharpen(), saved, Stop(), epochs=100, initial_epoch=95)
+    counts = RecordEveryBatch("normalize_first", "settled_batches")
+    train(keras.models.load_model(path), Sharpen(), counts, epochs=100, initial_epoch=98)
+    assert [float(values[0]) for values in counts.values] == list(range(3 * STEPS, 5 * STEPS))
+
+
+def test_a_training_loop_of_ones_own_rests():
+    network = small_models.model()
+    rests = []
+    for progress in (0.8, 0.92, 0.97):
+        keras_sbn.sharpen(network, progress)
+        weight = network.get_layer("first").kernel_sharpness
+        count = network.get_layer("normalize_first").settled_batches
+        rests.append((float(numpy_of(weight)), float(numpy_of(count))))
+    assert rests == [(math.inf, -1), (-math.inf, -1), (-math.inf, 0)]
+    assert float(numpy_of(network.get_layer("sign_first").activation_sharpness)) == math.inf
+    assert keras_sbn.binarize(network).already_binary
+    assert float(numpy_of(network.get_layer("first").kernel_sharpness)) == math.inf
+
+
+def test_statistics_estimated_again_settle_no_more():
+    network = small_models.model()
+    x, _ = small_models.data()
+    keras_sbn.sharpen(network, 0.97)
+    keras_sbn.reestimate_batch_normalization(network, x)
+    assert float(numpy_of(network.get_layer("normalize_first").settled_batches)) == -1
+    sums = numpy_of(network.get_layer("first")(x))
+    moving = numpy_of(network.get_layer("normalize_first").moving_mean)
+    np.testing.assert_allclose(moving, sums.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
