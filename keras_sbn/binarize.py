@@ -104,11 +104,16 @@ def effective_kernel(layer: SelfBinarizingLayer) -> np.ndarray | None:
     return ops.convert_to_numpy(ops.cast(layer.effective_kernel(), "float32"))
 
 
-def latent_kernels(layer: SelfBinarizingLayer) -> list[np.ndarray]:
-    """Returns the real kernels behind the binary ones: one or, in separable layers, two, or none."""
+def latent_kernel_weights(layer: SelfBinarizingLayer) -> list[Any]:
+    """Returns the weights behind the binary kernels: one or, in separable layers, two, or none."""
     if not isinstance(layer, SelfBinarizingKernelLayer) or not layer.binarize_kernel:
         return []
-    return [ops.convert_to_numpy(w) for w in layer.weights if w.name.endswith("kernel")]
+    return [w for w in layer.weights if w.name.endswith("kernel")]
+
+
+def latent_kernels(layer: SelfBinarizingLayer) -> list[np.ndarray]:
+    """Returns the values of `latent_kernel_weights`."""
+    return [ops.convert_to_numpy(w) for w in latent_kernel_weights(layer)]
 
 
 def saturation(layer: SelfBinarizingLayer) -> float | None:

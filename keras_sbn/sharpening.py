@@ -10,7 +10,8 @@ which is the last one (Nagel et al., Overcoming Oscillations in Quantization-Awa
 2203.11086, section 2.3): on MNIST the finished network lost 1 to 7 points by it, and as much of its
 reproducibility. Once the kernels rest, statistics, scales and offsets are those of one network. What
 the optimizer remembers moves a resting kernel a few steps more; so the statistics begin to settle, that
-is to be the mean over all batches, in the middle of the rest.
+is to be the mean over all batches, in the middle of the rest. The callback lets the kernels rest at the
+mean of their values over as long a time before (`keras_sbn.averaging`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_sbn.binarize import built_self_binarizing_layers
+from keras_sbn.binarize import built_self_binarizing_layers, latent_kernel_weights
 from keras_sbn.layers import BinaryBatchNormalization
 from keras_sbn.schedules import Exponential
 from keras_sbn.sharpness import AT_REST, HARD
@@ -108,6 +109,27 @@ class SharpnessPlan:
                 found.append((layer.activation_sharpness, activation))
         return found
 
+    def resting_kernels(self, model: Any) -> list[Any]:
+        """Returns the latent kernels of `model` that will rest."""
+        if self.rest_at is None:
+            return []
+        return [
+            weight
+            for layer in built_self_binarizing_layers(model)
+            if self.by_layer.get(layer.name, (self.kernel,))[0](1.0) == HARD
+            for weight in latent_kernel_weights(layer)
+        ]
+
+    def averages(self, progress: float) -> bool:
+        """Whether kernels are to be averaged: as long before the rest as the rest lasts."""
+        if self.rest_at is None:
+            return False
+        return 2 * self.rest_at - 1 <= progress < self.rest_at and self.kernel(progress) == HARD
+
+    def rests(self, progress: float) -> bool:
+        """Whether kernels are to rest."""
+        return self._rests(self.kernel, progress)
+
     def settles(self, progress: float, until: float = 0.0) -> bool:
         """Whether statistics are to settle: in the second half of the rest.
 
@@ -116,7 +138,7 @@ class SharpnessPlan:
             until: How much of training passes until this is asked again; the statistics settle early
                 rather than not at all.
         """
-        if self.rest_at is None or not self._rests(self.kernel, progress):
+        if self.rest_at is None or not self.rests(progress):
             return False
         # The tolerance is for the rounding of fractions of a training.
         return progress + until > (1 + self.rest_at) / 2 + 1e-9
@@ -148,7 +170,8 @@ def sharpen(
     a step, as often as the sharpness shall change, and `keras_sbn.binarize` at the end. A step compiled
     with `tf.function` or `jax.jit` sees the new value, as long as it reads the layers' variables (with
     JAX: as long as `model.non_trainable_variables` are passed to it, as `stateless_call` does). In the
-    last tenth, kernels that are hard rest, and the statistics of `BinaryBatchNormalization` settle.
+    last tenth, kernels that are hard rest where they are, and the statistics of
+    `BinaryBatchNormalization` settle.
 
     Args:
         model: A built Keras model with self-binarizing layers; changed in place.

@@ -151,3 +151,48 @@ def test_statistics_estimated_again_settle_no_more():
     sums = numpy_of(network.get_layer("first")(x))
     moving = numpy_of(network.get_layer("normalize_first").moving_mean)
     np.testing.assert_allclose(moving, sums.mean((0, 1, 2)), rtol=1e-4, atol=1e-5)
+
+
+def averaged_run(network, *callbacks, epochs=20, **options):
+    """120 batches: kernels are averaged over batches 96 to 107, and rest from 108 on."""
+    train(network, *callbacks, epochs=epochs, **options)
+
+
+def test_kernels_rest_at_the_mean_over_as_long_a_time_before():
+    network = small_models.model()
+    first, dense = RecordEveryBatch("first", "kernel"), RecordEveryBatch("dense", "kernel")
+    averaged_run(network, Sharpen(), first, dense)
+    for record in (first, dense):
+        expected = np.mean([values[0] for values in record.values[96:108]], axis=0)
+        np.testing.assert_allclose(record.values[108][0], expected, rtol=1e-4, atol=1e-6)
+        assert np.any(record.values[107][0] != record.values[108][0])
+
+
+def test_few_moments_are_no_mean():
+    network = small_models.model()
+    network.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+    record = RecordEveryBatch("first", "kernel")
+    train(network, Sharpen(), record)  # six moments before the rest
+    steps = [np.abs(b[0] - a[0]).max() for a, b in itertools.pairwise(record.values)]
+    assert steps[53] < 2 * max(steps[:53])
+    np.testing.assert_array_equal(record.values[54][0], record.values[59][0])
+
+
+@pytest.mark.parametrize("epoch", [17, 18], ids=["in the mean", "at the rest"])
+def test_a_run_resumed_from_its_state_rests_at_the_mean_of_both_parts(tmp_path, epoch):
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_begin(self, now, logs=None):
+            if now == epoch:
+                raise KeyboardInterrupt
+
+    path, state = tmp_path / "model.keras", tmp_path / "sharpen.json"
+    before, after = RecordEveryBatch("first", "kernel"), RecordEveryBatch("first", "kernel")
+    saved = keras.callbacks.ModelCheckpoint(path)
+    with pytest.raises(KeyboardInterrupt):
+        averaged_run(small_models.model(), Sharpen(state_path=state), saved, Stop(), before)
+    assert state.with_suffix(".npz").exists()
+    averaged_run(keras.models.load_model(path), Sharpen(state_path=state), after, initial_epoch=epoch)
+    values = [value[0] for value in before.values + after.values]
+    expected = np.mean(values[96:108], axis=0)
+    np.testing.assert_allclose(values[108], expected, rtol=1e-4, atol=1e-5)
+    assert not state.with_suffix(".npz").exists()

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from keras_sbn.averaging import KernelMean
 from keras_sbn.batches import is_iterable_of_batches
 from keras_sbn.binarize import BinarizationReport, binarize, self_binarizing_layers
 from keras_sbn.schedules import SharpnessSchedule
@@ -32,11 +33,12 @@ class Sharpen(keras.callbacks.Callback):
     `initial_epoch`, from a checkpoint, or by `keras.callbacks.BackupAndRestore`, has the same
     sharpness as one that was never interrupted; give `fit` the same `epochs`.
 
-    In the last tenth of training, kernels that are hard rest: they have no gradient any more, while
-    batch normalization is fitted to them, and in the second half of that tenth the statistics of
-    `BinaryBatchNormalization` are the mean over all batches. Without it, weights that oscillate round
-    0 leave statistics of no network in particular (`docs/accuracy.md`). Keras's own
-    `BatchNormalization` cannot settle; give `data`, and its statistics are estimated again.
+    In the last tenth of training, kernels that are hard rest, at the mean of their values over the tenth
+    before: they have no gradient any more, while batch normalization is fitted to them. In the second
+    half of that tenth the statistics of `BinaryBatchNormalization` are the mean over all batches.
+    Without it, weights that oscillate round 0 leave statistics of no network in particular
+    (`docs/accuracy.md`). Keras's own `BatchNormalization` cannot settle; give `data`, and its
+    statistics are estimated again.
 
     Args:
         schedule: A `keras_sbn.schedules.SharpnessSchedule`, or another function from progress in [0, 1]
@@ -59,7 +61,9 @@ class Sharpen(keras.callbacks.Callback):
             it the sharpness of such a training changes once an epoch.
         rest_at: Share of training after which hard kernels rest; `None`: never.
         state_path: Path of a JSON file for what a schedule that observes (`Adaptive`) has learned after
-            every epoch, so that another process can resume. The other schedules have nothing to keep.
+            every epoch, so that another process can resume. The other schedules have nothing to keep. The
+            mean of the kernels lies beside it, as `.npz`, in the epochs that need it; without it a run
+            that is resumed there takes the mean from then on.
 
     Attributes:
         sharpness: The sharpness of the kernels at this moment; `None` before training.
@@ -121,6 +125,7 @@ class Sharpen(keras.callbacks.Callback):
         self._weights: list[tuple[Any, Schedule]] = []
         self._values: list[float] = []
         self._settles: bool | None = None
+        self._mean = KernelMean()
         self._logs: dict[str, float] = {}
         self._epoch = 0
         self._at = 0.0
@@ -132,6 +137,7 @@ class Sharpen(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._steps = self.params.get("steps") or self.steps_per_epoch
         self._weights = []
+        self._mean = KernelMean()
         self._find_weights()
         if self._observers and self.state_path is not None and self.state_path.exists():
             stored = json.loads(self.state_path.read_text())
@@ -140,6 +146,8 @@ class Sharpen(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch
         self._restore_states(epoch)
+        if self._mean_path is not None and not self._mean.count:
+            self._mean.load(self._mean_path, epoch)
         # Always assigned: a restored checkpoint has put other values into the weights.
         self._values, self._settles = [], None
         self._update(self._progress(0))
@@ -156,6 +164,8 @@ class Sharpen(keras.callbacks.Callback):
         for schedule in self._observers:
             schedule.observe((epoch + 1) / self.params["epochs"], logs)
         self._keep_states(epoch + 1)
+        if self._mean_path is not None:
+            self._mean.save(self._mean_path, epoch + 1)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         # Whoever trains on finds a network that learns.
@@ -212,6 +222,7 @@ class Sharpen(keras.callbacks.Callback):
             return
         self._at = progress
         values = [float(schedule(progress)) for _, schedule in self._weights]
+        self._average_until_rest(progress)
         settles = self.plan.settles(progress, self._until_next_update())
         if values == self._values and settles == self._settles:
             return
@@ -226,6 +237,19 @@ class Sharpen(keras.callbacks.Callback):
         self._logs = {"sharpness": self.sharpness}
         if self.plan.has_separate_activations:
             self._logs["activation_sharpness"] = float(self.plan.activation(progress))
+
+    def _average_until_rest(self, progress: float) -> None:
+        averages = self.plan.averages(progress)
+        if averages or (self._mean.count and self.plan.rests(progress)):
+            kernels = self.plan.resting_kernels(self.model)
+            if averages:
+                self._mean.add(kernels)
+            else:
+                self._mean.assign(kernels)
+
+    @property
+    def _mean_path(self) -> Path | None:
+        return None if self.state_path is None else self.state_path.with_suffix(".npz")
 
     def _find_weights(self) -> bool:
         """Looks up the sharpness weights, once the model has them.
