@@ -94,7 +94,7 @@ _BATCHES = 2
 #: `tiny` is for minutes of one core, `small` for hours of a few, `paper` for an accelerator.
 PRESETS = {
     "tiny": (
-        Setting("digits", "digits", 30, 32, None, 287, 5, sweep_seeds=3),
+        Setting("digits", "digits", 30, 32, None, 287, 5, sweep_seeds=5),
         Setting("mnist", "mnist", 10, 50, 10_000, 5_000, 3, half_size=True),
         Setting("cifar10", "vgg16", 10, 50, 10_000, 5_000, 3, half_size=True, shift=1, flip=True),
     ),

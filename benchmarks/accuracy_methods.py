@@ -172,7 +172,7 @@ METHODS = {
             activation={**_EXACT},
             schedule=("Exponential", {"end": 30.0, "end_at": 1.0}),
         ),
-        Method("ours", "ours", "self-binarizing, defaults", {}, revision=2),
+        Method("ours", "ours", "self-binarizing, defaults", {}, revision=3),
         # What each ingredient of the defaults does: one of them changed, the others as they are.
         _ours("no-rest", "kernels never rest, statistics never settle", rest_at=None),
         _ours("rest-0.8", "kernels rest from 0.8 of training on", rest_at=0.8),
