@@ -85,6 +85,8 @@ class _Network:
             if share == 1 and _is_binary_int8(stored) and _is_binary_int8(op.outputs[0]):
                 return "binary", NO_REASON
             return kind, _why_int8(share)
+        if share == 1 and op.name == "CONV_2D" and _is_dynamic(op) and self._comes_from_bits(stored):
+            return "binary", Reason("its sums are wanted as numbers", "")
         return kind, self._why_float(op, share)
 
     def _share(self, kernel: Kernel) -> float:
@@ -176,6 +178,12 @@ def _is_binary_int8(tensor: TensorInfo | None) -> bool:
         and tensor.scales == (1.0,)
         and tensor.zero_points in ((127,), (0,))
     )
+
+
+def _is_dynamic(op: OperatorInfo) -> bool:
+    """Whether an operator of a float32 input has an int8 kernel, and so rounds its input to 8 bits."""
+    kernel = op.inputs[1] if len(op.inputs) > 1 else None
+    return kernel is not None and kernel.dtype == "int8" and len(kernel.scales) == 1
 
 
 def _why_int8(share: float) -> Reason:

@@ -14,14 +14,25 @@ A border of 0 is that of x itself, ``2 v + 1`` with zero point 0, made from v by
 convolution. A border that is -1, in some channels or all, is a constant around the map (`borders`). So
 every convolution is ``conv(x, w) = m conv(u, w) + c``: u = v, m = 2, c = S, or u = x, m = 1, c = 0.
 
-Where the sum itself is wanted, by a residual connection or as an output, int8 cannot hold it: there the
-kernel, int8 in the file, is dequantized to float32 once when the model is loaded, and a float32 CONV_2D
-adds the integers up, exactly below 2^24.
+Where the sum itself is wanted, by a residual connection or as an output, int8 cannot hold it. Then the
+input is v in float32 and the kernel int8 of scale 2, which is how TFLite stores a network of "dynamic
+range": the runtime finds the range of the input, rounds it to 8 bits, sums products of 8 bits in int32,
+and multiplies with the scales. The range of v is [-1, 0], or [0, 0] where all of x is +1, so however a
+runtime lays its 8 bits over it, -1 becomes one whole number, -n, with the scale 1 / n, and 0 becomes 0:
+nothing is lost, and n * a is summed exactly. x itself would not do, as no zero point puts -1 and +1 on
+steps of 2 / 255. Only scales and products with them are rounded, each by 2^-24 at most of a sum of at
+most 2 K, for K products; so for K up to 2^18 (`_MOST_PRODUCTS`) what comes out is nearer to 2 a + S than
+1/2, even if 8 roundings add up, and ROUND gives 2 a + S itself. A runtime that computes it in float32
+comes to the same. The kernel has one scale and not one a channel: tflite-runtime 2.14 takes equal scales
+of channels for 0.
+
+With groups, a border of 0, for which x has to be padded, or more products, the kernel is dequantized to
+float32 once, when the model is loaded, and a float32 CONV_2D adds the integers up, exactly below 2^24.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,15 +59,21 @@ from keras_sbn.conversion.quantization import INTEGER, Scale
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import BinaryConv2D, BinaryConv2DTranspose, Sign, Threshold
 
+#: The version of CONV_2D that reads float32 with an int8 kernel.
+_DYNAMIC = 2
 #: Multiplied by it, every normal float32 number but 0 is at least 2 in magnitude.
 _HUGE = np.float32(2.0**127)
 
-_SUMS = Reason(
-    "its sums are an output, or more than a sign reads them, and int8 cannot hold them; ±1 are added up "
-    "in float32, exactly",
-    "target='lce' keeps it binary",
-)
+#: Sums of so many products are still told apart after the roundings of a dynamic range.
+_MOST_PRODUCTS = 2**18
 
+_SUMS = Reason("its sums are an output, or more than a sign reads them", "")
+
+_FLOAT_SUMS = Reason(
+    "its sums are an output, or more than a sign reads them; with groups, a border of 0 or more than "
+    "2^18 products, ±1 are added up in float32, exactly",
+    "train it without groups and with pad_value=1.0, or convert it to target='lce'",
+)
 
 _QUANTIZED_SUMS = Reason(
     "its sums are an output, or more than a sign reads them: ±1 are added up exactly, then rounded",
@@ -184,34 +201,19 @@ class TfliteLowering(BinaryLowering):
         )
 
     def binary_convolution(self, node: Node, op: BinaryConv2D, reader: Node | None) -> int:
-        self.reasons[node.name] = NO_REASON if reader is not None else _SUMS
+        wanted = _SUMS if _is_dynamic(op) else _FLOAT_SUMS
+        self.reasons[node.name] = wanted if reader is None else NO_REASON
         form = self._form(node, op)
-        kernel, axis = _stored_kernel(op.kernel, op.groups)
-        operator, options = _convolution_options(node, op, fused=reader is not None)
-        shape = static_shape(node)
         source, padded = form.tensor, static_shape(node.input)
         if _needs_border(op):
             plain = form.multiplier == 1
             stored, quantization = (_plain, INTEGER) if plain else (_halved, BINARY)
             source, padded = with_border(self, node, op, source, stored, quantization)
         if reader is None:
-            scale = float(form.multiplier)
-            weights = self.constant(node.name, "kernel", kernel, scale)
-            inputs = [
-                self._dequantized(node.name, source, padded),
-                self.emit(
-                    node.name,
-                    "DEQUANTIZE",
-                    [weights],
-                    kernel.shape,
-                    suffix="float_kernel",
-                    options=("Dequantize", {}),
-                    version=2,
-                ),
-                self.constant(node.name, "bias", form.constant.astype(np.float32)),
-            ]
-            version = 6 if op.groups > 1 else 1
-            return self.emit(node.name, operator, inputs, shape, options=options, version=version)
+            return self._sums(node, op, replace(form, tensor=source), padded)
+        kernel, axis = _stored_kernel(op.kernel, op.groups)
+        operator, options = _convolution_options(node, op, fused=True)
+        shape = static_shape(node)
         tau = np.ceil((integer_thresholds(node, reader) - form.constant) / form.multiplier)
         ones = [1.0] * op.kernel.shape[-1]
         inputs = [
@@ -230,6 +232,40 @@ class TfliteLowering(BinaryLowering):
             version=6 if op.groups > 1 else 3,
             quantization=BINARY,
             binary=True,
+        )
+
+    def _sums(self, node: Node, op: BinaryConv2D, form: _Form, padded: tuple[int, ...]) -> int:
+        """Emits a convolution that gives the sums themselves in float32."""
+        kernel, _ = _stored_kernel(op.kernel, op.groups)
+        operator, options = _convolution_options(node, op, fused=False)
+        shape = static_shape(node)
+        source = self._dequantized(node.name, form.tensor, padded)
+        weights = self.constant(node.name, "kernel", kernel, float(form.multiplier))
+        bias = self.constant(node.name, "bias", form.constant.astype(np.float32))
+        if _is_dynamic(op):
+            near = self.emit(
+                node.name,
+                operator,
+                [source, weights, bias],
+                shape,
+                suffix="near",
+                options=options,
+                version=_DYNAMIC,
+                binary=True,
+            )
+            return self.emit(node.name, "ROUND", [near], shape)
+        weights = self.emit(
+            node.name,
+            "DEQUANTIZE",
+            [weights],
+            kernel.shape,
+            suffix="float_kernel",
+            options=("Dequantize", {}),
+            version=2,
+        )
+        version = 6 if op.groups > 1 else 1
+        return self.emit(
+            node.name, operator, [source, weights, bias], shape, options=options, version=version
         )
 
     def _form(self, node: Node, op: BinaryConv2D) -> _Form:
@@ -322,6 +358,12 @@ class TfliteLowering(BinaryLowering):
             version=2,
             quantization=BINARY,
         )
+
+
+def _is_dynamic(op: BinaryConv2D) -> bool:
+    """Whether the sums of a convolution come exactly from a dynamic range."""
+    products = int(np.prod(op.kernel.shape[:3]))
+    return op.groups == 1 and not has_border_of(op, 0.0) and products <= _MOST_PRODUCTS
 
 
 def _needs_border(op: BinaryConv2D) -> bool:

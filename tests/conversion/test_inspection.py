@@ -50,12 +50,26 @@ def test_stock_files_that_store_binary_values(converted):
         ("CONV_2D", "float"),
         ("CONV_2D", "binary"),
         ("CONV_2D", "binary"),
-        ("CONV_2D", "float"),
+        ("CONV_2D", "binary"),
     ]
     last = [row for row in report.layers if row.weights][-1]
-    assert last.reason == "it adds up the products of ±1 in float32, as its sums are wanted as numbers"
-    # The kernel is stored in int8 and dequantized when the file is loaded.
+    assert (last.reason, last.output_type) == ("its sums are wanted as numbers", "float32")
     assert last.kernel_bytes == 99
+
+
+def test_a_stock_file_that_adds_up_in_float32(rng):
+    inputs = keras.Input((4, 4, 9))
+    signs = keras_sbn.layers.SelfBinarizingActivation()(inputs)
+    conv = keras_sbn.layers.SelfBinarizingConv2D(3, 3, padding="same", pad_value=0.0)
+    model = keras.Model(inputs, conv(signs))
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    report = keras_sbn.inspect(keras_sbn.convert(model, target="tflite").content)
+    row = [row for row in report.layers if row.weights][-1]
+    assert row.kind == "float"
+    assert row.reason == "it adds up the products of ±1 in float32, as its sums are wanted as numbers"
+    # The kernel is stored in int8 and dequantized when the file is loaded.
+    assert row.kernel_bytes == 3 * 3 * 9 * 3
 
 
 @pytest.fixture(scope="module")

@@ -67,13 +67,23 @@ def test_kernel_bytes(model):
 
 
 def test_reasons_of_sums_that_are_read_as_numbers(model):
-    lce = _rows(keras_sbn.convert(model).report)["dense_2"]
-    assert (lce.kind, lce.output_type) == ("binary", "float32")
-    assert lce.reason == "its sums are an output, or more than a sign reads them"
-    stock = _rows(keras_sbn.convert(model, target="tflite").report)["dense_2"]
-    assert stock.kind == "float"
-    assert "int8 cannot hold them" in stock.reason
-    assert stock.remedy == "target='lce' keeps it binary"
+    for target in ("lce", "tflite"):
+        row = _rows(keras_sbn.convert(model, target=target).report)["dense_2"]
+        assert (row.kind, row.output_type) == ("binary", "float32")
+        assert row.reason == "its sums are an output, or more than a sign reads them"
+        assert not row.remedy
+
+
+@pytest.mark.parametrize("options", [{"groups": 2}, {"padding": "same", "pad_value": 0.0}])
+def test_reasons_of_sums_in_float32(options):
+    inputs = keras.Input((4, 4, 8))
+    conv = layers.SelfBinarizingConv2D(4, 3, binarize_input=True, name="conv", **options)
+    model = keras.Model(inputs, conv(inputs))
+    keras_sbn.binarize(model)
+    row = _rows(keras_sbn.convert(model, target="tflite").report)["conv"]
+    assert row.kind == "float"
+    assert "±1 are added up in float32, exactly" in row.reason
+    assert "pad_value=1.0" in row.remedy
 
 
 def test_a_border_of_zero_is_a_reason_to_write_floats(rng):

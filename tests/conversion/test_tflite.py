@@ -60,14 +60,14 @@ def test_one_int8_operator_a_binary_layer(rng):
         ("MAX_POOL_2D", "int8"),
         ("CONV_2D", "int8"),
         ("DEQUANTIZE", "float32"),
-        ("DEQUANTIZE", "float32"),
         ("CONV_2D", "float32"),
+        ("ROUND", "float32"),
         ("MUL", "float32"),
         ("ADD", "float32"),
         ("RESHAPE", "float32"),
     ]
-    binary = [row.operators[0] for row in converted.report.layers if row.kind == "binary"]
-    assert binary == ["CONV_2D", "MAX_POOL_2D", "CONV_2D"]
+    binary = [row.operators for row in converted.report.layers if row.kind == "binary"]
+    assert binary == [("CONV_2D",), ("MAX_POOL_2D",), ("CONV_2D",), ("DEQUANTIZE", "CONV_2D", "ROUND")]
     for op in operators[6:9]:
         tensors = (op.inputs[0], op.outputs[0])
         assert all((t.scales, t.zero_points) == ((1.0,), (127,)) for t in tensors)
@@ -97,6 +97,93 @@ def test_convolutions_of_every_kind(channels, pad_value, padding, strides, dilat
         _hard(keras.Model(inputs, x), rng), images(rng, (6, 7, channels), samples=8)
     )
     assert converted.report.binary_macs > 0
+
+
+def _sums(shape, filters, window, **options):
+    """The sums of one convolution of signs, the first two filters all +1 and all -1."""
+    inputs = keras.Input(shape)
+    signs = layers.SelfBinarizingActivation()(inputs)
+    conv = layers.SelfBinarizingConv2D(filters, window, **options)
+    model = keras.Model(inputs, conv(signs))
+    kernel = np.random.default_rng(1).normal(size=conv.kernel.shape)
+    kernel[..., 0], kernel[..., 1] = 1, -1
+    conv.set_weights([kernel, *conv.get_weights()[1:]])
+    keras_sbn.binarize(model)
+    return model, np.where(kernel >= 0, 1, -1)
+
+
+def _signs(shape, rng):
+    """All +1, all -1, all but one of them, few of one sign, and as many of both."""
+    first, last = np.ones(shape), -np.ones(shape)
+    first.flat[0], last.flat[-1] = -1, 1
+    shares = [rng.random(shape) < share for share in (0.02, 0.5, 0.98)]
+    mixed = [np.where(share, 1, -1) for share in shares]
+    return np.stack([np.ones(shape), -np.ones(shape), first, last, *mixed]).astype("float32")
+
+
+@pytest.mark.parametrize("pad_value", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize(
+    ("shape", "window", "options"),
+    [
+        ((6, 5, 3), 3, {"padding": "same"}),
+        ((7, 6, 33), 3, {"padding": "same", "strides": 2}),
+        ((7, 8, 16), (3, 2), {"padding": "same", "dilation_rate": 2}),
+        ((6, 6, 64), 3, {"padding": "valid", "strides": 2}),
+        ((2, 3, 20), 5, {"padding": "same"}),
+        ((5, 5, 12), 3, {"padding": "same", "groups": 4}),
+        ((2, 2, 2048), 3, {"padding": "same"}),
+        ((1, 1, 40000), 1, {"padding": "valid"}),
+    ],
+)
+def test_sums_are_exact_integers(pad_value, shape, window, options, rng):
+    """Against integer arithmetic in NumPy, also where an image has one sign only."""
+    model, kernel = _sums(shape, 4, window, pad_value=pad_value, **options)
+    x = _signs(shape, rng)
+    expected = _integer_convolution(x, kernel, pad_value, **options)
+    content = keras_sbn.convert(model, target="tflite").content
+    kernels = [op.inputs[1].dtype for op in read_file(content).operators if op.name == "CONV_2D"]
+    padded_with_0 = options["padding"] == "same" and pad_value == 0
+    assert kernels == ["float32" if padded_with_0 or "groups" in options else "int8"]
+    for interpreter in (
+        TfliteInterpreter(content),
+        TfliteInterpreter(content, xnnpack=False),
+        LceInterpreter(content, xnnpack=True),
+        LceInterpreter(content, xnnpack=False),
+    ):
+        np.testing.assert_array_equal(interpreter.predict([x])[0], expected)
+
+
+def _integer_convolution(x, kernel, pad_value, padding, strides=1, dilation_rate=1, groups=1):
+    size = [dilation_rate * (taps - 1) + 1 for taps in kernel.shape[:2]]
+    if padding == "same":
+        missing = [
+            max((-(-have // strides) - 1) * strides + need - have, 0)
+            for have, need in zip(x.shape[1:3], size, strict=True)
+        ]
+        borders = [(total // 2, total - total // 2) for total in missing]
+        x = np.pad(x, ((0, 0), *borders, (0, 0)), constant_values=pad_value)
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(np.int64), size, axis=(1, 2))
+    windows = windows[:, ::strides, ::strides, :, ::dilation_rate, ::dilation_rate]
+    depth, filters = kernel.shape[2], kernel.shape[3] // groups
+    parts = [
+        np.einsum(
+            "nyxcij,ijcf->nyxf",
+            windows[..., group * depth : (group + 1) * depth, :, :],
+            kernel[..., group * filters : (group + 1) * filters],
+        )
+        for group in range(groups)
+    ]
+    return np.concatenate(parts, axis=-1)
+
+
+def test_sums_of_too_many_products_are_float(rng, monkeypatch):
+    model, kernel = _sums((4, 4, 8), 3, 3)
+    monkeypatch.setattr("keras_sbn.conversion.tflite._MOST_PRODUCTS", 71)
+    converted = keras_sbn.convert(model, target="tflite")
+    assert {row.name: row.kind for row in converted.report.layers}[model.layers[-1].name] == "float"
+    x = _signs((4, 4, 8), rng)
+    expected = _integer_convolution(x, kernel, 1.0, "valid")
+    np.testing.assert_array_equal(TfliteInterpreter(converted.content).predict([x])[0], expected)
 
 
 def test_groups(rng):
