@@ -7,6 +7,8 @@ import pytest
 import keras_sbn
 from keras_sbn.conversion.reader import read_file
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def content():
