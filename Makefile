@@ -55,8 +55,9 @@ fuzz: install
 	KERAS_SBN_FUZZ=2000 $(BIN)/pytest tests/folding/test_random_networks.py
 
 # The portable files on 64-bit ARM, emulated, against Keras: docs/arm.md. Needs Debian's apt-get, not root.
+# One network: make test-arm CASES=residual.
 test-arm: install
-	$(BIN)/python tests/arm
+	$(BIN)/python tests/arm $(if $(CASES),--cases $(CASES))
 
 # The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
 test-kotlin: install

@@ -103,7 +103,7 @@ def files() -> dict[str, bytes]:
     """The five files."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "larq.tflite"
-        child("larq_peer.py", str(path))
+        child("larq_peer.py", "BinaryNet", str(path))
         larq = path.read_bytes()
     float32, int8 = tensorflow_files(networks.float_net(), networks.images(32))
     folded = keras_sbn.fold(networks.binary_net(), input_scaling=(1 / 128, -1))
@@ -176,21 +176,28 @@ def main() -> None:
         )
     header = ["file", "bytes", "× ours, lce", "peak values, bytes", *(f"{kind} MACs" for kind in TYPES)]
     print(table(header, rows))
-    for title, cell in (
-        ("constants, bytes", lambda layer: f"{layer.constants:,}"),
-        ("values written, bytes", lambda layer: f"{layer.written:,}"),
-        ("MACs", _products),
-    ):
-        print(f"\n{title}\n")
+    for title, attribute in (("Constants, bytes", "constants"), ("Values written, bytes", "written")):
+        columns = [[getattr(layer, attribute) for layer in layers] for layers in found.values()]
+        numbers = [*zip(*columns, strict=True), [sum(column) for column in columns]]
         by_layer = [
-            [LAYERS[i], *(cell(layers[i]) for layers in found.values())] for i in range(len(LAYERS))
+            [name, *(f"{number:,}" for number in row)]
+            for name, row in zip((*LAYERS, "all"), numbers, strict=True)
         ]
-        print(table(["layer", *found], by_layer))
+        print(f"\n{title}\n\n{table(['layer', *found], by_layer)}")
+    by_layer = []
+    for layers in zip(*found.values(), strict=True):
+        products = sum(layers[0].macs.values())
+        by_layer.append([layers[0].name, f"{products:,}", *(_kinds(layer, products) for layer in layers)])
+    print(f"\nMultiply-accumulates\n\n{table(['layer', '', *found], by_layer)}")
     draw(found, sizes, options.out / "cost.png")
 
 
-def _products(layer: Layer) -> str:
-    return " + ".join(f"{number:,} {kind}" for kind, number in layer.macs.items() if number) or "0"
+def _kinds(layer: Layer, products: int) -> str:
+    """What multiplies in a layer; with their number where that is not the one expected."""
+    found = {kind: number for kind, number in layer.macs.items() if number}
+    if sum(found.values()) == products:
+        return " + ".join(found)
+    return " + ".join(f"{number:,} {kind}" for kind, number in found.items())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ def add_to(commands: Any) -> None:
         "deploy",
         "write a ready project for a device from a .tflite file",
         "android: a Gradle project of an app that classifies pictures. A model of --target tflite needs\n"
-        "nothing but Gradle; one of --target lce the AAR of the Larq Compute Engine as well.",
+        "nothing but Gradle; one of --target lce the AAR of the Larq Compute Engine as well (--aar).",
         "keras-sbn deploy android --model model.tflite --labels labels.txt --out app",
     )
     parser.add_argument("device", choices=("android",), help="what to write a project for")
@@ -33,6 +33,12 @@ def add_to(commands: Any) -> None:
         "metadata say; a file that takes the 8-bit image needs none)",
     )
     parser.add_argument(
+        "--aar",
+        metavar="FILE",
+        help="for a model of --target lce: the AAR that LCE's build_lce_aar.sh makes (default: the one "
+        "that is in app/libs of the project)",
+    )
+    parser.add_argument(
         "--out", required=True, help="folder for the project; one that holds it gets the new model"
     )
     parser.set_defaults(run=run)
@@ -44,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
 
     labels = None if options.labels is None else read_labels(options.labels)
     interval = None if options.input_range is None else tuple(options.input_range)
-    project = write_android_project(options.model, options.out, labels, interval)
+    project = write_android_project(options.model, options.out, labels, interval, options.aar)
     if options.json:
         print(
             json.dumps(
@@ -59,10 +65,4 @@ def run(options: argparse.Namespace) -> int:
     for name in project.files:
         print(f"  {name}")
     print(f"written to {project.folder}. Open it in Android Studio, or run `gradle installDebug` there.")
-    if project.needs_lce:
-        print(
-            "The model has operators of the Larq Compute Engine: put its AAR into "
-            f"{project.folder}/app/libs (README.md there says how to build it), or convert with "
-            "--target tflite, which needs no AAR."
-        )
     return OK

@@ -185,7 +185,7 @@ def mean_and_std(input_range: tuple[float, float]) -> tuple[float, float]:
     """The `mean` and `std` with which ``(image - mean) / std`` takes 0 to low and 255 to high."""
     low, high = input_range
     std = _LARGEST / (high - low)
-    return -low * std, std
+    return 0.0 - low * std, std
 
 
 def _with_file(content: bytes, name: str, text: str) -> bytes:

@@ -6,7 +6,7 @@ import numpy as np
 
 from keras_sbn.data.augmentation import Augmentation
 from keras_sbn.data.dataset import ImageDataset, Split
-from keras_sbn.data.images import from_array, resized
+from keras_sbn.data.images import from_array
 
 
 def load_digits(image_size: tuple[int, int] | None = None) -> ImageDataset:
@@ -23,7 +23,9 @@ def load_digits(image_size: tuple[int, int] | None = None) -> ImageDataset:
     images, labels = datasets.load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
     if image_size is not None:
-        images = np.stack([resized(image, image_size) for image in images])
+        from keras_sbn.deployment.preprocessing import fit_image
+
+        images = np.stack([fit_image(image, *image_size, 1) for image in images])
     x_train, x_test, y_train, y_test = train_test_split(
         images, labels.astype(np.int64), test_size=0.2, stratify=labels, random_state=0
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,7 +96,7 @@ def from_files(
     cache_bytes: int = CACHE_BYTES,
     channels: int | None = None,
 ) -> Images:
-    """Images that are decoded from files by Pillow.
+    """Images that are decoded from files by Pillow, turned upright, and cut to size by `fit_image`.
 
     Args:
         paths: At least one file.
@@ -124,6 +125,8 @@ def from_records(
     cache_bytes: int = CACHE_BYTES,
 ) -> Images:
     """Images of records with the key "image", such as a data source of tensorflow-datasets."""
+    from keras_sbn.deployment.preprocessing import fit_image
+
     first = np.asarray(records[0]["image"])
     height, width, channels = first.shape
     size = image_size or (height, width)
@@ -132,45 +135,35 @@ def from_records(
         image = np.asarray(records[index]["image"])
         if image_size is None or image.shape[:2] == image_size:
             return image
-        return resized(image, image_size)
+        return fit_image(image, *image_size, image.shape[-1])
 
     return Images(len(records), (*size, channels), read, cache_bytes)
 
 
-def resized(image: np.ndarray, image_size: tuple[int, int]) -> np.ndarray:
-    """Scales an image until it covers `image_size`, and cuts off what stands out, evenly."""
-    module = _pillow()
-    source = module.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    return _fitted(source, image.shape[-1], image_size)
-
-
 def _fitted(image: Any, channels: int, image_size: tuple[int, int] | None) -> np.ndarray:
+    """The pixels as a device makes them of the same picture."""
+    from keras_sbn.deployment.preprocessing import fit_image
+
     if image.mode == "I;16":
-        image = _pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("L" if channels == 1 else "RGB")
-    if image_size is not None and (image.height, image.width) != image_size:
-        height, width = image_size
-        factor = max(height / image.height, width / image.width)
-        new = max(width, round(image.width * factor)), max(height, round(image.height * factor))
-        left, top = (new[0] - width) // 2, (new[1] - height) // 2
-        image = image.resize(new, _pillow().Resampling.BILINEAR)
-        image = image.crop((left, top, left + width, top + height))
-    return np.asarray(image, np.uint8).reshape(image.height, image.width, channels)
+        pixels = (np.asarray(image) >> 8).astype(np.uint8)
+    else:
+        pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    height, width = image_size or pixels.shape[:2]
+    return fit_image(pixels, height, width, channels)
 
 
 def _open(path: Path) -> Any:
-    module = _pillow()
+    module = _pillow("Image")
     try:
         with module.open(path) as image:
-            image.load()
-            return image
+            # Cameras turn pictures by a note in the file; a device's decoder heeds it.
+            return _pillow("ImageOps").exif_transpose(image)
     except (OSError, SyntaxError) as error:
         raise ValueError(f"Expected an image that Pillow reads. Received: {path} ({error})") from error
 
 
-def _pillow() -> Any:
+def _pillow(module: str) -> Any:
     try:
-        from PIL import Image
+        return importlib.import_module(f"PIL.{module}")
     except ImportError as error:
         raise ImportError("Image files need Pillow: pip install 'keras-sbn[datasets]'") from error
-    return Image

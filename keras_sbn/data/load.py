@@ -44,8 +44,9 @@ def load(
             - The path of an `.npz` with `x_train`, `y_train`, `x_test` and `y_test`, as Keras's own,
               or only the first two; images as uint8.
             - A builder of tensorflow-datasets.
-        image_size: `(height, width)`: larger and smaller images are scaled and cut to it. `None` takes
-            the images as they are (224 x 224 for ImageNet).
+        image_size: `(height, width)`: larger and smaller images are cut and scaled to it, by
+            `keras_sbn.deployment.fit_image`, as the examples for devices do. `None` takes the images as
+            they are (224 x 224 for ImageNet).
         validation_split: Share of the training data that is held out where the source has no split for
             validation, the same in every class.
         seed: Seed of what is held out.

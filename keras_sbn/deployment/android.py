@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_sbn.deployment.image_model import ImageModel, read_image_model
-from keras_sbn.files import write_atomically
 
 _CODE = "app/src/main/kotlin/org/kerassbn/classifier"
 #: The files of the project, without the model's.
@@ -31,6 +32,8 @@ PROJECT_FILES = (
     "settings.gradle.kts",
 )
 _ASSETS = "app/src/main/assets"
+_LIBRARIES = "app/libs"
+_AAR = f"{_LIBRARIES}/larq-compute-engine.aar"
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,7 @@ class AndroidProject:
     Attributes:
         folder: The project.
         files: Its files that were written, relative to the folder.
-        needs_lce: Whether the model has operators of the Larq Compute Engine, so that its AAR has to be
-            put into `app/libs`.
+        needs_lce: Whether the model has operators of the Larq Compute Engine, whose AAR is in `app/libs`.
     """
 
     folder: Path
@@ -70,11 +72,13 @@ def write_android_project(
     out: str | os.PathLike[str],
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
+    aar: str | os.PathLike[str] | None = None,
 ) -> AndroidProject:
     """Writes a Gradle project of an app that classifies pictures with a model.
 
-    A model for the portable target needs nothing but Gradle; one for the Larq Compute Engine its AAR in
-    `app/libs` as well. A folder that holds such a project keeps its code and gets the new model.
+    A model for the portable target needs nothing but Gradle; one for the Larq Compute Engine its AAR as
+    well. A folder that holds such a project keeps its code and gets the new model. All files are
+    written beside their places first: where one cannot be, nothing is changed.
 
     Args:
         model: A `.tflite` file of one image, float32 or 8-bit, and one score a class.
@@ -82,29 +86,78 @@ def write_android_project(
         labels: The classes; by default those of the file's metadata.
         input_range: `(low, high)`: what 0 and 255 of an image become before the network sees them; by
             default what the file's metadata say. A file that takes the 8-bit image needs none.
+        aar: LCE's AAR, for a model with its operators; by default the one in the project's `app/libs`.
 
     Returns:
         An `AndroidProject`.
 
     Raises:
         OSError: If a file cannot be read or written.
-        ValueError: If the model, labels or range do not fit, or `out` holds something else.
+        ValueError: If the model, labels or range do not fit, the AAR is missing or none, or `out` holds
+            something else.
     """
     read = read_image_model(model, labels, input_range)
     folder = Path(out)
+    new = not (folder / "settings.gradle.kts").exists()
+    if new and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            "Expected a folder that is not there, is empty, or holds an Android project. Received: "
+            f"{folder}, which holds something else"
+        )
     files = {f"{_ASSETS}/{name}": content for name, content in _assets(read).items()}
-    if not (folder / "settings.gradle.kts").exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(
-                "Expected a folder that is not there, is empty, or holds an Android project. Received: "
-                f"{folder}, which holds something else"
-            )
+    if aar is not None:
+        files[_AAR] = _read_aar(Path(aar))
+    elif read.needs_lce and not any((folder / _LIBRARIES).glob("*.aar")):
+        raise ValueError(
+            f"Expected the AAR of the Larq Compute Engine for {model}, which has its operators. "
+            "Received: none. Give it (--aar FILE): LCE's script larq_compute_engine/tflite/java/"
+            "build_lce_aar.sh, in a clone of github.com/larq/compute-engine, makes it. Or convert with "
+            "--target tflite, which needs none"
+        )
+    if new:
         template = project_template()
         files.update({name: (template / name).read_bytes() for name in PROJECT_FILES})
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / name, content)
+    _write_together(folder, files)
     return AndroidProject(folder, tuple(files), read.needs_lce)
+
+
+def _read_aar(path: Path) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        names = []
+    native = any(name.startswith("jni/") and name.endswith(".so") for name in names)
+    if "classes.jar" not in names or not native:
+        raise ValueError(
+            "Expected an AAR of an interpreter: a zip archive with classes.jar and jni/*/*.so, as LCE's "
+            f"build_lce_aar.sh makes it. Received: {path}"
+        )
+    return path.read_bytes()
+
+
+def _write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files into a folder beside their places, and moves them there when all are written."""
+    there = folder.is_dir()
+    place = folder if there else folder.parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        staging = tempfile.TemporaryDirectory(dir=place, prefix=".keras_sbn_")
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"Expected a folder that can be written. {error.strerror}", str(place)
+        ) from error
+    with staging as temporary:
+        staged = Path(temporary) / "project"
+        for name, content in files.items():
+            (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            (staged / name).write_bytes(content)
+        if not there:
+            os.replace(staged, folder)
+            return
+        for name in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staged / name, folder / name)
 
 
 def _assets(model: ImageModel) -> dict[str, bytes]:

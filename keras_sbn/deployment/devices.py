@@ -161,4 +161,4 @@ def _call(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 def _end(done: subprocess.CompletedProcess[str]) -> str:
     text = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return text[-1] if text else f"exit code {done.returncode}"
+    return text[-1].rstrip(".") if text else f"exit code {done.returncode}"

@@ -8,8 +8,10 @@ the number of source pixels, so
 
     value = floor((2 sum + total) / (2 total)),    sum = sum of weight * pixel,    total = height * width,
 
-the mean rounded half up. The Android example (`Preprocessing.kt`) and the one for the Raspberry Pi
-(`preprocessing.h`) compute the same.
+the mean rounded half up. What a target pixel covers is the difference of the sum up to its end and the
+sum up to its begin, and the sum up to x, with x = w n + p in units of 1/n, is n times that of the first w
+pixels and p times pixel w: one running sum an axis. The Android example (`Preprocessing.kt`) and the one
+for the Raspberry Pi (`preprocessing.h`) compute the same.
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ _GREY = np.array([299, 587, 114])
 def fit_image(image: np.ndarray, height: int, width: int, channels: int = 3) -> np.ndarray:
     """Cuts the middle out of a photograph and averages it down, or up, to a model's size.
 
-    Train on what this gives, and the network sees on a device what it saw in training: the Android and
-    Raspberry Pi examples compute the same bytes from the same pixels.
+    `keras_sbn.data`, and so `keras-sbn train`, brings images to size with this, and the Android and
+    Raspberry Pi examples compute the same bytes from the same pixels: the network sees on a device what
+    it saw in training.
 
     Args:
         image: uint8 array `(rows, columns, 3)`, red, green, blue, or `(rows, columns)` or
@@ -57,16 +60,17 @@ def fit_image(image: np.ndarray, height: int, width: int, channels: int = 3) -> 
             "Expected a positive height and width, and 1 or 3 channels. Received: "
             f"height={height}, width={width}, channels={channels}"
         )
+    if pixels.shape == (height, width, channels):
+        return np.array(pixels)
     rows, columns = pixels.shape[:2]
     if columns * height > rows * width:
         cut_rows, cut_columns = rows, max(rows * width // height, 1)
     else:
         cut_rows, cut_columns = max(columns * height // width, 1), columns
     top, left = (rows - cut_rows) // 2, (columns - cut_columns) // 2
-    piece = pixels[top : top + cut_rows, left : left + cut_columns].astype(np.float64)
-    # Sums of integers far below 2^53, so float64 adds them up exactly, and fast.
-    weighted = np.tensordot(_overlaps(cut_columns, width), piece, (1, 1))
-    sums = np.tensordot(_overlaps(cut_rows, height), weighted, (1, 1)).astype(np.int64)
+    piece = pixels[top : top + cut_rows, left : left + cut_columns]
+    by_row = _covered(piece, height)
+    sums = _covered(by_row.swapaxes(0, 1), width).swapaxes(0, 1)
     total = cut_rows * cut_columns
     means = (2 * sums + total) // (2 * total)
     if channels == 3:
@@ -76,12 +80,15 @@ def fit_image(image: np.ndarray, height: int, width: int, channels: int = 3) -> 
     return means.astype(np.uint8)
 
 
-def _overlaps(source: int, target: int) -> np.ndarray:
-    """Weights `(target, source)`: how much of each source pixel each target pixel covers."""
-    first = np.arange(target)[:, None] * source
-    begin = np.arange(source)[None, :] * target
-    covered = np.minimum(first + source, begin + target) - np.maximum(first, begin)
-    return np.maximum(covered, 0).astype(np.float64)
+def _covered(values: np.ndarray, target: int) -> np.ndarray:
+    """Sums along the first axis of what each of `target` parts covers, in 1/target of a value."""
+    source = len(values)
+    whole, part = np.divmod(np.arange(target + 1) * source, target)
+    before = np.zeros((source + 1, *values.shape[1:]), np.int64)
+    np.cumsum(values, axis=0, out=before[1:])
+    # The last edge has no part of a value that would follow.
+    following = values[np.minimum(whole, source - 1)].astype(np.int64)
+    return np.diff(target * before[whole] + part[:, None, None] * following, axis=0)
 
 
 def input_values(

@@ -33,7 +33,8 @@ class RemoteLatency:
     Attributes:
         file: The path.
         file_bytes: Its size.
-        kind: `"LCE"`, `"portable"`, our stock files; `"int8"` or `"float32"`, others.
+        kind: `"LCE"`; `"portable"`, a stock file with binary layers; or what multiplies in it: `"int8"`,
+            `"float32"`, or both.
         timings: The numbers.
     """
 
@@ -103,7 +104,8 @@ def kind_of_file(model: ConvertedModel) -> str:
     kinds = {row.kind for row in model.report.layers if row.weights}
     if "binary" in kinds:
         return "portable"
-    return "int8" if kinds == {"int8"} else "float32"
+    names = [name for kind, name in (("int8", "int8"), ("float", "float32")) if kind in kinds]
+    return " and ".join(names) or "no layers"
 
 
 def _check_tool(path: Path, machine: str) -> None:

@@ -1,6 +1,7 @@
 """Do the portable files decide on 64-bit ARM as Keras does here?
 
 python tests/arm --out out/arm --samples 100
+python tests/arm --cases residual
 
 Runs the demo's network, BinaryNet for CIFAR-10 and a residual network in the aarch64 build of LiteRT
 under qemu's emulation, as a Cortex-A53 (plain NEON) and as a processor with dot products, matrix products
@@ -34,10 +35,23 @@ CPUS = {
 
 def main() -> int:
     """Makes the root, runs, compares, prints; 0 if all decisions are equal, 1 if not, 2 if it cannot."""
+    _import_quietly("keras_sbn")
+    from cases import CASES
+
     parser = argparse.ArgumentParser(prog="python tests/arm", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("out/arm"), help="folder, kept for the next run")
     parser.add_argument("--samples", type=int, default=100, help="inputs of each (default: %(default)s)")
+    parser.add_argument(
+        "--cases",
+        nargs="+",
+        choices=CASES,
+        default=list(CASES),
+        metavar="CASE",
+        help=f"networks to run, of {', '.join(CASES)} (default: all)",
+    )
     options = parser.parse_args()
+    # TensorFlow remarks that each network is traced anew.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     started = time.perf_counter()
     try:
         root = make_root(options.out)
@@ -47,13 +61,9 @@ def main() -> int:
     say(f"root and emulator are there after {time.perf_counter() - started:.0f} s: {root.emulator}")
     say(root.run("cortex-a53", ["-c", _WHO]).strip())
 
-    _import_quietly("keras_sbn")
-    # TensorFlow remarks that each network is traced anew.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    from cases import cases
-
     failures = 0
-    for case in cases(options.out, options.samples, say):
+    for name in options.cases:
+        case = CASES[name](options.out, options.samples, say)
         for cpu, kernels in CPUS.items():
             began = time.perf_counter()
             outputs, signs = run_case(root, cpu, case, options.out)
@@ -65,9 +75,9 @@ def main() -> int:
                 f"{classes}; signs unlike Keras's: {sum(wrong.values())} of {total:,}; outputs differ by "
                 f"at most {np.abs(outputs - case.outputs).max():.2g}; {time.perf_counter() - began:.0f} s"
             )
-            for name, number in wrong.items():
+            for sign, number in wrong.items():
                 if number:
-                    say(f"    {name}: {number} of {case.signs[name].size:,}")
+                    say(f"    {sign}: {number} of {case.signs[sign].size:,}")
             if case.exact:
                 failures += classes + sum(wrong.values())
     verdict = "every decision equals Keras's" if failures == 0 else f"{failures} decisions differ"

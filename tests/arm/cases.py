@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,28 +56,38 @@ class Case:
         return finish(file)
 
 
-def cases(folder: Path, samples: int, say: Callable[[str], None]) -> Iterator[Case]:
-    """Makes the networks; the demo's is trained, the others have random weights.
+def demo(folder: Path, samples: int, say: Callable[[str], None]) -> Case:
+    """The demo's network, trained; its images, 0 to 16, go in as they were written, uint8.
 
     Args:
         folder: Where the demo's results go.
-        samples: Number of inputs of each.
+        samples: Number of inputs.
         say: Receives lines of progress.
     """
-    yield demo(folder, samples, say)
-    pieces = photographs(samples, 32)
-    yield _case("BinaryNet", networks.binary_net(), pieces)
-    yield _case("residual network", residual_network(), pieces)
-    fewer = pieces[: max(samples // 5, 1)]
-    yield _float_case("residual network, float first layer", residual_network(float_first=True), fewer)
-
-
-def demo(folder: Path, samples: int, say: Callable[[str], None]) -> Case:
-    """The demo's network, trained; its images, 0 to 16, go in as they were written, uint8."""
     run_demo(folder / "demo", epochs=10, say=lambda line: say(f"  {line}") if "epoch" in line else None)
     model = keras.models.load_model(folder / "demo/digits.keras")
     images = np.round(16 * digits()[1][0][:samples]).astype("uint8")
     return _case("demo", model, images, scale=1 / 16, offset=0.0)
+
+
+def binary_net(folder: Path, samples: int, say: Callable[[str], None]) -> Case:
+    """BinaryNet for CIFAR-10 with random weights."""
+    return _case("BinaryNet", networks.binary_net(), photographs(samples, 32))
+
+
+def residual(folder: Path, samples: int, say: Callable[[str], None]) -> Case:
+    """A residual network with random weights and an integer first layer."""
+    return _case("residual network", residual_network(), photographs(samples, 32))
+
+
+def float_residual(folder: Path, samples: int, say: Callable[[str], None]) -> Case:
+    """The same behind a float first layer, and a fifth of the inputs."""
+    pieces = photographs(samples, 32)[: max(samples // 5, 1)]
+    return _float_case("residual network, float first layer", residual_network(float_first=True), pieces)
+
+
+#: The networks by the names that the command line takes.
+CASES = {"demo": demo, "binarynet": binary_net, "residual": residual, "float-residual": float_residual}
 
 
 def residual_network(float_first: bool = False) -> Any:

@@ -83,7 +83,7 @@ def make_root(folder: Path, say: Callable[[str], None] = print) -> ArmRoot:
     """Makes the root, or returns the one that was made there before.
 
     Args:
-        folder: Where; about 350 MB.
+        folder: Where; about 570 MB, most of it the emulators.
         say: Receives lines of progress.
 
     Raises:

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("keras_sbn")
 sys.path.insert(0, str(Path(__file__).parent))
 try:
+    import cases
     import root
 finally:
     sys.path.pop(0)
@@ -18,6 +19,12 @@ def program(folder, name, text):
     folder.mkdir(exist_ok=True)
     (folder / name).write_text(f"#!/bin/sh\n{text}\n")
     (folder / name).chmod(0o755)
+
+
+def test_the_page_names_every_network_that_can_be_chosen():
+    page = (Path(__file__).parents[2] / "docs/arm.md").read_text(encoding="utf-8")
+    assert list(cases.CASES) == ["demo", "binarynet", "residual", "float-residual"]
+    assert all(f"`{name}`" in page for name in cases.CASES)
 
 
 def test_no_apt(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_sbn import data, demo
+from keras_sbn.deployment import fit_image
 
 PIL = pytest.importorskip("PIL.Image")
 
@@ -90,12 +91,30 @@ def test_folder_of_grey_images_of_several_sizes(tmp_path):
         np.concatenate([whole.train.images[:], whole.validation.images[:]])
 
 
-def test_images_are_cut_evenly():
-    from keras_sbn.data.images import resized
+def test_training_sees_what_a_device_makes_of_a_picture(tmp_path, rng):
+    photographs = rng.integers(0, 256, (4, 20, 31, 3), dtype="uint8")
+    (tmp_path / "cat").mkdir()
+    turned = PIL.Exif()
+    turned[0x0112] = 6  # Orientation: what was stored has to be turned clockwise.
+    for index, photograph in enumerate(photographs):
+        more = {"exif": turned} if index == 3 else {}
+        PIL.fromarray(photograph).save(tmp_path / f"cat/{index}.png", **more)
+    (tmp_path / "dog").mkdir()
+    PIL.fromarray(photographs[0]).save(tmp_path / "dog/0.png")
+    PIL.fromarray(photographs[0]).save(tmp_path / "dog/1.png")
+    upright = [*photographs[:3], np.rot90(photographs[3], -1)]
+    dataset = data.load(tmp_path, image_size=(6, 8), validation_split=0.5, seed=1)
+    seen = np.concatenate([dataset.train.images[:], dataset.validation.images[:]])
+    wanted = {fit_image(photograph, 6, 8).tobytes() for photograph in upright}
+    assert {image.tobytes() for image in seen} == wanted
 
-    image = np.repeat(np.arange(12, dtype=np.uint8)[np.newaxis, :, np.newaxis], 4, axis=0)
-    np.testing.assert_array_equal(resized(image, (4, 4))[..., 0], [[4, 5, 6, 7]] * 4)
-    assert resized(np.zeros((10, 30, 3), np.uint8), (20, 20)).shape == (20, 20, 3)
+
+def test_images_without_files_are_brought_to_size_in_the_same_way(tmp_path, rng):
+    x = rng.integers(0, 256, (4, 9, 7, 3), dtype="uint8")
+    np.savez(tmp_path / "x.npz", x_train=x, y_train=np.array([0, 0, 1, 1]))
+    dataset = data.load(tmp_path / "x.npz", image_size=(4, 4), validation_split=0.5)
+    seen = np.concatenate([dataset.train.images[:], dataset.validation.images[:]])
+    assert {image.tobytes() for image in seen} == {fit_image(image, 4, 4).tobytes() for image in x}
 
 
 @pytest.mark.parametrize("cache_bytes", [1 << 20, 0])

@@ -1,10 +1,12 @@
 """`keras-sbn deploy android`: every file that a Gradle build reads, and what they say of each other."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from pathlib import Path
 
 import keras
@@ -24,6 +26,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/android"
 ANDROID = "{http://schemas.android.com/apk/res/android}"
 RESOURCES = "app/src/main/res"
+GRADLE = "app/build.gradle.kts"
 LABELS = ["cat", "dog", "große Katze"]
 
 
@@ -51,6 +54,9 @@ def models(tmp_path_factory):
     keras_sbn.convert(folded, target="tflite").save(folder / "image.tflite")
     keras_sbn.convert(network(), labels=LABELS, input_range=(-1, 1)).save(folder / "lce.tflite")
     (folder / "labels.txt").write_text("".join(f"{label}\n" for label in LABELS), encoding="utf-8")
+    with zipfile.ZipFile(folder / "lce.aar", "w") as archive:
+        for name in ("AndroidManifest.xml", "classes.jar", "jni/arm64-v8a/libtensorflowlite_jni.so"):
+            archive.writestr(name, name)
     return folder
 
 
@@ -128,7 +134,10 @@ def test_what_gradle_reads_is_there(project):
         line.split("=", 1)
         for line in (project / "gradle/wrapper/gradle-wrapper.properties").read_text().splitlines()
     )
-    assert re.search(r"gradle-\d+\.\d+(\.\d+)?-bin\.zip$", wrapper["distributionUrl"])
+    (gradle,) = re.findall(r"gradle-(\d+\.\d+)(?:\.\d+)?-bin\.zip$", wrapper["distributionUrl"])
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    assert f"Gradle {gradle} or later" in readme
+    assert f"Android Gradle Plugin {catalogue['versions']['agp'].rsplit('.', 1)[0]}" in readme
     for line in (project / "gradle.properties").read_text().splitlines():
         assert re.fullmatch(r"[\w.-]+=\S.*", line)
 
@@ -196,30 +205,85 @@ def test_a_float_model_gets_the_values_it_was_trained_on(models, tmp_path, capsy
     np.testing.assert_array_equal(values, np.arange(256, dtype="float32") / np.float32(255))
 
 
-def test_metadata_are_enough_and_lce_is_told(models, tmp_path, capsys):
-    command = ["deploy", "android", "--model", str(models / "lce.tflite"), "--out", str(tmp_path)]
-    assert cli.main([*command, "--json"]) == 0
+def deploy(model, out, *more):
+    return cli.main(["deploy", "android", "--model", str(model), "--out", str(out), *map(str, more)])
+
+
+def test_metadata_are_enough_and_the_aar_of_lce_goes_into_the_project(models, tmp_path, capsys):
+    assert deploy(models / "lce.tflite", tmp_path, "--aar", models / "lce.aar", "--json") == 0
     said = json.loads(capsys.readouterr().out)
     assert said["needs_lce"] is True
     assert sorted(said["files"]) == files_of(tmp_path)
     values = np.fromfile(tmp_path / "app/src/main/assets/input_values.bin", "<f4")
     assert (values[0], values[255]) == (-1, 1)
-    assert (tmp_path / "app/src/main/assets/labels.txt").read_text(encoding="utf-8").split("\n")[
-        2
-    ] == LABELS[2]
+    labels = (tmp_path / "app/src/main/assets/labels.txt").read_text(encoding="utf-8")
+    assert labels.split("\n")[2] == LABELS[2]
+    (aar,) = (tmp_path / "app").glob("libs/*.aar")
+    assert aar.read_bytes() == (models / "lce.aar").read_bytes()
+    assert re.search(r'fileTree\("libs"\) \{ include\("\*\.aar"\) \}', (tmp_path / GRADLE).read_text())
 
 
-def test_a_project_that_is_there_gets_the_new_model_and_keeps_its_code(models, tmp_path, capsys):
-    command = ["deploy", "android", "--model", str(models / "lce.tflite"), "--out", str(tmp_path)]
-    assert cli.main(command) == 0
+def test_a_model_for_lce_without_its_aar_is_an_error_that_says_how_to_get_one(models, tmp_path, capsys):
+    assert deploy(models / "lce.tflite", tmp_path / "app") == 2
+    said = capsys.readouterr().err
+    assert "larq_compute_engine/tflite/java/build_lce_aar.sh" in said
+    assert "--aar FILE" in said
+    assert "convert with --target tflite" in said
+    assert deploy(models / "lce.tflite", tmp_path / "app", "--aar", models / "labels.txt") == 2
+    assert "Expected an AAR of an interpreter" in capsys.readouterr().err
+    assert deploy(models / "lce.tflite", tmp_path / "app", "--aar", models / "missing.aar") == 2
+    assert "missing.aar" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_project_that_is_there_gets_the_new_model_and_keeps_its_code_and_aar(models, tmp_path):
+    assert deploy(models / "lce.tflite", tmp_path, "--aar", models / "lce.aar") == 0
     assert "build_lce_aar" in (tmp_path / "README.md").read_text(encoding="utf-8")
-    assert "app/libs" in capsys.readouterr().out
     (tmp_path / "build.gradle.kts").write_text("// mine\n")
-    image = str(models / "image.tflite")
-    assert cli.main([*command[:3], image, *command[4:], "--labels", str(models / "labels.txt")]) == 0
+    image = models / "image.tflite"
+    assert deploy(image, tmp_path, "--labels", models / "labels.txt") == 0
     assert (tmp_path / "build.gradle.kts").read_text() == "// mine\n"
-    assert (tmp_path / "app/src/main/assets/model.tflite").read_bytes() == Path(image).read_bytes()
-    assert "AAR" not in capsys.readouterr().out
+    assert (tmp_path / "app/src/main/assets/model.tflite").read_bytes() == image.read_bytes()
+    assert deploy(models / "lce.tflite", tmp_path) == 0
+    assert len(files_of(tmp_path)) == len(PROJECT_FILES) + 4
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_is_interrupted_leaves_no_half_of_a_project(models, tmp_path, monkeypatch, capsys, there):
+    out = tmp_path / "app"
+    if there:
+        assert deploy(models / "lce.tflite", out, "--aar", models / "lce.aar") == 0
+    before = {name: (out / name).read_bytes() for name in files_of(tmp_path / "app")} if there else None
+    write = Path.write_bytes
+
+    def full(path, content):
+        if path.name == "labels.txt":
+            raise OSError(28, "No space left on device", str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert deploy(models / "image.tflite", out, "--labels", models / "labels.txt") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    if there:
+        assert {name: (out / name).read_bytes() for name in files_of(out)} == before
+        assert not [path for path in out.iterdir() if path.name.startswith(".keras_sbn")]
+    else:
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(models, tmp_path, capsys):
+    (tmp_path / "file").write_text("precious")
+    arguments = ("--labels", models / "labels.txt")
+    assert deploy(models / "image.tflite", tmp_path / "file/app", *arguments) == 2
+    assert "Expected a folder that can be written" in capsys.readouterr().err
+    assert deploy(models / "image.tflite", tmp_path / "file", *arguments) == 2
+    assert "which holds something else" in capsys.readouterr().err
+    if os.geteuid():
+        (tmp_path / "locked").mkdir(mode=0o500)
+        assert deploy(models / "image.tflite", tmp_path / "locked/app", *arguments) == 2
+        assert "Expected a folder that can be written. Permission denied" in capsys.readouterr().err
+        (tmp_path / "locked").chmod(0o700)
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(models, tmp_path, capsys):

@@ -15,6 +15,8 @@ from keras_sbn.deployment.remote_latency import kind_of_file
 
 #: Printed on a Raspberry Pi by TFLite's tool (github.com/google/XNNPACK, issue 999).
 RECORDED = (Path(__file__).parent / "recorded/int8_raspberry_pi.txt").read_text(encoding="utf-8")
+#: Printed on a Raspberry Pi 4B by LCE's tool, shortened where the dots are (Larq's end-to-end guide).
+RECORDED_LCE = (Path(__file__).parent / "recorded/lce_raspberry_pi.txt").read_text(encoding="utf-8")
 #: The statistics as later versions print them, and as all do where every run takes the same time.
 LATER = "avg=5.50432e+04 std=1562 p5=53100 median=55001 p95=58000"
 WITH_MEDIAN = RECORDED.replace("avg=55043.2 std=1562", LATER)
@@ -32,6 +34,10 @@ UNRESOLVED = (
 
 def test_reads_recorded_output():
     assert parse_timings(RECORDED) == Timings(50, 55.0432, 53.077, 60.727, 1.562, None, 18.777, 18.7227)
+
+
+def test_reads_recorded_output_of_lce_s_tool():
+    assert parse_timings(RECORDED_LCE) == Timings(50, 31.4206, 31.138, 31.929, 0.26, None, 1.471, None)
 
 
 def test_reads_the_median_of_later_versions():
@@ -176,6 +182,21 @@ def test_kinds_of_files(folder):
     assert found == ["float32", "portable", "LCE"]
 
 
+def test_the_kind_of_a_file_without_binary_layers_is_what_multiplies_in_it(folder):
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 3)),
+            keras_sbn.layers.SelfBinarizingConv2D(4, 3),
+            keras_sbn.layers.SelfBinarizingActivation(),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2),
+        ]
+    )
+    keras_sbn.binarize(model)
+    folded = keras_sbn.fold(model, input_scaling=(1 / 128, -1))
+    assert kind_of_file(keras_sbn.convert(folded, target="tflite")) == "int8 and float32"
+
+
 def expect(capsys, arguments, *messages):
     assert cli.main(["benchmark", *arguments]) == 2
     said = capsys.readouterr().err
@@ -218,9 +239,9 @@ def test_one_of_several_android_devices(folder):
 
 
 def test_a_host_that_lets_nobody_in(folder, capsys):
-    program(folder, "ssh", "echo 'pi: Permission denied (publickey).' >&2; exit 255")
+    program(folder, "ssh", "echo 'pi: Permission denied (publickey).' >&2; exit 255")  # OpenSSH's words
     program(folder, "scp", "exit 1")
-    expect(capsys, ON_PI, "without a password. Received: pi: Permission denied", "ssh-copy-id pi")
+    expect(capsys, ON_PI, "password. Received: pi: Permission denied (publickey). Turn", "ssh-copy-id pi")
     expect(
         capsys,
         ["lce.tflite", "--ssh=-oProxyCommand=x", "--benchmark-model", "tool"],

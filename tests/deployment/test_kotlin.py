@@ -1,7 +1,9 @@
 """The Android example's Kotlin, compiled: the whole of it type-checks, and its preprocessing is Python's.
 
 Needs Java and a Kotlin compiler, named by KOTLINC or on the path; `make test-kotlin` fetches one.
-Android's and LiteRT's classes are declarations, in `kotlin/stubs`, of what the example uses.
+Android's and LiteRT's classes are declarations, in `kotlin/stubs`, of what the example uses, and so are
+Gradle's, in `kotlin/gradle`: its scripts are compiled as functions, with what Gradle makes of the
+catalogue of versions.
 """
 
 import os
@@ -9,6 +11,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -17,8 +20,16 @@ import pytest
 
 from keras_sbn.deployment import fit_image
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    tomllib = pytest.importorskip("tomli")
+
 HERE = Path(__file__).parent
-SOURCES = HERE.parents[1] / "examples/android/app/src/main"
+PROJECT = HERE.parents[1] / "examples/android"
+SOURCES = PROJECT / "app/src/main"
+#: The oldest Kotlin that version 9 of the Android plugin brings.
+LANGUAGE = "2.2"
 COMPILER = os.environ.get("KOTLINC") or shutil.which("kotlinc")
 
 pytestmark = pytest.mark.skipif(COMPILER is None, reason="needs a Kotlin compiler: make test-kotlin")
@@ -41,14 +52,59 @@ def resources():
     return "package org.kerassbn.classifier;\npublic final class R {\n" + "\n".join(lines) + "\n}\n"
 
 
+def accessors(names, leaf):
+    """Classes of what Gradle lets scripts write, as `a.b.c`, for names such as `a-b-c`."""
+    paths = {tuple(name.split("-")) for name in names}
+    nodes = {path[:length] for path in paths for length in range(len(path) + 1)}
+    lines = []
+    for node in sorted(nodes):
+        below = [path for path in nodes if path[:-1] == node and path]
+        named = node in paths
+        if named and not below:
+            continue
+        fields = "".join(
+            f"    val {path[-1]} = {class_name(path, leaf) if has_below(path, nodes) else leaf}()\n"
+            for path in sorted(below)
+        )
+        lines.append(f"class {class_name(node, leaf)}{f' : {leaf}()' if named else ''} {{\n{fields}}}\n")
+    return "".join(lines)
+
+
+def class_name(path, leaf):
+    return "_".join((leaf, *path, "node"))
+
+
+def has_below(path, nodes):
+    return any(node[:-1] == path and node for node in nodes)
+
+
+def scripts():
+    """The Gradle scripts as functions."""
+    with open(PROJECT / "gradle/libs.versions.toml", "rb") as file:
+        catalogue = tomllib.load(file)
+    text = "package gradle\n\n"
+    text += accessors(catalogue["plugins"], "Alias") + accessors(catalogue["libraries"], "Dependency")
+    root = class_name((), "Dependency")
+    text = text.replace(f"class {root} {{\n", "object libs {\n    val plugins = Alias_node()\n")
+    for name, receiver in (("settings", "Settings"), ("build", "Project"), ("app/build", "Project")):
+        script = (PROJECT / f"{name}.gradle.kts").read_text(encoding="utf-8")
+        assert "import " not in script
+        text += f"fun {receiver}.{name.replace('/', '_')}() {{\n{script}}}\n"
+    return text
+
+
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kotlin")
     (folder / "r/org/kerassbn/classifier").mkdir(parents=True)
     (folder / "r/org/kerassbn/classifier/R.java").write_text(resources())
-    sources = [SOURCES / "kotlin", HERE / "kotlin/Fit.kt", HERE / "kotlin/stubs", folder / "r"]
+    (folder / "Scripts.kt").write_text(scripts())
+    # Each a root of its own: the compiler finds Java by the folders of its packages.
+    ours = [HERE / "kotlin" / name for name in ("Fit.kt", "gradle", "stubs")]
+    sources = [SOURCES / "kotlin", *ours, folder / "r", folder / "Scripts.kt"]
+    options = ["-Werror", "-language-version", LANGUAGE, "-d", str(folder / "classes")]
     done = subprocess.run(
-        ["bash", COMPILER, "-Werror", *map(str, sources), "-d", str(folder / "classes")],
+        ["bash", COMPILER, *options, *map(str, sources)],
         capture_output=True,
         text=True,
         check=False,
@@ -60,6 +116,10 @@ def classes(tmp_path_factory):
 def test_the_app_type_checks(classes):
     names = {path.stem for path in (classes / "org/kerassbn/classifier").glob("*.class")}
     assert {"MainActivity", "Classifier", "Preprocessing"} <= names
+
+
+def test_the_gradle_scripts_type_check(classes):
+    assert (classes / "gradle/ScriptsKt.class").exists()
 
 
 def test_its_preprocessing_is_python_s_bit_for_bit(classes, tmp_path):

@@ -1,6 +1,7 @@
 """The Raspberry Pi example: the Python runs, and the C++ type-checks and preprocesses as Python does."""
 
 import importlib.util
+import os
 import re
 import runpy
 import shutil
@@ -28,6 +29,15 @@ STRICT = ["-std=c++17", "-Wall", "-Wextra", "-Werror"]
 def test_the_program_type_checks():
     include = ["-I", str(EXAMPLE), "-isystem", str(HERE / "cpp/stubs")]
     subprocess.run([COMPILER, *STRICT, "-fsyntax-only", *include, EXAMPLE / "classify.cc"], check=True)
+
+
+@needs_compiler
+@pytest.mark.skipif("TFLITE_INCLUDE" not in os.environ, reason="needs TFLite's and LCE's headers")
+def test_the_program_type_checks_against_the_headers_themselves():
+    """TFLITE_INCLUDE: folders, with colons between, of TensorFlow's, FlatBuffers' and LCE's headers."""
+    include = [f"-isystem{folder}" for folder in os.environ["TFLITE_INCLUDE"].split(":")]
+    command = [COMPILER, *STRICT, "-fsyntax-only", "-I", str(EXAMPLE), *include]
+    subprocess.run([*command, EXAMPLE / "classify.cc"], check=True)
 
 
 @needs_compiler

@@ -1,8 +1,6 @@
-import org.jetbrains.kotlin.gradle.dsl.JvmTarget
-
 plugins {
+    // Compiles Kotlin as well, since version 9.
     alias(libs.plugins.android.application)
-    alias(libs.plugins.kotlin.android)
 }
 
 // A file for the Larq Compute Engine needs its AAR, which replaces LiteRT: both define the same classes.
@@ -28,12 +26,6 @@ android {
     androidResources {
         // The interpreter maps the model into memory, which a compressed asset does not allow.
         noCompress += "tflite"
-    }
-}
-
-kotlin {
-    compilerOptions {
-        jvmTarget.set(JvmTarget.JVM_17)
     }
 }
 
