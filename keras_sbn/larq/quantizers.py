@@ -11,13 +11,13 @@ MAGNITUDE = "magnitude_aware_sign"
 
 
 def quantizer_name(quantizer: Any) -> str | None:
-    """Names a quantizer: one of `SIGNS`, `MAGNITUDE`, or what it calls itself; `None` for none.
+    """Names a quantizer: one of `SIGNS`, `MAGNITUDE`, or its own; `None` for none and for `NoOp`.
 
     A class derived from one of Larq's may compute anything, so it goes by its own name.
     """
     import larq
 
-    if quantizer is None:
+    if quantizer is None or type(quantizer) is larq.quantizers.NoOp:
         return None
     classes = {
         larq.quantizers.SteSign: "ste_sign",

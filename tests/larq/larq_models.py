@@ -46,6 +46,23 @@ def mnist():
     )
 
 
+def binarynet():
+    """The network of Larq's second tutorial, for CIFAR-10."""
+    model = tf.keras.Sequential([layers.InputLayer((32, 32, 3))])
+    for index, filters in enumerate((128, 128, 256, 256, 512, 512)):
+        arguments = {"padding": "same", **SIGN} if index else {"kernel_quantizer": "ste_sign", **NONE}
+        model.add(lq.layers.QuantConv2D(filters, 3, **arguments))
+        if index % 2:
+            model.add(layers.MaxPooling2D(2))
+        model.add(layers.BatchNormalization(**NORM))
+    model.add(layers.Flatten())
+    for units in (1024, 1024, 10):
+        model.add(lq.layers.QuantDense(units, **SIGN))
+        model.add(layers.BatchNormalization(**NORM))
+    model.add(layers.Activation("softmax"))
+    return model
+
+
 def paddings():
     """Zero and one padding, strides, dilation, biases, every sign, and maps smaller than a window."""
     x = inputs = layers.Input((9, 7, 3))
@@ -148,6 +165,23 @@ def nested():
     return tf.keras.Model(inputs, layers.Concatenate()([inner(inner(x)), x]))
 
 
+def halves(w):
+    """A quantizer of one's own: ± one number a kernel, as DoReFa-Net's."""
+    return 0.5 * lq.math.sign(w)
+
+
+def own_quantizers():
+    """A scale of one's own, and quantizers that do nothing."""
+    x = inputs = layers.Input((6, 6, 3))
+    nothing = lq.quantizers.NoOp(precision=8)
+    x = lq.layers.QuantConv2D(32, 3, input_quantizer=nothing, kernel_quantizer=nothing)(x)
+    x = layers.BatchNormalization()(x)
+    x = lq.layers.QuantConv2D(8, 3, input_quantizer="ste_sign", kernel_quantizer=halves)(x)
+    x = layers.BatchNormalization()(x)
+    x = lq.layers.QuantDense(4, input_quantizer="ste_sign", kernel_quantizer=halves)(layers.Flatten()(x))
+    return tf.keras.Model(inputs, x)
+
+
 def k_bits():
     """Two bits an activation."""
     x = inputs = layers.Input((8,))
@@ -158,7 +192,42 @@ def k_bits():
     return tf.keras.Model(inputs, x)
 
 
-MODELS = {f.__name__: f for f in (mnist, paddings, kinds, floats, transposed, nested, k_bits)}
+def ternary():
+    """Kernels of -1, 0 and +1."""
+    inputs = layers.Input((6, 6, 8))
+    arguments = {**SIGN, "kernel_quantizer": "ste_tern"}
+    return tf.keras.Model(inputs, lq.layers.QuantConv2D(8, 3, name="three_values", **arguments)(inputs))
+
+
+SIGNED = (mnist, paddings, kinds, floats, transposed, nested, own_quantizers)
+MODELS = {f.__name__: f for f in (*SIGNED, k_bits, ternary)}
+
+
+class Subclassed(tf.keras.Model):
+    """A model whose layers are no graph that can be read."""
+
+    def __init__(self):
+        super().__init__(name="subclassed")
+        self.dense = lq.layers.QuantDense(3, **SIGN)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def unreadable():
+    """Models that cannot pass, by what stands in the way."""
+    image, vector = layers.Input((6, 6, 32)), layers.Input((8,))
+    first = lq.layers.QuantConv2D(4, 3, data_format="channels_first", name="channels_come_first", **SIGN)
+    local = lq.layers.QuantLocallyConnected2D(4, 3, name="local", **SIGN)
+    batch = layers.Lambda(lambda x: tf.reduce_sum(x, axis=0, keepdims=True), name="adds_up_the_batch")
+    return {
+        "channels_come_first": tf.keras.Model(image, first(image)),
+        "local": tf.keras.Model(image, local(image)),
+        "adds_up_the_batch": tf.keras.Model(vector, batch(vector)),
+        "sums_up": tf.keras.Model(vector, layers.Lambda(tf.math.cumsum, name="sums_up")(vector)),
+        "subclassed": Subclassed(),
+        "not_built": tf.keras.Sequential([lq.layers.QuantDense(3, **SIGN)], name="not_built"),
+    }
 
 
 def randomize(model, rng):
@@ -202,6 +271,9 @@ def main(folder):
         randomize(model, rng)
         if name in ("mnist", "k_bits"):
             model.save(folder / f"{name}.h5")
+        if name == "mnist":
+            model.save(folder / "mnist.keras")
+            model.save(folder / "mnist_saved_model")
         x = rng.integers(-16, 17, (8, *model.input_shape[1:])).astype("float32") / 8
         (folder / f"{name}.pickle").write_bytes(pickle.dumps(describe(model), protocol=5))
         names = [layer.name for layer in model.layers]
@@ -213,6 +285,16 @@ def main(folder):
         renamed = dict(zip([layer.name for layer in exact.layers], names, strict=True))
         np.savez(folder / f"{name}.npz", x=x, y=y, y64=exact.predict(x.astype("float64"), verbose=0))
         np.savez(folder / f"{name}_values.npz", **{renamed[k]: v for k, v in values.items()})
+    tf.keras.backend.set_floatx("float32")
+    found = {}
+    for name, model in unreadable().items():
+        try:
+            found[name] = describe(model)
+        except ValueError as error:
+            found[name] = str(error)
+    (folder / "unreadable.pickle").write_bytes(pickle.dumps(found, protocol=5))
+    tf.keras.utils.set_random_seed(0)
+    (folder / "binarynet.pickle").write_bytes(pickle.dumps(describe(binarynet()), protocol=5))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from keras_sbn.larq.building import build
 from keras_sbn.larq.importing import from_description
 
 pytestmark = pytest.mark.tensorflow
-MODELS = ("mnist", "paddings", "kinds", "floats", "nested")
+MODELS = ("mnist", "paddings", "kinds", "floats", "nested", "own_quantizers")
 ROOT = Path(__file__).parents[2]
 
 
@@ -113,9 +113,39 @@ def test_other_quantizers_are_errors_that_name_the_layer_or_float(folder):
     np.testing.assert_allclose(converted.predict(known["x"]), known["y64"], rtol=1e-5, atol=1e-5)
 
 
-def test_a_file_is_read_in_a_process_of_its_own(folder):
+def test_a_kernel_of_three_values_is_an_error_that_names_the_layer_or_float(folder):
+    description = _description(folder, "ternary")
+    with pytest.raises(ValueError, match=r"layer 'three_values' with SteTern, which is not the sign"):
+        from_description(description)
+    known = np.load(folder / "ternary.npz")
+    folded = from_description(description, allow_float_fallback=True)
+    np.testing.assert_allclose(folded(known["x"]), known["y64"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_model_that_cannot_pass_says_which_layer_stands_in_the_way(folder):
+    found = pickle.loads((folder / "unreadable.pickle").read_bytes())
+    assert len(found) == 6
+    for name, said in found.items():
+        if not isinstance(said, str):
+            with pytest.raises(ValueError, match="Expected") as error:
+                build(said)
+            said = str(error.value)
+        assert "Expected" in said
+        assert f"'{name}'" in said
+
+
+def test_binarynet_has_one_bit_a_weight(folder):
+    converted = keras_sbn.convert(from_description(_description(folder, "binarynet")))
+    assert len(converted.content) <= 1_360_000
+    assert converted.report.weights == 10_352_000
+    kinds = [row.kind for row in converted.report.layers if row.weights]
+    assert kinds[1:] == ["binary"] * 8
+
+
+@pytest.mark.parametrize("name", ["mnist.h5", "mnist.keras", "mnist_saved_model"])
+def test_a_file_is_read_in_a_process_of_its_own(folder, name):
     known = np.load(folder / "mnist.npz")
-    folded = keras_sbn.larq.from_larq(folder / "mnist.h5")
+    folded = keras_sbn.larq.from_larq(folder / name)
     np.testing.assert_allclose(folded(known["x"]), known["y64"], rtol=2e-5, atol=2e-5)
     assert keras_sbn.larq.process.has_keras_2() is False
 
