@@ -50,9 +50,9 @@ def compare(title: str, model: Any, x: np.ndarray) -> None:
         wrong = (decisions(received) != decisions(expected)).reshape(len(x), -1).any(axis=-1)
         values = int(np.count_nonzero(received != expected))
         print(
-            f"{title}, {target} ({time.perf_counter() - started:.0f} s): {len(x)} samples, "
-            f"{wrong.sum()} decisions differ (goal: 0); {values} of {expected.size} output values differ, "
-            f"by at most {np.abs(received - expected).max():.3g}",
+            f"{title}, {target} ({time.perf_counter() - started:.0f} s): {len(x)} samples, {wrong.sum()} "
+            f"decisions differ (goal: 0); {values} of {expected.size} output values differ, by at most "
+            f"{np.abs(received - expected).max():.3g}",
             flush=True,
         )
         if wrong.any():

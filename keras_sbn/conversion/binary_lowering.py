@@ -10,7 +10,12 @@ import numpy as np
 
 from keras_sbn.conversion.borders import uniform_border
 from keras_sbn.conversion.calibration import Calibration
-from keras_sbn.conversion.float_layers import lower_float_layer, reason_to_be_float, reshape
+from keras_sbn.conversion.float_layers import (
+    lower_float_layer,
+    reason_to_be_float,
+    require_channels_last,
+    reshape,
+)
 from keras_sbn.conversion.int8_layers import (
     Int8,
     emit_decision,
@@ -335,6 +340,7 @@ class BinaryLowering(Lowering):
             if not self._is_fused(node):
                 self._product(node, op)
         elif isinstance(layer, keras.layers.MaxPooling2D) and is_binary(node.input):
+            require_channels_last(node, layer)
             self._binaries[id(node)] = self.max_pool(node, layer)
         elif isinstance(op, Reshape) and self._moves_bits(node):
             self._binaries[id(node)] = self.reshape(node)

@@ -74,6 +74,19 @@ def test_a_pool_after_negative_gammas_pads_the_next_layer_a_channel_at_a_time(rn
     _assert_exact(model, folded, images(rng, (6, 6, 4)))
 
 
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_a_threshold_stays_behind_a_pool_of_its_own_axis(direction, rng):
+    """The pool has its channels first, the thresholds theirs last."""
+    inputs = keras.Input((4, 6, 6))
+    x = layers.SelfBinarizingActivation()(inputs)
+    x = K.MaxPooling2D(2, data_format="channels_first")(layers.SelfBinarizingConv2D(6, 1)(x))
+    x = activate(x, K.BatchNormalization)
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingConv2D(3, 1)(x)), rng)
+    model.layers[4].gamma.assign(direction * np.abs(rng.normal(size=3)))
+    kinds = _kinds(keras_sbn.fold(model))
+    assert kinds.index("MaxPooling2D") < kinds.index("Threshold")
+
+
 @pytest.mark.parametrize("with_layer", [True, False])
 @pytest.mark.parametrize(("scale", "offset", "pad"), [(1 / 255, 0.0, 255), (1 / 127.5, -1.0, 255)])
 def test_eight_bit_images_are_summed_as_integers(with_layer, scale, offset, pad, rng):
