@@ -138,7 +138,7 @@ def test_these_are_all_commands(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--help"])
     assert stop.value.code == 0
-    assert tuple(re.findall(r"^    (\w+)  ", capsys.readouterr().out, re.MULTILINE)) == COMMANDS
+    assert tuple(re.findall(r"^    (\w+)(?: |$)", capsys.readouterr().out, re.MULTILINE)) == COMMANDS
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -156,7 +156,7 @@ def test_an_option_that_no_command_has_exits_with_2(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--no-such-option"])
     assert stop.value.code == 2
-    assert f"usage: keras-sbn {command}" in capsys.readouterr().err
+    assert capsys.readouterr().err.startswith("usage: keras-sbn")
 
 
 def test_a_number_of_samples_that_is_not_positive(capsys):
