@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
@@ -43,3 +44,15 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
         os.unlink(temporary)
         raise
     return target
+
+
+def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
+    """Saves a Keras model as `.keras`, whole or not at all, and returns the path.
+
+    Raises:
+        OSError: If the folder does not exist or cannot be written; a file that was there is unharmed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder) / "model.keras"
+        model.save(whole)
+        return write_atomically(path, whole.read_bytes())

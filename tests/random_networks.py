@@ -179,7 +179,11 @@ def binary_network(draw, max_blocks=4):
     if build.choose(*[False] * 4, True):
         shape = (build.choose(5, 8), build.choose(1, 3))
         inputs = keras.Input(shape)
-        outputs = build.steps(layers.SelfBinarizingActivation()(inputs))
+        if build.choose(True, False):
+            first = layers.SelfBinarizingConv1D(build.choose(3, 4), 3, padding="same")(inputs)
+            outputs = build.steps(build.sign(build.normalize(first, exact=True)))
+        else:
+            outputs = build.steps(layers.SelfBinarizingActivation()(inputs))
     else:
         shape = (build.choose(4, 5, 7), build.choose(4, 6), build.choose(1, 3, 4))
         inputs = keras.Input(shape)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import keras_sbn
-from keras_sbn.files import write_atomically
+from keras_sbn.files import save_model, write_atomically
 
 #: Loads the module alone, so that the process starts at once, and dies in the middle of a write.
 KILLED = """
@@ -51,3 +51,28 @@ def test_a_killed_process_leaves_the_old_file_whole(path):
     run = subprocess.run([sys.executable, "-S", "-c", KILLED, str(module), str(path)])
     assert run.returncode == -9
     assert path.read_bytes() == b"old"
+
+
+class _Model:
+    """Writes half of itself and fails, if it is told to."""
+
+    def __init__(self, error=None):
+        self._error = error
+
+    def save(self, path):
+        Path(path).write_bytes(b"half")
+        if self._error is not None:
+            raise self._error
+
+
+def test_a_model_is_saved_whole(path):
+    assert save_model(_Model(), path) == path
+    assert path.read_bytes() == b"half"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_model_whose_saving_is_interrupted_leaves_the_old_file(path, error):
+    with pytest.raises(type(error)):
+        save_model(_Model(error), path)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(path.parent) == ["file"]

@@ -10,7 +10,12 @@ import numpy as np
 
 from keras_sbn.conversion.borders import uniform_border
 from keras_sbn.conversion.calibration import Calibration
-from keras_sbn.conversion.float_layers import lower_float_layer, reason_to_be_float
+from keras_sbn.conversion.float_layers import (
+    lower_float_layer,
+    reason_to_be_float,
+    require_channels_last,
+    reshape,
+)
 from keras_sbn.conversion.int8_layers import (
     Int8,
     emit_decision,
@@ -19,7 +24,7 @@ from keras_sbn.conversion.int8_layers import (
     lower_to_int8,
     per_channel,
 )
-from keras_sbn.conversion.integer_layer import IMAGE, integer_convolution, is_image
+from keras_sbn.conversion.integer_layer import IMAGE, integer_convolution
 from keras_sbn.conversion.lowering import (
     NO_REASON,
     Lowering,
@@ -32,7 +37,7 @@ from keras_sbn.conversion.quantization import INTEGER, Scale, fixed_scale, scale
 from keras_sbn.conversion.transposed import transposed_decision
 from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid, is_binary
+from keras_sbn.folding.kinds import grid, is_binary, is_image
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv,
@@ -335,13 +340,32 @@ class BinaryLowering(Lowering):
             if not self._is_fused(node):
                 self._product(node, op)
         elif isinstance(layer, keras.layers.MaxPooling2D) and is_binary(node.input):
+            require_channels_last(node, layer)
             self._binaries[id(node)] = self.max_pool(node, layer)
         elif isinstance(op, Reshape) and self._moves_bits(node):
             self._binaries[id(node)] = self.reshape(node)
+        elif isinstance(op, Reshape) and self._has_integers_alone(node.input):
+            self._reshape_integers(node)
         elif isinstance(layer, keras.layers.Concatenate) and self._moves_bits(node):
             self._binaries[id(node)] = self.concatenate(node, layer.axis % len(node.shape))
         else:
             self._lower_real(node)
+
+    def _has_integers_alone(self, node: Node) -> bool:
+        key = id(node)
+        return key not in self._reals and (key in self._unsigned or key in self._int8s)
+
+    def _reshape_integers(self, node: Node) -> None:
+        """Emits the reshape of 8-bit values as they are stored, for a first layer to read."""
+        shape, key = static_shape(node), id(node.input)
+        if key in self._unsigned:
+            scale, zero_point = self.scale(node.input)
+            stored = (scale, zero_point + _UNSIGNED)
+            self._unsigned[id(node)] = reshape(self, node, self._unsigned[key], shape, "uint8", stored)
+            return
+        source = self.int8(node.input)
+        tensor = reshape(self, node, source.tensor, shape, "int8", source.scale)
+        self.set_int8(node, Int8(tensor, source.scale))
 
     def _product(self, node: Node, op: BinaryConv | BinaryConv2DTranspose | BinaryDense) -> None:
         obstacle = self._obstacle(node)
@@ -461,7 +485,8 @@ class BinaryLowering(Lowering):
         self.reasons[node.name] = Reason("it reads the 8-bit image, in integer arithmetic", "")
         stored = self.int8(node.input).tensor
         thresholds = integer_thresholds(node, reader)
-        int8 = integer_convolution(self, node, op, thresholds, stored, reader.name, "int8")
+        name, suffix = reader.name, self.decision_suffix
+        int8 = integer_convolution(self, node, op, thresholds, stored, name, suffix)
         return self.binary_of_int8(reader, int8)
 
     def _moves_bits(self, node: Node) -> bool:
@@ -490,13 +515,17 @@ class BinaryLowering(Lowering):
 
 
 def _producer_of_reals(node: Node) -> Node | None:
-    """The nearest layer with weights before `node`, or `None` where only the input is."""
-    while not isinstance(node.op, Placeholder):
-        layer = node.op.operation if isinstance(node.op, KerasCall) else node.op
-        if not isinstance(layer, keras.layers.Layer) or layer.weights:
-            return node
-        node = node.inputs[0]
-    return None
+    """The nearest layer with weights before `node`, or `None` where only an input is.
+
+    What comes before the first product only prepares the input: it moves values, or scales them.
+    """
+    op = node.op
+    if isinstance(op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
+        return node
+    if isinstance(op, KerasCall) and getattr(op.operation, "weights", None):
+        return node
+    before = next((found for source in node.inputs if (found := _producer_of_reals(source))), None)
+    return node if before is not None and isinstance(op, Affine) else before
 
 
 def no_kernel(node: Node) -> Obstacle:

@@ -17,17 +17,12 @@ import numpy as np
 from keras_sbn.conversion.lowering import Lowering, static_shape
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import BinaryConv, Placeholder
+from keras_sbn.folding.ops import BinaryConv
 
 #: Scale and zero point of a stored binary value: int8 ends at 127, which is the value 0.
 BINARY = (1.0, 127)
 #: Scale and zero point of an 8-bit image in int8.
 IMAGE = (1.0, -128)
-
-
-def is_image(node: Node) -> bool:
-    """Whether a node is an input of 8-bit unsigned integers."""
-    return isinstance(node.op, Placeholder) and node.op.dtype == "uint8"
 
 
 def integer_convolution(

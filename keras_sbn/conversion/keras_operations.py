@@ -62,14 +62,12 @@ def lower_operation(low: Lowering, node: Node, operation: Any) -> int:
 def lower_pick(low: Lowering, node: Node, pick: Any) -> int:
     """Emits one output of an operation that has several: a part of a split."""
     source = node.input
-    operation = source.op.operation if isinstance(source.op, KerasCall) else None
-    if type(operation).__name__ != "Split":
-        raise LoweringError(
-            f"Expected outputs of keras.ops.split. Received: output {pick.index} of {source.name!r}"
-        )
+    # Other operations of several outputs are refused before.
+    assert isinstance(source.op, KerasCall)
+    operation = source.op.operation
     shape = static_shape(source.input)
-    axis = operation.axis % len(shape)  # type: ignore[union-attr]
-    places = operation.indices_or_sections  # type: ignore[union-attr]
+    axis = operation.axis % len(shape)
+    places = operation.indices_or_sections
     if isinstance(places, int):
         places = range(shape[axis] // places, shape[axis], shape[axis] // places)
     begin = (0, *places)[pick.index]

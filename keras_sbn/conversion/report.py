@@ -17,6 +17,9 @@ from keras_sbn.conversion.reader import FileInfo, OperatorInfo, TensorInfo
 from keras_sbn.files import write_atomically
 from keras_sbn.tables import format_table
 
+#: What a table shows of a name.
+_LONGEST_NAME = 40
+
 
 @dataclass(frozen=True)
 class LayerReport:
@@ -300,8 +303,15 @@ def describe(
 
 
 def _short(name: str) -> str:
-    """A name for a table; converters make names of hundreds of letters."""
-    return name if len(name) <= 40 else f"{name[:39]}…"
+    """A name for a table.
+
+    Converters join the names of all layers that went into an operator, by semicolons, and put the model's
+    name before each: the first layer is shown, and of a long name the end.
+    """
+    name = name.split(";")[0]
+    while len(name) > _LONGEST_NAME and "/" in name.removeprefix("…/"):
+        name = "…/" + name.removeprefix("…/").split("/", 1)[1]
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _type(tensors: Sequence[Any]) -> str:

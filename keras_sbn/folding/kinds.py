@@ -65,6 +65,19 @@ def integer_bound(node: Node) -> int | None:
     return int(found.bound) if found is not None and found.steps == 1 else None
 
 
+def behind_reshapes(node: Node) -> Node:
+    """The node whose values `node` holds, maybe in another shape."""
+    while isinstance(node.op, Reshape):
+        node = node.input
+    return node
+
+
+def is_image(node: Node) -> bool:
+    """Whether a node holds an input of 8-bit unsigned integers, reshaped or as it is."""
+    source = behind_reshapes(node).op
+    return isinstance(source, Placeholder) and source.dtype == "uint8"
+
+
 def is_binary(node: Node) -> bool:
     """Whether the value is always -1 or +1."""
     op = node.op

@@ -131,12 +131,32 @@ def test_bad_input_exits_with_2_says_why_and_writes_nothing(arguments, message, 
     assert sorted(os.listdir()) == before
 
 
-@pytest.mark.parametrize("command", ["fold", "convert", "inspect", "verify", "benchmark"])
+COMMANDS = ("demo", "train", "fold", "convert", "inspect", "verify", "benchmark", "deploy")
+
+
+def test_these_are_all_commands(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    assert tuple(re.findall(r"^    (\w+)(?: |$)", capsys.readouterr().out, re.MULTILINE)) == COMMANDS
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_shows_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])
     assert stop.value.code == 0
-    assert f"example: keras-sbn {command} " in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"example: keras-sbn {command} " in text
+    assert "--json" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_that_no_command_has_exits_with_2(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--no-such-option"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: keras-sbn")
 
 
 def test_a_number_of_samples_that_is_not_positive(capsys):

@@ -60,3 +60,16 @@ def test_a_tensorflow_dataset():
 def test_a_missing_input():
     with pytest.raises(ValueError, match=r"Expected inputs named \['a', 'b'\]\. Received: \['a'\]"):
         arrays_of({"a": A}, ("a", "b"))
+
+
+class _Endless(_Dataset):
+    @property
+    def num_batches(self):
+        return None
+
+
+def test_a_dataset_without_an_end():
+    with pytest.raises(
+        ValueError, match=r"a dataset that ends\. Received: a PyDataset of num_batches=None"
+    ):
+        _joined(_Endless())

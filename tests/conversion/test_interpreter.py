@@ -9,6 +9,7 @@ from conftest import digit_network, images, randomize
 
 import keras_sbn
 from keras_sbn.conversion import interpreter
+from keras_sbn.conversion.schema import load_module
 
 RUNTIMES = interpreter.TFLITE_RUNTIMES
 
@@ -39,6 +40,23 @@ def test_the_smallest_installed_runtime_runs_stock_files(installed, module, monk
     monkeypatch.setattr(importlib, "import_module", chosen.append)
     interpreter._tflite_runtime()
     assert chosen == [module]
+
+
+def test_a_numpy_that_is_too_new_for_the_engine_is_an_error_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(interpreter.np, "__version__", "2.1.0")
+    with pytest.raises(ImportError, match=r"Expected NumPy < 2.*Received: NumPy 2\.1\.0\. pip install"):
+        interpreter._extension.__wrapped__()
+
+
+def test_without_the_engine_the_error_names_the_remedy(monkeypatch):
+    monkeypatch.setattr(interpreter, "file_of_package", lambda *names: None)
+    with pytest.raises(ImportError, match=r"larq-compute-engine, which is not installed: pip install"):
+        interpreter._extension.__wrapped__()
+
+
+def test_a_file_that_is_no_module_is_not_loaded(tmp_path):
+    with pytest.raises(ImportError, match=r"Expected a Python module\. Received: notes\.txt"):
+        load_module("notes", tmp_path / "notes.txt")
 
 
 def test_without_a_runtime_the_error_names_the_remedy(monkeypatch):

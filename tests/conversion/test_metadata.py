@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import keras_sbn
 from keras_sbn import cli
+from keras_sbn.conversion import metadata
 from keras_sbn.conversion.interpreter import open_interpreter
 from keras_sbn.conversion.metadata import Metadata, mean_and_std, read_metadata, with_metadata
 from keras_sbn.conversion.schema import schema
@@ -181,6 +182,26 @@ def test_metadata_without_content_is_an_error(plain):
     file.metadata[-1].buffer = 0
     with pytest.raises(ValueError, match="its buffer, number 0, is empty"):
         read_metadata(finish(file))
+
+
+def test_says_what_is_wrong_with_metadata(plain, monkeypatch):
+    content = with_metadata(plain["lce"], LABELS, (0, 1))
+    with pytest.raises(ValueError, match=r"Expected whole TFLite metadata.*metadata that begins with"):
+        read_metadata(content.replace(b"M001", b"M999"))
+    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
+    packed = bytearray(file.buffers[file.metadata[-1].buffer].data)
+    # The root table's subgraphs, whose vector says that it is longer than all of the metadata.
+    root = int.from_bytes(packed[:4], "little")
+    table = root - int.from_bytes(packed[root : root + 4], "little", signed=True)
+    field = root + int.from_bytes(packed[table + 10 : table + 12], "little")
+    vector = field + int.from_bytes(packed[field : field + 4], "little")
+    packed[vector : vector + 4] = (2**20).to_bytes(4, "little")
+    file.buffers[file.metadata[-1].buffer].data = list(packed)
+    with pytest.raises(ValueError, match=f"a vector of {2**20} elements"):
+        read_metadata(finish(file))
+    monkeypatch.setattr(metadata, "_LONGEST_LABELS_FILE", 3)
+    with pytest.raises(ValueError, match=r"labels of \d+ bytes"):
+        read_metadata(content)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from flatbuffers import flexbuffers
 
 from keras_sbn.conversion.reader import read_file
-from keras_sbn.conversion.writer import ModelWriter
+from keras_sbn.conversion.schema import schema
+from keras_sbn.conversion.writer import ModelWriter, finish
 
 
 def _file():
@@ -50,3 +52,62 @@ def test_truncated_files_end_in_a_clear_error(cut):
     whole = _file()
     with pytest.raises(ValueError, match="Expected a whole TFLite model"):
         read_file(whole[: len(whole) * cut // 8])
+
+
+def _changed(change):
+    """The file after a change of its tables."""
+    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(_file(), 0))
+    change(file)
+    return finish(file)
+
+
+def _without_subgraph(file):
+    file.subgraphs = []
+
+
+def _tensor_without_buffer(file):
+    file.subgraphs[0].tensors[0].buffer = 99
+
+
+def _negative_shape(file):
+    file.subgraphs[0].tensors[0].shape = [1, -3]
+
+
+def _negative_tensor(file):
+    file.subgraphs[0].operators[0].inputs = [-2]
+
+
+def _options_of_a_number(file):
+    file.subgraphs[0].operators[1].customOptions = list(flexbuffers.Dumps(7))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_without_subgraph, "the model has no subgraph"),
+        (_tensor_without_buffer, r"a constant number 99 of \d+"),
+        (_negative_shape, r"a tensor of shape \(1, -3\)"),
+        (_negative_tensor, "a tensor of index -2"),
+        (_options_of_a_number, "custom options that are not a map"),
+    ],
+)
+def test_says_what_is_wrong_with_a_table(change, message):
+    with pytest.raises(ValueError, match=f"Expected a whole TFLite model.*{message}.*damaged"):
+        read_file(_changed(change))
+
+
+@pytest.mark.parametrize(
+    ("vector", "length", "message"),
+    [
+        (np.arange(6, dtype="<f4").tobytes(), 24, r"a constant of \d+ bytes in a file of"),
+        (np.array([2, 3], "<i4").tobytes(), 2, r"a vector of \d+ elements in a file of"),
+    ],
+)
+def test_says_that_a_vector_is_longer_than_the_file(vector, length, message):
+    """The four bytes before a vector are its length."""
+    content = bytearray(_file())
+    before = length.to_bytes(4, "little") + vector
+    at = content.index(before)
+    content[at : at + 4] = (2**30).to_bytes(4, "little")
+    with pytest.raises(ValueError, match=message):
+        read_file(bytes(content))

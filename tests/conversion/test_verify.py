@@ -107,6 +107,14 @@ def test_numbers_that_are_not_positive(converted, wrong, rng):
         keras_sbn.verify(*converted, images(rng, (7, 6, 2), 4), **wrong)
 
 
+@pytest.mark.parametrize("share", [-0.1, 1.5])
+def test_a_required_agreement_that_is_no_share(share, converted, rng):
+    with pytest.raises(
+        ValueError, match=f"to be a share, from 0 to 1. Received: required_agreement={share}"
+    ):
+        keras_sbn.verify(*converted, images(rng, (7, 6, 2), 4), required_agreement=share)
+
+
 def test_needs_samples(converted):
     with pytest.raises(ValueError, match="Expected at least one sample"):
         keras_sbn.verify(*converted, np.zeros((0, 7, 6, 2), "float32"))

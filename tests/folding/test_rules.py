@@ -74,6 +74,19 @@ def test_a_pool_after_negative_gammas_pads_the_next_layer_a_channel_at_a_time(rn
     _assert_exact(model, folded, images(rng, (6, 6, 4)))
 
 
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_a_threshold_stays_behind_a_pool_of_its_own_axis(direction, rng):
+    """The pool has its channels first, the thresholds theirs last."""
+    inputs = keras.Input((4, 6, 6))
+    x = layers.SelfBinarizingActivation()(inputs)
+    x = K.MaxPooling2D(2, data_format="channels_first")(layers.SelfBinarizingConv2D(6, 1)(x))
+    x = activate(x, K.BatchNormalization)
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingConv2D(3, 1)(x)), rng)
+    model.layers[4].gamma.assign(direction * np.abs(rng.normal(size=3)))
+    kinds = _kinds(keras_sbn.fold(model))
+    assert kinds.index("MaxPooling2D") < kinds.index("Threshold")
+
+
 @pytest.mark.parametrize("with_layer", [True, False])
 @pytest.mark.parametrize(("scale", "offset", "pad"), [(1 / 255, 0.0, 255), (1 / 127.5, -1.0, 255)])
 def test_eight_bit_images_are_summed_as_integers(with_layer, scale, offset, pad, rng):
@@ -93,6 +106,41 @@ def test_eight_bit_images_are_summed_as_integers(with_layer, scale, offset, pad,
     given = image if with_layer else image * scale + offset
     _, (expected,) = evaluate(model, [given])
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(folded(image)), expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "before", "first", "made"),
+    [
+        ((7, 3), [], layers.SelfBinarizingConv1D(8, 3), ["Reshape", "BinaryConv2D"]),
+        ((6, 5), [K.Reshape((6, 5, 1))], layers.SelfBinarizingConv2D(8, 3), ["Reshape", "BinaryConv2D"]),
+        ((5, 3, 2), [K.Flatten()], layers.SelfBinarizingDense(8), ["BinaryConv2D"]),
+        ((9,), [], layers.SelfBinarizingDense(8), ["Reshape", "BinaryConv2D"]),
+    ],
+)
+@pytest.mark.parametrize("center", [0.0, 0.5])
+def test_eight_bit_inputs_are_summed_as_integers_behind_reshapes(center, shape, before, first, made, rng):
+    """Dense layers too: the window of a convolution is then all there is."""
+    inputs = keras.Input(shape, dtype="uint8")
+    x = K.Rescaling(1 / 64, offset=-center)(inputs)
+    for layer in before:
+        x = layer(x)
+    model = _hard(keras.Model(inputs, activate(first(x), K.BatchNormalization)), rng)
+    folded = keras_sbn.fold(model)
+    assert [kind for kind in _kinds(folded)[1:] if kind != "Threshold"][: len(made)] == made
+    assert all(layer.integer for layer in folded.layers if hasattr(layer, "integer"))
+    image = rng.integers(0, 256, (64, *shape)).astype("uint8")
+    _assert_exact(model, folded, image)
+
+
+def test_a_scale_that_differs_from_place_to_place_stays_before_the_reshape(rng):
+    """Pixels of three columns, each with a scale of its own, become one channel."""
+    inputs = keras.Input((6, 3), dtype="uint8")
+    x = K.Reshape((6, 3, 1))(K.Rescaling([1.0, 0.5, 0.25])(inputs))
+    first = layers.SelfBinarizingConv2D(8, 3)
+    model = _hard(keras.Model(inputs, activate(first(x), K.BatchNormalization)), rng)
+    folded = keras_sbn.fold(model)
+    assert "Affine" in _kinds(folded)
+    _assert_exact(model, folded, rng.integers(0, 256, (64, 6, 3)).astype("uint8"))
 
 
 def test_a_float_first_layer_is_quantized_to_integers(rng):

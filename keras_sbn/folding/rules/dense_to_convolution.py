@@ -1,11 +1,11 @@
-"""A binary dense layer is a convolution whose window is the whole feature map."""
+"""A dense layer of ±1 or of pixels is a convolution whose window is the whole feature map."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import is_binary
+from keras_sbn.folding.kinds import is_binary, is_image
 from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Reshape
 
 
@@ -15,14 +15,14 @@ class DenseToConvolution:
     Flattening a `(h, w, c)` map puts value (i, j, k) at (i * w + j) * c + k, the order in which a kernel
     `(h * w * c, units)` reshapes to `(h, w, c, units)`; a "valid" convolution with it has one position
     and the same sum there. A vector is the map of height and width 1. Inference engines have binary
-    kernels for convolutions and none for dense layers.
+    kernels for convolutions and none for dense layers, and so do integer first layers.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, BinaryDense) or len(node.shape) != 2:
             return False
         source = node.input
-        if not is_binary(source):
+        if not (is_binary(source) or is_image(source)):
             return False
         features, units = node.op.kernel.shape
         if isinstance(source.op, Reshape) and len(source.input.shape) == 4:

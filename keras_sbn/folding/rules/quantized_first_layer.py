@@ -9,6 +9,7 @@ from keras import ops
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid
 from keras_sbn.folding.ops import Affine, IntegerConv2D, KerasCall
+from keras_sbn.folding.rules.rescaling import rescaled_integers
 
 _LARGEST = 127
 
@@ -26,9 +27,9 @@ class QuantizeFirstLayer:
             return False
         layer = node.op.operation
         image = node.input
-        if isinstance(image.op, Affine):
-            image = image.input
-        if grid(image) is None or layer.data_format != "channels_last":
+        if grid(image) is None and rescaled_integers(image) is None:
+            return False
+        if layer.data_format != "channels_last":
             return False
         if layer.activation is not keras.activations.linear:
             return False

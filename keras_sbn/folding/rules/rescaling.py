@@ -6,10 +6,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.folding.affine_maps import multiplied_out
+from keras_sbn.folding.affine_maps import mapped, multiplied_out, rank
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid
-from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, IntegerConv2D, KerasCall
+from keras_sbn.folding.ops import (
+    Affine,
+    BinaryConv2D,
+    BinaryDense,
+    IntegerConv2D,
+    KerasCall,
+    Reshape,
+)
+from keras_sbn.folding.thresholds import trimmed
 
 
 class LowerRescaling:
@@ -35,6 +43,28 @@ class LowerRescaling:
         return True
 
 
+def rescaled_integers(node: Node) -> tuple[Affine, Node] | None:
+    """The affine map of integers that a node is, and the integers, in its shape.
+
+    A reshape of a map is the map of a reshape, with its parameters laid out as the values are.
+    """
+    if isinstance(node.op, Affine):
+        return None if grid(node.input) is None else (multiplied_out(node.op), node.input)
+    if not isinstance(node.op, Reshape) or None in node.input.shape[1:]:
+        return None
+    found = rescaled_integers(node.input)
+    if found is None:
+        return None
+    affine, integers = found
+    source, target = tuple(int(size or 0) for size in node.input.shape[1:]), node.op.target
+
+    def reshaped(parameter: np.ndarray) -> np.ndarray:
+        return trimmed(np.broadcast_to(parameter, source).reshape(target))
+
+    moved = Node(f"{node.name}_integers", Reshape(target), [integers], node.shape)
+    return mapped(affine, reshaped), moved
+
+
 class ProductBeforeRescaling:
     """conv(scale * (q - center) + offset, w) => scale * conv(q, w) + constant, for integers q.
 
@@ -44,18 +74,19 @@ class ProductBeforeRescaling:
 
     so the convolution runs on the integers themselves, its sums are exact, and the batch normalization
     after it becomes an integer threshold. Padding with p stands for the integer
-    ``(p - offset) / scale + center``, which has to be one: +1 is 255 where 255 rescales to 1.
+    ``(p - offset) / scale + center``, which has to be one: +1 is 255 where 255 rescales to 1. Between
+    the two may stand reshapes, which the integers then take.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, BinaryConv2D | IntegerConv2D | BinaryDense):
             return False
-        rescaled = node.input
-        if not isinstance(rescaled.op, Affine) or grid(rescaled.input) is None:
+        found = rescaled_integers(node.input)
+        if found is None:
             return False
-        affine = multiplied_out(rescaled.op)
+        affine, integers = found
         scale, center, offset = affine.scale, affine.center, affine.offset
-        if scale.ndim > 1 or (scale != scale[0]).any() or scale[0] == 0:
+        if rank(affine) > 1 or (scale != scale[0]).any() or scale[0] == 0:
             return False
         op = node.op
         kernel = op.kernel.astype(np.float64)
@@ -78,7 +109,7 @@ class ProductBeforeRescaling:
             per_channel = kernel
         constant = (offset - scale * center) @ per_channel
         filters = kernel.shape[-1]
-        sums = Node(node.name, product, [rescaled.input], node.shape)
+        sums = Node(node.name, product, [integers], node.shape)
         after = Affine(np.zeros(filters), np.full(filters, scale[0]), constant)
         graph.replace(node, Node(f"{node.name}_rescaling", after, [sums], node.shape))
         return True

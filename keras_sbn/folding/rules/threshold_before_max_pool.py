@@ -84,6 +84,9 @@ def _max_pool_before(graph: Graph, node: Node) -> Node | None:
         return None
     if isinstance(node.op, Threshold) and node.op.threshold.ndim > 1:
         return None
+    # A pool of channels first pools the axis along which thresholds differ.
+    if isinstance(node.op, Threshold) and pool.op.operation.data_format != "channels_last":
+        return None
     return pool if graph.has_one_use(pool) else None
 
 
