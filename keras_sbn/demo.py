@@ -21,7 +21,7 @@ from keras_sbn.callbacks import HardValidation, RecordWeights, Sharpen
 from keras_sbn.conversion.convert import convert
 from keras_sbn.conversion.verify import verify
 from keras_sbn.data import load
-from keras_sbn.files import write_atomically
+from keras_sbn.files import save_model, write_atomically
 from keras_sbn.folding.fold import fold
 from keras_sbn.tables import format_table
 
@@ -220,7 +220,7 @@ def run_demo(
         float32_bytes=float32_bytes,
         seconds=time.perf_counter() - started,
     )
-    model.save(folder / "digits.keras")
+    save_model(model, folder / "digits.keras")
     converted.save(folder / "digits.tflite")
     report = {**asdict(result), **converted.report.to_dict()}
     write_atomically(folder / "report.json", json.dumps(report, indent=2).encode())

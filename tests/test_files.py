@@ -3,10 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 import keras_sbn
-from keras_sbn.files import write_atomically
+from keras_sbn.files import save_model, write_atomically
 
 #: Loads the module alone, so that the process starts at once, and dies in the middle of a write.
 KILLED = """
@@ -51,3 +53,40 @@ def test_a_killed_process_leaves_the_old_file_whole(path):
     run = subprocess.run([sys.executable, "-S", "-c", KILLED, str(module), str(path)])
     assert run.returncode == -9
     assert path.read_bytes() == b"old"
+
+
+def small_model():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+
+
+def test_a_model_is_saved_whole(path):
+    model = small_model()
+    target = path.with_name("model.keras")
+    assert save_model(model, target) == target
+    assert sorted(os.listdir(path.parent)) == ["file", "model.keras"]
+    assert target.stat().st_mode == path.stat().st_mode
+    again = keras.models.load_model(target)
+    for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_an_interrupted_saving_leaves_the_old_model_and_nothing_else(path, monkeypatch):
+    target = path.with_name("model.keras")
+    target.write_bytes(b"old")
+
+    def fail(model, temporary, **options):
+        Path(temporary).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    model = small_model()
+    monkeypatch.setattr(type(model), "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(model, target)
+    assert target.read_bytes() == b"old"
+    assert sorted(os.listdir(path.parent)) == ["file", "model.keras"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    for write in (lambda path: write_atomically(path, b""), lambda path: save_model(small_model(), path)):
+        with pytest.raises(FileNotFoundError, match=r"Expected a folder that can be written.*missing'"):
+            write(tmp_path / "missing" / "model.keras")

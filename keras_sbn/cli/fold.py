@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from keras_sbn.cli.common import OK, add_command, add_folding, add_model, folded, load_model
-from keras_sbn.files import write_atomically
+from keras_sbn.files import save_model
 
 
 def add_to(commands: Any) -> None:
@@ -32,10 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if Path(options.out).suffix != ".keras":
         raise ValueError(f"Expected --out to end in .keras. Received: {options.out}")
     model = folded(load_model(options), options)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "folded.keras"
-        model.save(path)
-        write_atomically(options.out, path.read_bytes())
+    save_model(model, options.out)
     layers = [{"name": layer.name, "class": type(layer).__name__} for layer in model.layers]
     if options.json:
         print(json.dumps({"file": options.out, "layers": layers}))

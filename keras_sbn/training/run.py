@@ -18,7 +18,7 @@ from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, Monitor, Sharpen
 from keras_sbn.conversion.interpreter import TFLITE_RUNTIMES
 from keras_sbn.data import Batches, ImageDataset
-from keras_sbn.files import write_atomically
+from keras_sbn.files import save_model, write_atomically
 from keras_sbn.statistics import reestimate_batch_normalization
 from keras_sbn.tables import format_table
 from keras_sbn.training.callbacks import KeepRun, duration
@@ -53,9 +53,9 @@ class TrainResult:
 
     Attributes:
         folder: Folder of the run.
-        accuracy: Share of correct predictions on the validation images: `soft`, `hard` (signs, with the
-            statistics of the training), `reestimated` (hard, with those of the hard network; the model
-            that is kept) and `folded`.
+        accuracy: Share of correct predictions on the validation images: `soft` (as training left it, at
+            its last sharpness), `hard` (signs, with the statistics of the training), `reestimated`
+            (hard, with those of the hard network; the model that is kept) and `folded`.
         validation_images: How many there are.
         folded_unlike_hard: On how many of them folded and hard model decide otherwise. The one has exact
             sums of integers where the other rounds.
@@ -89,7 +89,7 @@ class TrainResult:
 
     def __str__(self) -> str:
         names = {
-            "soft": "soft (tanh)",
+            "soft": "as trained",
             "hard": "hard (sign)",
             "reestimated": "hard, statistics estimated again",
             "folded": "folded",
@@ -167,7 +167,7 @@ def train(
             accuracy = _harden(settings, dataset, model, state)
     finally:
         keras.config.set_dtype_policy(before)
-    model.save(folder / "model.keras")
+    save_model(model, folder / "model.keras")
     # From here on the one that was saved, on one device.
     model = keras.models.load_model(folder / "model.keras", compile=False)
     return _deploy(settings, dataset, model, state, accuracy, folder, say)
