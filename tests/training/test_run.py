@@ -61,9 +61,8 @@ def run(tmp_path_factory):
 
 def start(folder, *arguments):
     """Starts the real command in a process of its own."""
-    code = "import sys; from _keras_sbn_command import main; sys.exit(main())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", code, "train", "--out", str(folder), *arguments]
+    command = [sys.executable, "-m", "_keras_sbn_command", "train", "--out", str(folder), *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
