@@ -193,6 +193,7 @@ def test_bad_input_exits_with_2(tmp_path, capsys):
         (["--config", str(tmp_path / "no.toml")], "no.toml"),
         (["--dataset", str(tmp_path / "no.npz")], "which does not exist"),
         (["--devices", "99", "--dataset", "digits"], "devices=99"),
+        (["--resume"], "which has no run.toml"),
     ):
         assert cli.main(["train", *out, *arguments]) == 2
         assert message in capsys.readouterr().err
