@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo docs test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
+.PHONY: install demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,15 @@ $(VENV)/docs/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)/docs
 	$(VENV)/docs/bin/python -m pip install --quiet --editable '.[docs]'
 	touch $@
+
+# Runs the notebook of the examples, and writes its pictures into it.
+notebook: install
+	$(BIN)/python -m pip install --quiet --editable '.[notebook]'
+	$(BIN)/python tools/notebook.py
+
+# Wheel and sdist, each in an empty environment: installed, the quickstart run, types seen by mypy.
+release-check:
+	$(PYTHON) tools/release_check.py
 
 # On JAX most of the time goes into compiling, so XLA optimizes little there.
 unit: install

@@ -65,3 +65,7 @@ def _import_quietly(name: str) -> None:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

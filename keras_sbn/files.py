@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,8 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
         OSError: If the folder does not exist or cannot be written.
     """
     target = Path(path)
-    try:
+    with _folder_named(target.parent):
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"Expected a folder that can be written. {error.strerror}", str(target.parent)
-        ) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -47,12 +45,37 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> Path:
 
 
 def save_model(model: Any, path: str | os.PathLike[str]) -> Path:
-    """Saves a Keras model as `.keras`, whole or not at all, and returns the path.
+    """Saves a Keras model in the same way: in a temporary folder beside the file, then renamed.
+
+    Args:
+        model: The model.
+        path: Where to write; its suffix says the format, as for `model.save`.
+
+    Returns:
+        The path.
 
     Raises:
-        OSError: If the folder does not exist or cannot be written; a file that was there is unharmed.
+        OSError: If the folder does not exist or cannot be written.
+        ValueError: If Keras knows no format of that suffix.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "model.keras"
-        model.save(whole)
-        return write_atomically(path, whole.read_bytes())
+    target = Path(path)
+    with _folder_named(target.parent):
+        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.")
+    with folder:
+        temporary = Path(folder.name) / target.name
+        model.save(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    return target
+
+
+@contextmanager
+def _folder_named(folder: Path) -> Iterator[None]:
+    """Errors within it name the folder, and not the temporary name in it."""
+    try:
+        yield
+    except OSError as error:
+        raise type(error)(
+            error.errno, f"Expected a folder that can be written. {error.strerror}", str(folder)
+        ) from error

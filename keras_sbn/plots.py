@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.callbacks.record_weights import BIN_EDGES, WeightSnapshot
+from keras_sbn.files import write_atomically
 
 _LABELS = {
-    "": "training, soft",
-    "val_": "validation, soft",
+    "": "training",
+    "val_": "validation",
     "val_hard_": "validation, hard (sign)",
 }
 _STYLES: dict[str, dict[str, Any]] = {
@@ -75,9 +77,10 @@ def _draw_history(figure: Any, logs: Mapping[str, Sequence[float]], metric: str 
         rows[-1].plot(_epochs(logs[name]), logs[name], label=label, linewidth=1.8)
     hard = np.isinf(logs[sharpness[-1]]) if sharpness else np.zeros(0, bool)
     if hard.any():
-        first, style = 1 + int(hard.argmax()), {"color": "#000000", "alpha": 0.07}
-        rows[0].axvspan(first, len(hard), **style)
-        rows[-1].axvspan(first, len(hard), label="hard, ν = ∞", **style)
+        # The values are those of the ends of epochs: one that ends hard is marked from its beginning.
+        begin, style = int(hard.argmax()), {"color": "#000000", "alpha": 0.07}
+        rows[0].axvspan(begin, len(hard), **style)
+        rows[-1].axvspan(begin, len(hard), label="hard, ν = ∞", **style)
     if sharpness:
         rows[-1].set_yscale("log")
         rows[-1].set_ylabel("sharpness ν")
@@ -214,5 +217,6 @@ def _number(value: float) -> str:
 def _save(figure: Any, path: str | Path) -> Path:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=150)
-    return path
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    return write_atomically(path, content.getvalue())

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
 import keras_sbn
@@ -53,26 +55,38 @@ def test_a_killed_process_leaves_the_old_file_whole(path):
     assert path.read_bytes() == b"old"
 
 
-class _Model:
-    """Writes half of itself and fails, if it is told to."""
-
-    def __init__(self, error=None):
-        self._error = error
-
-    def save(self, path):
-        Path(path).write_bytes(b"half")
-        if self._error is not None:
-            raise self._error
+def small_model():
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
 
 
 def test_a_model_is_saved_whole(path):
-    assert save_model(_Model(), path) == path
-    assert path.read_bytes() == b"half"
+    model = small_model()
+    target = path.with_name("model.keras")
+    assert save_model(model, target) == target
+    assert sorted(os.listdir(path.parent)) == ["file", "model.keras"]
+    assert target.stat().st_mode == path.stat().st_mode
+    again = keras.models.load_model(target)
+    for ours, theirs in zip(again.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_a_model_whose_saving_is_interrupted_leaves_the_old_file(path, error):
-    with pytest.raises(type(error)):
-        save_model(_Model(error), path)
-    assert path.read_bytes() == b"old"
-    assert os.listdir(path.parent) == ["file"]
+def test_an_interrupted_saving_leaves_the_old_model_and_nothing_else(path, monkeypatch):
+    target = path.with_name("model.keras")
+    target.write_bytes(b"old")
+
+    def fail(model, temporary, **options):
+        Path(temporary).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    model = small_model()
+    monkeypatch.setattr(type(model), "save", fail)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(model, target)
+    assert target.read_bytes() == b"old"
+    assert sorted(os.listdir(path.parent)) == ["file", "model.keras"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    for write in (lambda path: write_atomically(path, b""), lambda path: save_model(small_model(), path)):
+        with pytest.raises(FileNotFoundError, match=r"Expected a folder that can be written.*missing'"):
+            write(tmp_path / "missing" / "model.keras")

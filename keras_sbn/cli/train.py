@@ -30,7 +30,9 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--out", default="runs/train", help="folder of the run (default: %(default)s)")
     parser.add_argument("--config", help="TOML file of settings; options given beside it win")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with the run in --out, from its last checkpoint"
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out, from its last checkpoint",
     )
     for setting in fields(TrainSettings):
         _add(parser, setting)
@@ -65,6 +67,11 @@ def _settings(options: argparse.Namespace) -> TrainSettings:
     stored = Path(options.out) / "run.toml"
     if options.resume and config is None and stored.exists():
         config = stored
+    elif options.resume and config is None and not given:
+        raise ValueError(
+            f"Expected a run to go on with in --out. Received: {options.out}, which has no run.toml; "
+            "give the settings as well where the run may not have begun yet."
+        )
     return TrainSettings.of(given) if config is None else TrainSettings.read(config, **given)
 
 

@@ -45,7 +45,7 @@ th { border-bottom: 2px solid #bbb; white-space: nowrap } td { border-bottom: 1p
 _SHOWN = 8
 
 _ACCURACIES = {
-    "soft": ("soft (tanh)", "as trained, at the last sharpness"),
+    "soft": ("as trained", "at the last sharpness of the training, ν = {nu}"),
     "hard": ("hard (sign)", "signs, with the batch-normalization statistics of the training"),
     "reestimated": ("hard, re-estimated", "signs, with statistics of the network of signs: model.keras"),
     "folded": ("folded", "integer kernels and thresholds, on 8-bit images"),
@@ -68,10 +68,12 @@ def write_page(
         OSError: If the file cannot be written.
     """
     kept = result.accuracy.get("reestimated", result.accuracy["hard"])
+    last = state.history["sharpness"][-1]
+    nu = "∞: signs already" if np.isinf(last) else f"{last:.3g}: still tanh"
     smallest = min(result.files, key=lambda file: file.bytes, default=None)
     figures = [
         (f"{100 * kept:.2f} %", f"hard accuracy, {result.validation_images:,} validation images"),
-        (f"{100 * result.accuracy['soft']:.2f} %", "soft accuracy at the end of training"),
+        (f"{100 * result.accuracy['soft']:.2f} %", f"accuracy as trained, at ν = {nu}"),
         (duration(state.seconds), f"{settings.epochs} epochs on {keras.backend.backend()}"),
     ]
     if smallest is not None:
@@ -98,7 +100,7 @@ def write_page(
         _table(
             ("model", "accuracy", ""),
             [
-                (label, f"{100 * result.accuracy[name]:.2f} %", note)
+                (label, f"{100 * result.accuracy[name]:.2f} %", note.format(nu=nu))
                 for name, (label, note) in _ACCURACIES.items()
                 if name in result.accuracy
             ],

@@ -53,9 +53,9 @@ class TrainResult:
 
     Attributes:
         folder: Folder of the run.
-        accuracy: Share of correct predictions on the validation images: `soft`, `hard` (signs, with the
-            statistics of the training), `reestimated` (hard, with those of the hard network; the model
-            that is kept) and `folded`.
+        accuracy: Share of correct predictions on the validation images: `soft` (as training left it, at
+            its last sharpness), `hard` (signs, with the statistics of the training), `reestimated`
+            (hard, with those of the hard network; the model that is kept) and `folded`.
         validation_images: How many there are.
         folded_unlike_hard: On how many of them folded and hard model decide otherwise. The one has exact
             sums of integers where the other rounds.
@@ -89,7 +89,7 @@ class TrainResult:
 
     def __str__(self) -> str:
         names = {
-            "soft": "soft (tanh)",
+            "soft": "as trained",
             "hard": "hard (sign)",
             "reestimated": "hard, statistics estimated again",
             "folded": "folded",

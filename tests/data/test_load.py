@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_sbn import data, demo
+from keras_sbn.data.tfds import KNOWN
 from keras_sbn.deployment import fit_image
 
 PIL = pytest.importorskip("PIL.Image")
@@ -160,18 +161,36 @@ def test_npz_as_keras_has_it(tmp_path, rng):
         data.load(tmp_path / "floats.npz")
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "svhn"])
+#: Shape, number of classes, name of the first one and the usual augmentation of the data sets with names.
+#: Where the names of classes are in the files that the mock stands for, it has numbers.
+NAMED = {
+    "mnist": ((28, 28, 1), 10, "0", data.Augmentation(2, flip=False)),
+    "fashion_mnist": ((28, 28, 1), 10, "T-shirt/top", data.Augmentation(2, flip=True)),
+    "cifar10": ((32, 32, 3), 10, "0", data.Augmentation(4, flip=True)),
+    "cifar100": ((32, 32, 3), 100, "0", data.Augmentation(4, flip=True)),
+    "svhn": ((32, 32, 3), 10, "0", data.Augmentation(4, flip=False)),
+    "imagenet": ((224, 224, 3), 1000, "n01440764", data.Augmentation(28, flip=True)),
+}
+
+
+def test_every_name_is_tested():
+    assert set(NAMED) == set(KNOWN)
+
+
+@pytest.mark.parametrize("name", NAMED)
 def test_tensorflow_datasets_by_name(name, tmp_path):
     tfds = tensorflow_datasets()
+    shape, classes, first, augmentation = NAMED[name]
     with tfds.testing.mock_data(num_examples=7):
         dataset = data.load(name, data_dir=tmp_path)
         images = dataset.train.images[:]
-    assert images.shape == ((7, 28, 28, 1) if name == "mnist" else (7, 32, 32, 3))
+        x, y = dataset.batches("train", 4)[0]
+    assert (images.shape, images.dtype) == ((7, *shape), np.uint8)
     assert len(dataset.validation) == 7
-    # The names are in the files that the mock stands for; it has numbers.
-    assert dataset.class_names == tuple("0123456789")
-    usual = {"mnist": (2, False), "cifar10": (4, True), "svhn": (4, False)}
-    assert dataset.augmentation == data.Augmentation(*usual[name])
+    assert len(dataset.class_names) == dataset.classes == classes
+    assert dataset.class_names[0] == first
+    assert dataset.augmentation == augmentation
+    assert (x.shape, x.dtype, y.shape) == ((4, *shape), np.float32, (4,))
 
 
 @pytest.mark.tensorflow

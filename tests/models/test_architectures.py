@@ -117,6 +117,19 @@ def test_trains_a_step_folds_converts_and_verifies(name):
             check_kernels(model, converted.report)
 
 
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("shape", "convolutions"), [((8, 8, 1), 3), ((28, 28, 1), 4), ((49, 40, 1), 5), ((49, 10, 1), 3)]
+)
+def test_tiny_conv_fits_digits_and_spectrograms(shape, convolutions):
+    model = models.TinyConv(shape, alpha=1 / 4, classes=12)
+    kinds = [type(layer) for layer in model.layers]
+    assert kinds.count(keras_sbn.layers.SelfBinarizingConv2D) == convolutions
+    keras_sbn.binarize(model)
+    converted = keras_sbn.convert(model, target="tflite")
+    assert keras_sbn.verify(converted, model, images(model, 4))
+
+
 def check_kernels(model, report):
     """A kernel that is binary in the model is binary in the file, unless it reads the image."""
     rows = {row.name: row for row in report.layers}

@@ -20,6 +20,8 @@ import keras_sbn
 from keras_sbn import cli
 from keras_sbn.conversion.interpreter import TFLITE_RUNTIMES
 from keras_sbn.training import TrainSettings, train
+from keras_sbn.training.checkpoints import Checkpoints
+from keras_sbn.training.page import write_page
 
 pytest.importorskip("matplotlib")
 # Found and not imported: importing larq-compute-engine would import TensorFlow, which is not needed.
@@ -59,9 +61,8 @@ def run(tmp_path_factory):
 
 def start(folder, *arguments):
     """Starts the real command in a process of its own."""
-    code = "import sys; from _keras_sbn_command import main; sys.exit(main())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-c", code, "train", "--out", str(folder), *arguments]
+    command = [sys.executable, "-m", "_keras_sbn_command", "train", "--out", str(folder), *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -113,8 +114,21 @@ def test_report_is_one_page_that_needs_nothing_else(run):
         "LceBconv2d",
         "tiny_conv on digits",
         "train_samples",
+        "accuracy as trained, at ν = ∞: signs already",
     ):
         assert text in page
+
+
+def test_report_says_how_sharp_the_network_was_as_trained(run, tmp_path):
+    folder, result, _ = run
+    model, state = Checkpoints(folder / "checkpoints").load()
+    assert state.history["sharpness"][-1] == math.inf
+    state.history["sharpness"][-1] = 30.0
+    settings = TrainSettings(**SMALL)
+    write_page(tmp_path / "soft.html", settings, settings.load_data(), model, state, result, {})
+    page = (tmp_path / "soft.html").read_text(encoding="utf-8")
+    assert "at the last sharpness of the training, ν = 30: still tanh" in page
+    assert "signs already" not in page
 
 
 def test_killed_and_resumed_it_gives_what_it_gives_unbroken(run, tmp_path):
@@ -179,6 +193,7 @@ def test_bad_input_exits_with_2(tmp_path, capsys):
         (["--config", str(tmp_path / "no.toml")], "no.toml"),
         (["--dataset", str(tmp_path / "no.npz")], "which does not exist"),
         (["--devices", "99", "--dataset", "digits"], "devices=99"),
+        (["--resume"], "which has no run.toml"),
     ):
         assert cli.main(["train", *out, *arguments]) == 2
         assert message in capsys.readouterr().err
