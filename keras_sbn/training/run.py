@@ -122,8 +122,9 @@ def train(
     `model.keras` (hard), `model_lce.tflite`, `model_tflite.tflite`, `result.json` and `report.html`.
 
     The recipe: Adam with a cosine decay, cross-entropy, the sharpness schedule of the settings, and at
-    the end kernels at rest and settled batch-normalization statistics of the network of signs. What is trained depends on
-    the settings alone: a run that is killed and resumed sees the same images with the same sharpness.
+    the end kernels at rest and settled batch-normalization statistics of the network of signs. What is
+    trained depends on the settings alone: a run that is killed and resumed sees the same images with the
+    same sharpness.
 
     Args:
         settings: What to train, on what, and how.

@@ -68,7 +68,7 @@ class TrainSettings:
     )
     sharpness_end_at: float | None = _setting(None, "share of the training at which the rise ends")
     reestimate_samples: int = _setting(
-        0, "training images to estimate batch normalization on again once hard; its statistics have settled"
+        0, "training images to estimate batch normalization on again; its statistics have settled"
     )
     backend: str | None = _setting(None, "backend of Keras: tensorflow, jax or torch")
     devices: int = _setting(1, "number of devices to train on, with TensorFlow or JAX")
