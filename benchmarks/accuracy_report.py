@@ -11,6 +11,9 @@ from typing import Any
 
 Row = dict[str, str]
 
+#: Methods within so many points of the best binary one are drawn; of the others the mean is written.
+_NEAR = 12
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -58,8 +61,10 @@ def figures(rows: list[Row], preset: str) -> dict[str, list[Figure]]:
     found = {}
     for (dataset, network), methods in groups.items():
         found[f"{dataset} ({network})"] = [
-            figure_of(name, [row for row in mine if row["config"] == mine[-1]["config"]])
-            for name, mine in methods.items()
+            figure_of(
+                name, [row for row in methods[name] if row["config"] == methods[name][-1]["config"]]
+            )
+            for name in sorted(methods, key=_order)
         ]
     return found
 
@@ -173,17 +178,30 @@ def plot(rows: list[Row], preset: str, path: Path) -> None:
         axis.grid(axis="x", alpha=0.3)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("test accuracy of the finished network, %")
-        # Methods that fail would squeeze the others together; they are named at the border.
-        best = max(figure.mean for figure in panel)
-        left = min(min(figure.test) for figure in panel if figure.mean > best - 12) - 0.5
+        # Methods far from the best binary one would squeeze the others; they stand at the border.
+        binary = [figure for figure in panel if _family(figure.method) != "float"] or panel
+        best = max(figure.mean for figure in binary)
+        near = [figure for figure in panel if abs(figure.mean - best) < _NEAR]
+        left = min(min(figure.test) for figure in near) - 0.5
+        right = max(max(figure.test) for figure in near) + 0.5
         for position, figure in enumerate(panel):
             if figure.mean < left:
                 axis.annotate(f"← {figure.mean:.1f}", (left, position), fontsize=8, va="center")
-        axis.set_xlim(left, max(max(figure.test) for figure in panel) + 0.5)
+            elif figure.mean > right:
+                at = {"xy": (right, position), "va": "center", "ha": "right"}
+                axis.annotate(f"{figure.mean:.1f} →", fontsize=8, **at)
+        axis.set_xlim(left, right)
     drawing.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     drawing.savefig(path, dpi=110)
     plt.close(drawing)
+
+
+def _order(method: str) -> int:
+    from accuracy_methods import METHODS
+
+    names = list(METHODS)
+    return names.index(method) if method in names else len(names)
 
 
 def _family(method: str) -> str:
