@@ -283,4 +283,4 @@ def test_two_devices_train_like_one(tmp_path):
     assert two["history"]["loss"][1] < two["history"]["loss"][0]
     # The batch that was filled up counts 63 images and not 64.
     for result in (one, two):
-        assert (63 * result["accuracy"]["reestimated"]) % 1 == pytest.approx(0, abs=1e-3)
+        assert (63 * result["accuracy"]["hard"]) % 1 == pytest.approx(0, abs=1e-3)
