@@ -195,11 +195,9 @@ class Sharpen(keras.callbacks.Callback):
         if self._steps is None:
             return min(self._epoch / epochs, 1.0)
         total = epochs * self._steps
-        if self.update_freq == "batch":
-            behind = self._epoch * self._steps + batch
-            behind -= behind % self._every(total)
-        else:
-            behind = self._epoch * self._steps + batch - batch % self._every(total)
+        behind = self._epoch * self._steps + batch
+        # Stairs run through the training; a number of batches that was asked for starts anew every epoch.
+        behind -= (behind if self.update_freq == "batch" else batch) % self._every(total)
         return min(behind / total, 1.0)
 
     def _every(self, total: int) -> int:
