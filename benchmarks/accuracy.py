@@ -91,7 +91,7 @@ class Setting:
 # Raised when the order of the images of a seed changes, so that older rows count no longer.
 _BATCHES = 2
 
-#: `tiny` is for minutes of one core, `small` for hours of a few, `paper` for an accelerator.
+#: `tiny` is for minutes of one core, `small` for an afternoon of two, `paper` for an accelerator.
 PRESETS = {
     "tiny": (
         Setting("digits", "digits", 30, 32, None, 287, 5, sweep_seeds=5),
@@ -100,8 +100,8 @@ PRESETS = {
     ),
     "small": (
         Setting("digits", "digits", 100, 32, None, 287, 5, sweep_seeds=5),
-        Setting("mnist", "mnist-small", 20, 50, None, 5_000, 3),
-        Setting("cifar10", "vgg32", 40, 50, None, 5_000, 3, shift=4, flip=True),
+        Setting("mnist", "mnist-small", 20, 50, 20_000, 5_000, 3, half_size=True),
+        Setting("cifar10", "vgg32", 20, 50, 15_000, 5_000, 3, half_size=True, shift=1, flip=True),
     ),
     "paper": tuple(
         Setting("cifar10", network, 250, 50, None, 5_000, 3, False, 4, True, (1e-3, 3e-3, 1e-2))

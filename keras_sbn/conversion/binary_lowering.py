@@ -184,6 +184,10 @@ class BinaryLowering(Lowering):
         """Whether the target's convolution can compare its accumulators itself."""
         raise NotImplementedError
 
+    def can_drop_positions(self, node: Node, op: BinaryConv2D) -> bool:
+        """Whether the target's convolution can leave out the last rows and columns of its output."""
+        raise NotImplementedError
+
     def kernel_obstacle(self, node: Node, op: BinaryConv2D) -> Obstacle | None:
         """Why the target has no binary kernel for a convolution of binary values, if it has none."""
         raise NotImplementedError
@@ -307,6 +311,12 @@ class BinaryLowering(Lowering):
             else:
                 self._binaries[key] = self.pack(node, self._reals[key])
         return self._binaries[key]
+
+    def can_drop(self, node: Node) -> bool:
+        """Whether the last rows and columns of a node's output need not be computed."""
+        if not isinstance(node.op, BinaryConv2D) or not is_binary(node.input):
+            return False
+        return self._obstacle(node) is None and self.can_drop_positions(node, node.op)
 
     def lower(self, node: Node) -> None:
         """Emits the operators of one node of the folded model.

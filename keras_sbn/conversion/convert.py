@@ -17,6 +17,7 @@ from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.shared_normalization import SignOfSharedAffine
 from keras_sbn.conversion.split_layers import SplitActivation, SplitMerge
 from keras_sbn.conversion.tflite import TfliteLowering
+from keras_sbn.conversion.unread_positions import drop_unread_positions
 from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
@@ -108,6 +109,7 @@ def convert(
     lowering = _TARGETS[target](
         graph, writer, allow_float_fallback, quantize, calibration, output_type == "float32"
     )
+    drop_unread_positions(graph, lowering.can_drop)
     for node in graph.inputs:
         lowering.add_input(node, input_type)
     inputs = lowering.inputs

@@ -34,7 +34,12 @@ from keras_sbn.conversion.binary_lowering import (
     integer_thresholds,
     no_kernel,
 )
-from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
+from keras_sbn.conversion.borders import (
+    has_binary_border,
+    has_border_of,
+    needs_border,
+    with_border,
+)
 from keras_sbn.conversion.float_layers import reshape, same_padding
 from keras_sbn.conversion.int8_layers import Int8, following_affine, following_relu
 from keras_sbn.conversion.lowering import NO_REASON, Reason, static_shape
@@ -105,6 +110,10 @@ class LceLowering(BinaryLowering):
 
     def can_threshold(self, op: BinaryConv2D) -> bool:
         return True
+
+    def can_drop_positions(self, node: Node, op: BinaryConv2D) -> bool:
+        # A border of 0 the engine corrects after the convolution, as it is around the whole map.
+        return not has_border_of(op, 0.0)
 
     def transposed_obstacle(self, node: Node, op: BinaryConv2DTranspose) -> Obstacle | None:
         return no_kernel(node)
@@ -235,10 +244,9 @@ class LceLowering(BinaryLowering):
         depth = op.kernel.shape[2]
         packed_kernel = bits.pack(op.kernel.transpose(3, 0, 1, 2))
         source, padding = self.binary(node.input), op.padding
-        if padding == "causal" or not (has_border_of(op, 0.0) or has_border_of(op, 1.0)):
+        if needs_border(node, op):
             padding = "valid"
-            if op.padding != "valid":
-                source, _ = with_border(self, node, op, source, bits.pack)
+            source, _ = with_border(self, node, op, source, bits.pack)
         return self.emit(
             node.name,
             "LceBconv2d",

@@ -43,7 +43,12 @@ from keras_sbn.conversion.binary_lowering import (
     exact_offset,
     integer_thresholds,
 )
-from keras_sbn.conversion.borders import has_binary_border, has_border_of, with_border
+from keras_sbn.conversion.borders import (
+    has_binary_border,
+    has_border_of,
+    needs_border,
+    with_border,
+)
 from keras_sbn.conversion.float_layers import reshape
 from keras_sbn.conversion.int8_layers import (
     Int8,
@@ -133,7 +138,7 @@ class TfliteLowering(BinaryLowering):
         plain = form.multiplier == 1
         scale = Scale(*(INTEGER if plain else BINARY))
         source, shape, padding = form.tensor, static_shape(node.input), op.padding
-        if _needs_border(op):
+        if needs_border(node, op):
             stored = _plain if plain else _halved
             source, shape = with_border(self, node, op, source, stored, scale)
             padding = "valid"
@@ -185,6 +190,9 @@ class TfliteLowering(BinaryLowering):
     def can_threshold(self, op: BinaryConv2D) -> bool:
         return True
 
+    def can_drop_positions(self, node: Node, op: BinaryConv2D) -> bool:
+        return True
+
     def transposed_obstacle(self, node: Node, op: BinaryConv2DTranspose) -> Obstacle | None:
         # What else TRANSPOSE_CONV does not have, float32 does not have either: an error in any case.
         return None
@@ -205,7 +213,7 @@ class TfliteLowering(BinaryLowering):
         self.reasons[node.name] = wanted if reader is None else NO_REASON
         form = self._form(node, op)
         source, padded = form.tensor, static_shape(node.input)
-        if _needs_border(op):
+        if needs_border(node, op):
             plain = form.multiplier == 1
             stored, quantization = (_plain, INTEGER) if plain else (_halved, BINARY)
             source, padded = with_border(self, node, op, source, stored, quantization)
@@ -366,12 +374,6 @@ def _is_dynamic(op: BinaryConv2D) -> bool:
     return op.groups == 1 and not has_border_of(op, 0.0) and products <= _MOST_PRODUCTS
 
 
-def _needs_border(op: BinaryConv2D) -> bool:
-    """Whether the operator cannot pad as the convolution does: with its zero point, on all sides."""
-    native = has_border_of(op, 0.0) or has_border_of(op, 1.0)
-    return op.padding == "causal" or (op.padding == "same" and not native)
-
-
 def _plain(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int8)
 
@@ -393,7 +395,7 @@ def _stored_kernel(kernel: np.ndarray, groups: int) -> tuple[np.ndarray, int]:
 
 def _convolution_options(node: Node, op: BinaryConv2D, fused: bool) -> tuple[str, Options]:
     fields = {
-        "padding": PADDING["valid" if _needs_border(op) else op.padding],
+        "padding": PADDING["valid" if needs_border(node, op) else op.padding],
         "strideH": op.strides[0],
         "strideW": op.strides[1],
         "dilationHFactor": op.dilation_rate[0],

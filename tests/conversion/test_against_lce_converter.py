@@ -25,7 +25,7 @@ def pair(tmp_path_factory):
         x = layers.SelfBinarizingConv2D(filters, 3, padding="same")(x)
         x = keras.layers.BatchNormalization(scale=False)(x)
         x = layers.SelfBinarizingActivation()(x)
-        x = keras.layers.MaxPooling2D()(x) if filters == 36 else x
+        x = keras.layers.MaxPooling2D(3)(x) if filters == 36 else x
     x = layers.SelfBinarizingConv2D(3, 2)(x)
     model = keras.Model(inputs, x)
     randomize(model, rng)
@@ -51,7 +51,7 @@ def pair(tmp_path_factory):
     @tf.function(input_signature=[tf.TensorSpec((1, 9, 9, 40), tf.float32)])
     def network(x):
         x = conv(sign(x), kernels[0]) * scales[0] + offsets[0]
-        x = sign(tf.nn.max_pool2d(x, 2, 2, "VALID"))
+        x = sign(tf.nn.max_pool2d(x, 3, 3, "VALID"))
         x = sign(conv(x, kernels[1]) * scales[1] + offsets[1])
         return tf.nn.conv2d(x, kernels[2], 1, "VALID")
 

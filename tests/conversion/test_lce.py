@@ -47,6 +47,7 @@ def test_binary_layers_are_binary_operators_with_bitpacked_outputs(rng):
         "CONV_2D",
         "SUB",
         "LceQuantize",
+        "PAD",
         "LceBconv2d",
         "LceBMaxPool2d",
         "LceBconv2d",

@@ -56,6 +56,7 @@ def test_one_int8_operator_a_binary_layer(rng):
         ("SUB", "float32"),
         ("MUL", "float32"),
         ("QUANTIZE", "int8"),
+        ("PAD", "int8"),
         ("CONV_2D", "int8"),
         ("MAX_POOL_2D", "int8"),
         ("CONV_2D", "int8"),
@@ -67,8 +68,13 @@ def test_one_int8_operator_a_binary_layer(rng):
         ("RESHAPE", "float32"),
     ]
     binary = [row.operators for row in converted.report.layers if row.kind == "binary"]
-    assert binary == [("CONV_2D",), ("MAX_POOL_2D",), ("CONV_2D",), ("DEQUANTIZE", "CONV_2D", "ROUND")]
-    for op in operators[6:9]:
+    assert binary == [
+        ("PAD", "CONV_2D"),
+        ("MAX_POOL_2D",),
+        ("CONV_2D",),
+        ("DEQUANTIZE", "CONV_2D", "ROUND"),
+    ]
+    for op in operators[6:10]:
         tensors = (op.inputs[0], op.outputs[0])
         assert all((t.scales, t.zero_points) == ((1.0,), (127,)) for t in tensors)
 
