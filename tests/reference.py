@@ -78,7 +78,7 @@ def _windows(x, window, strides, dilation, padding, pad, causal_axis=None):
 def _conv(layer, x, kernel, groups):
     total = 0.0
     depth, filters = kernel.shape[-2:]
-    pad = layer.pad_value
+    pad = getattr(layer, "pad_value", 0.0)
     arguments = (layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding, pad)
     for offset, view in _windows(x, *arguments):
         parts = [
@@ -115,6 +115,18 @@ def _self_binarizing_separable(layer, x):
 
 def _self_binarizing_dense(layer, x):
     return _finish(layer, x @ layer.binary_kernel().astype(np.float64))
+
+
+def _keras_conv(layer, x):
+    assert layer.activation is keras.activations.linear
+    y = _conv(layer, x, _array(layer.kernel), layer.groups)
+    return y + _array(layer.bias) if layer.use_bias else y
+
+
+def _keras_dense(layer, x):
+    assert layer.activation is keras.activations.linear
+    y = x @ _array(layer.kernel)
+    return y + _array(layer.bias) if layer.use_bias else y
 
 
 def _keras_normalization(layer, x):
@@ -161,6 +173,9 @@ _LAYERS = (
     ((layers.SelfBinarizingDense,), _self_binarizing_dense),
     ((layers.BinaryBatchNormalization,), _binary_normalization),
     ((_K.BatchNormalization,), _keras_normalization),
+    ((_K.Conv2D,), _keras_conv),
+    ((_K.Dense,), _keras_dense),
+    ((_K.ReLU,), lambda layer, x: np.maximum(x, 0)),
     ((_K.MaxPooling1D, _K.MaxPooling2D, _K.AveragePooling1D, _K.AveragePooling2D), _pool),
     (
         (

@@ -12,6 +12,7 @@ from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.dense_over_maps import DenseOverMaps
 from keras_sbn.conversion.lce import LceLowering
 from keras_sbn.conversion.metadata import with_metadata
+from keras_sbn.conversion.one_dimensional_convolutions import FloatConvolutionOverRows
 from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.shared_normalization import SignOfSharedAffine
@@ -23,7 +24,7 @@ from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
 
 _TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
-_RULES = (DenseOverMaps(), ElementwiseBeforeReshape())
+_RULES = (DenseOverMaps(), FloatConvolutionOverRows(), ElementwiseBeforeReshape())
 _FLOAT_RULES = (*_RULES, AffineIntoFloatLayers())
 _INT8_RULES = (*_RULES, SplitActivation(), SplitMerge(), SignOfSharedAffine())
 _ACTIVATIONS = ("float32", "int8")

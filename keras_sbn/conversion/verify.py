@@ -20,7 +20,7 @@ from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.worker import Worker
 
 #: Operators that write values as they read them.
-_COPYING = ("CONCATENATION", "MAX_POOL_2D", "MAXIMUM", "PAD", "PADV2", "REDUCE_MAX", "RESHAPE")
+_COPYING = ("CONCATENATION", "MAX_POOL_2D", "MAXIMUM", "PAD", "PADV2", "REDUCE_MAX", "RESHAPE", "SLICE")
 
 
 @dataclass(frozen=True)

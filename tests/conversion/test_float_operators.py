@@ -50,6 +50,32 @@ def test_the_file_computes_the_function(name, target, rng):
     np.testing.assert_allclose(found, model(x), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Conv1D(6, 3, padding="same", strides=2),
+        keras.layers.Conv1D(6, 3, padding="causal", dilation_rate=2, activation="relu"),
+        keras.layers.Conv1D(6, 2, groups=2, use_bias=False),
+        keras.layers.DepthwiseConv1D(3, padding="same", depth_multiplier=2),
+    ],
+)
+def test_float_convolutions_over_steps(layer, target, rng):
+    """One before a binary layer, with batch normalization, as audio and sensor networks begin."""
+    inputs = keras.Input((11, 4))
+    x = keras.layers.BatchNormalization()(layer.from_config(layer.get_config())(inputs))
+    x = layers.SelfBinarizingConv1D(5, 3, padding="same", binarize_input=True)(x)
+    model = keras.Model(inputs, x)
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    x = images(rng, (11, 4), 8)
+    converted = keras_sbn.convert(model, target=target)
+    np.testing.assert_array_equal(converted.predict(x), model.predict(x, verbose=0))
+    quantized = keras_sbn.convert(model, target=target, activations="int8", representative_data=x)
+    first = next(row for row in quantized.report.layers if row.weights)
+    assert first.kind == "int8"
+
+
 def test_an_operation_without_a_counterpart_is_an_error_that_names_it():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, ops.cumsum(inputs, axis=1))
