@@ -61,8 +61,8 @@ def test_cifar10_folder(run, tmp_path):
 
 
 def test_from_larq(run, tmp_path):
-    if importlib.util.find_spec("larq") is None:
-        pytest.skip("needs Larq")
+    if not all(importlib.util.find_spec(name) for name in ("larq", "tf_keras")):
+        pytest.skip("needs larq and tf-keras")
     model = keras.Sequential([keras.Input((8,)), keras_sbn.layers.SelfBinarizingDense(2)])
     keras_sbn.binarize(model)
     keras_sbn.larq.to_larq(model, "larq_model.h5")

@@ -99,7 +99,8 @@ def serve() -> None:
         sys.path[:] = path
         try:
             answer = (False, getattr(importlib.import_module(module), name)(*arguments))
-        except ModuleNotFoundError as error:
+        # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
+        except ImportError as error:
             text = (
                 f"Expected Larq and tf-keras to be installed (pip install 'keras-sbn[larq]'). Received: "
                 f"{error}"

@@ -69,7 +69,10 @@ _FLOAT = {
     ),
     "reshaped": ((6, 5), lambda: ([K.Reshape((6, 5, 1))], _conv2d(padding="same"))),
     "rescaled": ((6, 5, 3), lambda: ([K.Rescaling(0.5)], _conv2d())),
-    "normalized": ((6, 5, 3), lambda: ([K.Normalization(mean=0.5, variance=0.25)], _conv2d())),
+    "normalized": (
+        (6, 5, 3),
+        lambda: ([K.Normalization(mean=[0.5] * 3, variance=[0.25] * 3)], _conv2d()),
+    ),
     "an operation": ((6, 5, 3), lambda: ([_quarters], _conv2d())),
     "padded": ((6, 5, 3), lambda: ([K.ZeroPadding2D()], _conv2d())),
     "flattened": ((6, 5), lambda: ([K.Flatten()], _dense())),
