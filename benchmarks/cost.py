@@ -29,6 +29,8 @@ from keras_sbn.conversion.reader import FileInfo, OperatorInfo, TensorInfo, read
 
 LAYERS = (*(f"conv {i}" for i in range(1, 7)), *(f"dense {i}" for i in range(1, 4)))
 TYPES = ("binary", "int8", "float")
+#: Operators before a convolution that give its input a border, or cut off what it does not read.
+LAYING_OUT = ("PAD", "PADV2", "SLICE")
 #: Bytes of a value by the type of a tensor; LCE stores 32 binary values in an int32.
 SIZES = {"float32": 4, "int32": 4, "int8": 1, "uint8": 1}
 
@@ -46,8 +48,8 @@ class Layer:
 def layers_of(content: bytes) -> list[Layer]:
     """The operators of a file, each group up to the next kernel as one layer.
 
-    What comes before the first kernel belongs to the first layer, and what is made of constants alone, as
-    a kernel that is unpacked when the file is loaded, to the layer that reads it.
+    What comes before the first kernel belongs to the first layer; to the layer that reads it what lays an
+    input out, and what is made of constants alone, as a kernel that is unpacked when the file is loaded.
     """
     info = read_file(content)
     made_by = producers(info.operators)
@@ -57,7 +59,7 @@ def layers_of(content: bytes) -> list[Layer]:
         waiting.append((op, row))
         if kernel_of(op, made_by) is not None:
             layers.append(Layer(LAYERS[len(layers)]))
-        elif not layers or _is_constant(op):
+        elif not layers or _is_constant(op) or op.name in LAYING_OUT:
             continue
         for member, found in waiting:
             layer = layers[-1]
