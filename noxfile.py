@@ -43,7 +43,8 @@ ROWS = {
         "torch",
     ),
 }
-TOOLS = ("hypothesis>=6.100", "jax>=0.4.30", "pytest>=8", "pytest-xdist>=3.6")
+# scikit-learn has the digits; tensorflow-datasets is not needed for them.
+TOOLS = ("hypothesis>=6.100", "jax>=0.4.30", "pytest>=8", "pytest-xdist>=3.6", "scikit-learn")
 
 
 @nox.session
