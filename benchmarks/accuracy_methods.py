@@ -175,6 +175,7 @@ METHODS = {
         Method("ours", "ours", "self-binarizing, defaults", {}, revision=3),
         # What each ingredient of the defaults does: one of them changed, the others as they are.
         _ours("no-rest", "kernels never rest, statistics never settle", rest_at=None),
+        _ours("rest-0.95", "kernels rest from 0.95 of training on", rest_at=0.95),
         _ours("rest-0.8", "kernels rest from 0.8 of training on", rest_at=0.8),
         _ours("finite-end", "the last sharpness is 1e7", schedule=("Exponential", {"hard": False})),
         _ours("end-0.5", "hard from half of training", schedule=("Exponential", {"end_at": 0.5})),
