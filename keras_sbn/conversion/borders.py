@@ -1,8 +1,10 @@
-"""Borders that an operator does not pad with itself, as constants around the map.
+"""Borders that an operator does not lay around its input itself, and what it does not read cut off.
 
-The fold can leave a convolution whose border is +1 in some input channels and -1 in others, where it
-moved the sign of a channel from before a pool into the kernel. No padding operator has a value a channel,
-but a concatenation has: constant rows go above and below, constant columns left and right.
+Where the border is what the target stores as 0 or as its zero point, a PAD is enough. The fold can leave
+a convolution whose border is +1 in some input channels and -1 in others, where it moved the sign of a
+channel from before a pool into the kernel. No padding operator has a value a channel, but a concatenation
+has: constant rows go above and below, constant columns left and right. A convolution whose last positions
+no pool reads (`unread_positions`) gets less behind its input, or a SLICE of it.
 """
 
 from __future__ import annotations

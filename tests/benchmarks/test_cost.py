@@ -45,6 +45,24 @@ def test_layers(content):
     assert (layers[1].written, layers[2].written % 16) == (2 * 2 * 4, 0)
 
 
+def test_what_lays_an_input_out_belongs_to_the_layer_that_reads_it():
+    layers = keras_sbn.layers
+    model = keras.Sequential([keras.Input((7, 7, 3)), layers.SelfBinarizingConv2D(32, 3)])
+    model.add(layers.SelfBinarizingActivation())
+    model.add(layers.SelfBinarizingConv2D(32, 3, padding="same"))
+    model.add(keras.layers.MaxPooling2D())
+    model.add(layers.SelfBinarizingActivation())
+    model.add(keras.layers.Flatten())
+    model.add(layers.SelfBinarizingDense(4))
+    keras_sbn.binarize(model)
+    content = keras_sbn.convert(keras_sbn.fold(model, input_scaling=(1 / 128, -1))).content
+    assert "PAD" in [op.name for op in read_file(content).operators]
+    first, second, _ = cost.layers_of(content)
+    # The image in int8; values in int8 and as bits, 32 a word; of 5 x 5 positions the pool reads 4 x 4.
+    assert first.written == 7 * 7 * 3 + 5 * 5 * 32 + 5 * 5 * 4
+    assert second.written == (6 * 6 + 4 * 4 + 2 * 2) * 4
+
+
 def test_peak_memory(content):
     info = read_file(content)
     image, written = 6 * 6 * 3, [4 * 4 * 32, 4 * 4 * 4, 2 * 2 * 4]
