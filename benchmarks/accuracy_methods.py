@@ -27,7 +27,7 @@ class Method:
         note: What it is, for the table.
         options: What differs from the family's defaults: of `"float"` and the straight-through ones
             `activation`, of ours the arguments of `OurKit` and `schedule`.
-        revision: Raised when the package's defaults change, so that older rows count no longer.
+        revision: Raised when the method changes, so that older rows count no longer.
     """
 
     name: str
@@ -51,13 +51,12 @@ class Method:
             if key in self.options:
                 name, arguments = self.options[key]
                 made[key] = getattr(schedules, name)(**arguments)
-        if "rest_at" in self.options:
-            made["rest_at"] = self.options["rest_at"]
-        return made
+        return {**made, **{key: self.options[key] for key in _ARGUMENTS if key in self.options}}
 
 
 _SCHEDULES = ("schedule", "activation_schedule")
-_SCHEDULING = (*_SCHEDULES, "rest_at")
+_ARGUMENTS = ("rest_at", "weight_decay")
+_SCHEDULING = (*_SCHEDULES, *_ARGUMENTS)
 
 
 class FloatKit:
@@ -140,8 +139,12 @@ class OurKit:
         return layers.SelfBinarizingActivation(**self._activation)
 
 
+#: Raised when the package's defaults change, of which every method of ours has most.
+_DEFAULTS = 5
+
+
 def _ours(name: str, note: str, **options: Any) -> Method:
-    return Method(name, "ours", note, options)
+    return Method(name, "ours", note, options, _DEFAULTS)
 
 
 _SHARP = {"max_gradient_sharpness": 5.0}
@@ -164,19 +167,21 @@ METHODS = {
             "the paper's exact gradient",
             kernel={**_EXACT},
             activation={**_EXACT},
+            weight_decay=None,
         ),
         _ours(
             "exact-30",
             "the paper's exact gradient, ν: 1 → 30 over the whole training",
             kernel={**_EXACT},
             activation={**_EXACT},
+            weight_decay=None,
             schedule=("Exponential", {"end": 30.0, "end_at": 1.0}),
         ),
-        Method("ours", "ours", "self-binarizing, defaults", {}, revision=3),
+        _ours("ours", "self-binarizing, defaults"),
         # What each ingredient of the defaults does: one of them changed, the others as they are.
         _ours("no-rest", "kernels never rest, statistics never settle", rest_at=None),
-        _ours("rest-0.95", "kernels rest from 0.95 of training on", rest_at=0.95),
-        _ours("rest-0.8", "kernels rest from 0.8 of training on", rest_at=0.8),
+        _ours("rest-0.9", "kernels rest from 0.9 of training on", rest_at=0.9),
+        _ours("no-decay", "no weight decay", weight_decay=None),
         _ours("finite-end", "the last sharpness is 1e7", schedule=("Exponential", {"hard": False})),
         _ours("end-0.5", "hard from half of training", schedule=("Exponential", {"end_at": 0.5})),
         _ours("end-0.25", "hard from a quarter", schedule=("Exponential", {"end_at": 0.25})),

@@ -21,14 +21,21 @@ from typing import Any
 
 from keras_sbn.binarize import built_self_binarizing_layers, latent_kernel_weights
 from keras_sbn.layers import BinaryBatchNormalization
+from keras_sbn.layers.base import SelfBinarizingKernelLayer
 from keras_sbn.schedules import Exponential
 from keras_sbn.sharpness import AT_REST, HARD
 
 #: A `keras_sbn.schedules.SharpnessSchedule`, or any function from progress to sharpness.
 Schedule = Callable[[float], float]
 
-#: From this share of training on kernels rest. A cosine decay has brought the learning rate to 2 % then.
-REST_AT = 0.9
+#: A schedule that is also told how much of training passes until it is asked again.
+SteppedSchedule = Callable[..., float]
+
+#: The rounding of fractions of a training.
+_ROUNDING = 1e-9
+
+#: From this share of training on kernels rest. A cosine decay has the learning rate at 0.6 % then.
+REST_AT = 0.95
 
 
 class SharpnessPlan:
@@ -85,8 +92,8 @@ class SharpnessPlan:
     def has_separate_activations(self) -> bool:
         return self.activation is not self.kernel
 
-    def weights(self, model: Any) -> list[tuple[Any, Schedule]]:
-        """Returns the sharpness weights of `model`, each with its schedule.
+    def weights(self, model: Any) -> list[tuple[Any, SteppedSchedule]]:
+        """Returns the sharpness weights of `model`, each with its schedule, rest included.
 
         Raises:
             ValueError: If the model is not built, has no self-binarizing layer, or none of a name in
@@ -106,7 +113,7 @@ class SharpnessPlan:
             if layer.kernel_sharpness is not None:
                 found.append((layer.kernel_sharpness, self._with_rest(kernel)))
             if layer.activation_sharpness is not None:
-                found.append((layer.activation_sharpness, activation))
+                found.append((layer.activation_sharpness, _stepped(activation)))
         return found
 
     def resting_kernels(self, model: Any) -> list[Any]:
@@ -120,15 +127,32 @@ class SharpnessPlan:
             for weight in latent_kernel_weights(layer)
         ]
 
-    def averages(self, progress: float) -> bool:
-        """Whether kernels are to be averaged: as long before the rest as the rest lasts."""
-        if self.rest_at is None:
-            return False
-        return 2 * self.rest_at - 1 <= progress < self.rest_at and self.kernel(progress) == HARD
+    def decaying_kernels(self, model: Any, progress: float, until: float = 0.0) -> list[Any]:
+        """Returns the latent kernels whose length says nothing and that do not rest."""
+        return [
+            weight
+            for layer in built_self_binarizing_layers(model)
+            if isinstance(layer, SelfBinarizingKernelLayer) and layer.ignores_kernel_length
+            if not self._rests(self.by_layer.get(layer.name, (self.kernel,))[0], progress, until)
+            for weight in latent_kernel_weights(layer)
+            if weight.trainable
+        ]
 
-    def rests(self, progress: float) -> bool:
-        """Whether kernels are to rest."""
-        return self._rests(self.kernel, progress)
+    def averages(self, progress: float, until: float = 0.0) -> bool:
+        """Whether kernels are to be averaged: as long before the rest as the rest lasts."""
+        if self.rest_at is None or self.rests(progress, until):
+            return False
+        return progress >= 2 * self.rest_at - 1 and self.kernel(progress) == HARD
+
+    def rests(self, progress: float, until: float = 0.0) -> bool:
+        """Whether kernels are to rest.
+
+        Args:
+            progress: Share of training that lies behind.
+            until: How much of training passes until this is asked again. Where that is long, the rest
+                begins at the nearest moment.
+        """
+        return self._rests(self.kernel, progress, until)
 
     def settles(self, progress: float, until: float = 0.0) -> bool:
         """Whether statistics are to settle: in the second half of the rest.
@@ -138,16 +162,24 @@ class SharpnessPlan:
             until: How much of training passes until this is asked again; the statistics settle early
                 rather than not at all.
         """
-        if self.rest_at is None or not self.rests(progress):
+        if self.rest_at is None or not self.rests(progress, until):
             return False
-        # The tolerance is for the rounding of fractions of a training.
-        return progress + until > (1 + self.rest_at) / 2 + 1e-9
+        return progress + until > (1 + self.rest_at) / 2 + _ROUNDING
 
-    def _rests(self, schedule: Schedule, progress: float) -> bool:
-        return self.rest_at is not None and progress >= self.rest_at and schedule(progress) == HARD
+    def _rests(self, schedule: Schedule, progress: float, until: float) -> bool:
+        if self.rest_at is None or schedule(progress) != HARD:
+            return False
+        return progress + until / 2 >= self.rest_at - _ROUNDING
 
-    def _with_rest(self, schedule: Schedule) -> Schedule:
-        return lambda progress: AT_REST if self._rests(schedule, progress) else schedule(progress)
+    def _with_rest(self, schedule: Schedule) -> SteppedSchedule:
+        def value(progress: float, until: float = 0.0) -> float:
+            return AT_REST if self._rests(schedule, progress, until) else schedule(progress)
+
+        return value
+
+
+def _stepped(schedule: Schedule) -> SteppedSchedule:
+    return lambda progress, until=0.0: schedule(progress)
 
 
 def normalizations(model: Any) -> list[BinaryBatchNormalization]:
@@ -170,8 +202,8 @@ def sharpen(
     a step, as often as the sharpness shall change, and `keras_sbn.binarize` at the end. A step compiled
     with `tf.function` or `jax.jit` sees the new value, as long as it reads the layers' variables (with
     JAX: as long as `model.non_trainable_variables` are passed to it, as `stateless_call` does). In the
-    last tenth, kernels that are hard rest where they are, and the statistics of
-    `BinaryBatchNormalization` settle.
+    last twentieth, kernels that are hard rest where they are, and the statistics of
+    `BinaryBatchNormalization` settle. Weight decay is left to the optimizer of the loop.
 
     Args:
         model: A built Keras model with self-binarizing layers; changed in place.

@@ -37,12 +37,12 @@ def train(network, *callbacks, epochs=EPOCHS, **options):
     network.fit(x, y, epochs=epochs, callbacks=list(callbacks), **options)
 
 
-def test_hard_kernels_rest_in_the_last_tenth_and_offsets_go_on():
+def test_hard_kernels_rest_and_offsets_go_on():
     network = small_models.model()
     network.optimizer.learning_rate.assign(0.5)
     kernels, offsets = RecordEveryBatch("first", "kernel"), RecordEveryBatch("normalize_first", "beta")
     sharpness = RecordSharpness()
-    train(network, Sharpen(), sharpness, kernels, offsets)
+    train(network, Sharpen(rest_at=0.9), sharpness, kernels, offsets)
     assert sharpness.values[53] == math.inf
     assert sharpness.values[54:] == [-math.inf] * 6
     steps = [np.abs(after[0] - before[0]).max() for before, after in itertools.pairwise(kernels.values)]
@@ -52,11 +52,25 @@ def test_hard_kernels_rest_in_the_last_tenth_and_offsets_go_on():
     assert min(moved[54:]) > 0
 
 
+def test_by_default_they_rest_in_the_last_twentieth():
+    sharpness = RecordSharpness()
+    train(small_models.model(), Sharpen(), sharpness)
+    assert sharpness.values[56:] == [math.inf] + [-math.inf] * 3
+
+
+@pytest.mark.parametrize(("epochs", "resting"), [(9, 0), (10, 1), (20, 1), (40, 2)])
+def test_where_the_sharpness_changes_seldom_they_rest_from_the_nearest_moment_on(epochs, resting):
+    sharpness = RecordSharpness()
+    options = {"initial_epoch": epochs - 2}
+    train(small_models.model(), Sharpen(update_freq="epoch"), sharpness, epochs=epochs, **options)
+    assert sharpness.values == [math.inf] * STEPS * (2 - resting) + [-math.inf] * STEPS * resting
+
+
 def test_resting_kernels_have_no_gradient():
     network = small_models.model()
     network.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
     kernels = RecordEveryBatch("second", "kernel")
-    train(network, Sharpen(), kernels)
+    train(network, Sharpen(rest_at=0.9), kernels)
     latents = [values[0] for values in kernels.values]
     assert all(np.any(a != b) for a, b in itertools.pairwise(latents[:54]))
     for latent in latents[54:]:
@@ -67,7 +81,7 @@ def test_resting_kernels_have_no_gradient():
 def test_settled_statistics_are_the_mean_over_the_batches_of_the_last_network():
     network = small_models.model()
     network.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
-    train(network, Sharpen())
+    train(network, Sharpen(rest_at=0.9))
     # The second half of the last tenth of 60 batches is the last three, and the kernel rests before.
     x, _ = small_models.data()
     sums = numpy_of(network.get_layer("first")(x[24:])).reshape(3, -1, 4)
@@ -122,16 +136,16 @@ def test_a_resumed_run_goes_on_settling(tmp_path):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(small_models.model(), Sharpen(), saved, Stop(), epochs=100, initial_epoch=95)
+        train(small_models.model(), Sharpen(rest_at=0.9), saved, Stop(), epochs=100, initial_epoch=95)
     counts = RecordEveryBatch("normalize_first", "settled_batches")
-    train(keras.models.load_model(path), Sharpen(), counts, epochs=100, initial_epoch=98)
+    train(keras.models.load_model(path), Sharpen(rest_at=0.9), counts, epochs=100, initial_epoch=98)
     assert [float(values[0]) for values in counts.values] == list(range(3 * STEPS, 5 * STEPS))
 
 
 def test_a_training_loop_of_ones_own_rests():
     network = small_models.model()
     rests = []
-    for progress in (0.8, 0.92, 0.97):
+    for progress in (0.9, 0.96, 0.98):
         keras_sbn.sharpen(network, progress)
         weight = network.get_layer("first").kernel_sharpness
         count = network.get_layer("normalize_first").settled_batches
@@ -145,7 +159,7 @@ def test_a_training_loop_of_ones_own_rests():
 def test_statistics_estimated_again_settle_no_more():
     network = small_models.model()
     x, _ = small_models.data()
-    keras_sbn.sharpen(network, 0.97)
+    keras_sbn.sharpen(network, 0.98)
     keras_sbn.reestimate_batch_normalization(network, x)
     assert float(numpy_of(network.get_layer("normalize_first").settled_batches)) == -1
     sums = numpy_of(network.get_layer("first")(x))
@@ -161,7 +175,7 @@ def averaged_run(network, *callbacks, epochs=20, **options):
 def test_kernels_rest_at_the_mean_over_as_long_a_time_before():
     network = small_models.model()
     first, dense = RecordEveryBatch("first", "kernel"), RecordEveryBatch("dense", "kernel")
-    averaged_run(network, Sharpen(), first, dense)
+    averaged_run(network, Sharpen(rest_at=0.9), first, dense)
     for record in (first, dense):
         expected = np.mean([values[0] for values in record.values[96:108]], axis=0)
         np.testing.assert_allclose(record.values[108][0], expected, rtol=1e-4, atol=1e-6)
@@ -172,7 +186,7 @@ def test_few_moments_are_no_mean():
     network = small_models.model()
     network.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
     record = RecordEveryBatch("first", "kernel")
-    train(network, Sharpen(), record)  # six moments before the rest
+    train(network, Sharpen(rest_at=0.9), record)  # six moments before the rest
     steps = [np.abs(b[0] - a[0]).max() for a, b in itertools.pairwise(record.values)]
     assert steps[53] < 2 * max(steps[:53])
     np.testing.assert_array_equal(record.values[54][0], record.values[59][0])
@@ -189,9 +203,11 @@ def test_a_run_resumed_from_its_state_rests_at_the_mean_of_both_parts(tmp_path, 
     before, after = RecordEveryBatch("first", "kernel"), RecordEveryBatch("first", "kernel")
     saved = keras.callbacks.ModelCheckpoint(path)
     with pytest.raises(KeyboardInterrupt):
-        averaged_run(small_models.model(), Sharpen(state_path=state), saved, Stop(), before)
+        averaged_run(small_models.model(), Sharpen(rest_at=0.9, state_path=state), saved, Stop(), before)
     assert state.with_suffix(".npz").exists()
-    averaged_run(keras.models.load_model(path), Sharpen(state_path=state), after, initial_epoch=epoch)
+    averaged_run(
+        keras.models.load_model(path), Sharpen(rest_at=0.9, state_path=state), after, initial_epoch=epoch
+    )
     values = [value[0] for value in before.values + after.values]
     expected = np.mean(values[96:108], axis=0)
     np.testing.assert_allclose(values[108], expected, rtol=1e-4, atol=1e-5)

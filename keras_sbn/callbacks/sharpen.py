@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_sbn.averaging import KernelMean
 from keras_sbn.batches import is_iterable_of_batches
 from keras_sbn.binarize import BinarizationReport, binarize, self_binarizing_layers
 from keras_sbn.schedules import SharpnessSchedule
-from keras_sbn.sharpening import REST_AT, Schedule, SharpnessPlan, normalizations
+from keras_sbn.sharpening import REST_AT, Schedule, SharpnessPlan, SteppedSchedule, normalizations
 from keras_sbn.statistics import reestimate_batch_normalization
+from keras_sbn.weight_decay import WEIGHT_DECAY, check_weight_decay, decay_kernels
 
 #: With `update_freq="batch"` the sharpness changes at most about this many times in a training.
 _STAIRS = 250
@@ -33,12 +35,16 @@ class Sharpen(keras.callbacks.Callback):
     `initial_epoch`, from a checkpoint, or by `keras.callbacks.BackupAndRestore`, has the same
     sharpness as one that was never interrupted; give `fit` the same `epochs`.
 
-    In the last tenth of training, kernels that are hard rest, at the mean of their values over the tenth
-    before: they have no gradient any more, while batch normalization is fitted to them. In the second
-    half of that tenth the statistics of `BinaryBatchNormalization` are the mean over all batches.
+    In the last twentieth of training, kernels that are hard rest, at the mean of their values over as
+    long a time before: they have no gradient any more, while batch normalization is fitted to them. In
+    the second half of it the statistics of `BinaryBatchNormalization` are the mean over all batches.
     Without it, weights that oscillate round 0 leave statistics of no network in particular
     (`docs/accuracy.md`). Keras's own `BatchNormalization` cannot settle; give `data`, and its
     statistics are estimated again.
+
+    Until they rest, latent kernels that are divided by their root mean square decay, decoupled from the
+    gradient as with AdamW. It changes nothing that the network computes: it keeps kernels from growing,
+    and so from turning less and less at the same learning rate.
 
     Args:
         schedule: A `keras_sbn.schedules.SharpnessSchedule`, or another function from progress in [0, 1]
@@ -64,6 +70,10 @@ class Sharpen(keras.callbacks.Callback):
             every epoch, so that another process can resume. The other schedules have nothing to keep. The
             mean of the kernels lies beside it, as `.npz`, in the epochs that need it; without it a run
             that is resumed there takes the mean from then on.
+        weight_decay: Decay of the latent kernels: a step with learning rate ``a`` multiplies them by
+            ``exp(-a * weight_decay)``. `None` or 0: none, for an optimizer that does it itself. Layers
+            with `normalize_kernel=False` or `kernel_scale="mean"` take no part, nor does a model without
+            one `optimizer`.
 
     Attributes:
         sharpness: The sharpness of the kernels at this moment; `None` before training.
@@ -95,6 +105,7 @@ class Sharpen(keras.callbacks.Callback):
         steps_per_epoch: int | None = None,
         state_path: str | Path | None = None,
         rest_at: float | None = REST_AT,
+        weight_decay: float | None = WEIGHT_DECAY,
     ) -> None:
         super().__init__()
         if update_freq not in ("batch", "epoch") and not _is_positive_integer(update_freq):
@@ -115,6 +126,7 @@ class Sharpen(keras.callbacks.Callback):
                 f"keras.utils.PyDataset. Received an iterator: {data!r}"
             )
         self.plan = SharpnessPlan(schedule, activation_schedule, layer_schedules, rest_at)
+        self.weight_decay = check_weight_decay(weight_decay)
         self.update_freq = update_freq
         self.binarize = binarize
         self.data = data
@@ -122,13 +134,15 @@ class Sharpen(keras.callbacks.Callback):
         self.state_path = None if state_path is None else Path(state_path)
         self.sharpness: float | None = None
         self.report: BinarizationReport | None = None
-        self._weights: list[tuple[Any, Schedule]] = []
+        self._weights: list[tuple[Any, SteppedSchedule]] = []
         self._values: list[float] = []
         self._settles: bool | None = None
         self._mean = KernelMean()
         self._logs: dict[str, float] = {}
         self._epoch = 0
         self._at = 0.0
+        self._decayed = 0
+        self._first_iteration = 0
         self._steps: int | None = None
         observers = [s for s in self.plan.schedules if isinstance(s, SharpnessSchedule) and s.get_state()]
         self._observers: list[SharpnessSchedule] = observers
@@ -148,15 +162,19 @@ class Sharpen(keras.callbacks.Callback):
         self._restore_states(epoch)
         if self._mean_path is not None and not self._mean.count:
             self._mean.load(self._mean_path, epoch)
+        if epoch == 0:
+            self._first_iteration = self._iterations()
+        # What was decayed before is known from the epoch alone, so that a resumed run agrees.
+        self._decayed = self._batches_behind(epoch - 1, -1)
         # Always assigned: a restored checkpoint has put other values into the weights.
         self._values, self._settles = [], None
-        self._update(self._progress(0))
+        self._update(0)
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if not self._weights:
-            self._update(self._progress(0))
+            self._update(0)
         if self.update_freq != "epoch" and self._steps is not None:
-            self._update(self._progress(batch))
+            self._update(batch)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {} if logs is None else logs
@@ -194,11 +212,25 @@ class Sharpen(keras.callbacks.Callback):
         epochs = self.params["epochs"]
         if self._steps is None:
             return min(self._epoch / epochs, 1.0)
-        total = epochs * self._steps
-        behind = self._epoch * self._steps + batch
+        return min(self._batches_behind(self._epoch, batch) / (epochs * self._steps), 1.0)
+
+    def _batches_behind(self, epoch: int, batch: int) -> int:
+        """How many batches lay behind when the sharpness changed last; batch -1 is an epoch's last."""
+        if epoch < 0:
+            return 0
+        if self._steps is None:
+            # The length of an epoch is unknown, but not that of all together.
+            return epoch * ((self._iterations() - self._first_iteration) // max(self._epoch, 1))
+        if batch < 0:
+            batch += self._steps
+        behind = epoch * self._steps + batch
         # Stairs run through the training; a number of batches that was asked for starts anew every epoch.
-        behind -= (behind if self.update_freq == "batch" else batch) % self._every(total)
-        return min(behind / total, 1.0)
+        every = self._every(self.params["epochs"] * self._steps)
+        return behind - (behind if self.update_freq == "batch" else batch) % every
+
+    def _iterations(self) -> int:
+        optimizer = getattr(self.model, "optimizer", None)
+        return 0 if optimizer is None else int(ops.convert_to_numpy(optimizer.iterations))
 
     def _every(self, total: int) -> int:
         """How many batches pass between changes of the sharpness, of `total` in the training."""
@@ -213,15 +245,18 @@ class Sharpen(keras.callbacks.Callback):
             return 1 / epochs
         return self._every(epochs * self._steps) / (epochs * self._steps)
 
-    def _update(self, progress: float) -> None:
+    def _update(self, batch: int) -> None:
+        progress = self._progress(batch)
         if self._values and progress == self._at:
             return
         if not self._weights and not self._find_weights():
             return
         self._at = progress
-        values = [float(schedule(progress)) for _, schedule in self._weights]
-        self._average_until_rest(progress)
-        settles = self.plan.settles(progress, self._until_next_update())
+        until = self._until_next_update()
+        values = [float(schedule(progress, until)) for _, schedule in self._weights]
+        self._decay(progress, until, self._batches_behind(self._epoch, batch))
+        self._average_until_rest(progress, until)
+        settles = self.plan.settles(progress, until)
         if values == self._values and settles == self._settles:
             return
         self._values, self._settles = values, settles
@@ -236,9 +271,16 @@ class Sharpen(keras.callbacks.Callback):
         if self.plan.has_separate_activations:
             self._logs["activation_sharpness"] = float(self.plan.activation(progress))
 
-    def _average_until_rest(self, progress: float) -> None:
-        averages = self.plan.averages(progress)
-        if averages or (self._mean.count and self.plan.rests(progress)):
+    def _decay(self, progress: float, until: float, behind: int) -> None:
+        steps, self._decayed = behind - self._decayed, behind
+        optimizer = getattr(self.model, "optimizer", None)
+        if self.weight_decay and steps > 0 and optimizer is not None:
+            kernels = self.plan.decaying_kernels(self.model, progress, until)
+            decay_kernels(kernels, optimizer, self.weight_decay, steps)
+
+    def _average_until_rest(self, progress: float, until: float) -> None:
+        averages = self.plan.averages(progress, until)
+        if averages or (self._mean.count and self.plan.rests(progress, until)):
             kernels = self.plan.resting_kernels(self.model)
             if averages:
                 self._mean.add(kernels)

@@ -235,6 +235,11 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
             kernel, self.kernel_sharpness, self.max_gradient_sharpness, normalize=self.normalize_kernel
         )
 
+    @property
+    def ignores_kernel_length(self) -> bool:
+        """Whether the layer computes the same with a multiple of its latent kernel."""
+        return self.binarize_kernel and self.normalize_kernel and self.kernel_scale != "mean"
+
     def kernel_magnitude(self) -> Any:
         """The mean of ``|w|`` over each output channel of the latent kernel."""
         return self.magnitude(self.kernel, axes=tuple(range(len(self.kernel.shape) - 1)))
