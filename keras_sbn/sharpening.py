@@ -29,7 +29,7 @@ from keras_sbn.sharpness import AT_REST, HARD
 Schedule = Callable[[float], float]
 
 #: A schedule that is also told how much of training passes until it is asked again.
-SteppedSchedule = Callable[..., float]
+SteppedSchedule = Callable[[float, float], float]
 
 #: The rounding of fractions of a training.
 _ROUNDING = 1e-9
@@ -123,7 +123,7 @@ class SharpnessPlan:
         return [
             weight
             for layer in built_self_binarizing_layers(model)
-            if self.by_layer.get(layer.name, (self.kernel,))[0](1.0) == HARD
+            if self._kernel_schedule(layer)(1.0) == HARD
             for weight in latent_kernel_weights(layer)
         ]
 
@@ -133,7 +133,7 @@ class SharpnessPlan:
             weight
             for layer in built_self_binarizing_layers(model)
             if isinstance(layer, SelfBinarizingKernelLayer) and layer.ignores_kernel_length
-            if not self._rests(self.by_layer.get(layer.name, (self.kernel,))[0], progress, until)
+            if not self._rests(self._kernel_schedule(layer), progress, until)
             for weight in latent_kernel_weights(layer)
             if weight.trainable
         ]
@@ -166,20 +166,23 @@ class SharpnessPlan:
             return False
         return progress + until > (1 + self.rest_at) / 2 + _ROUNDING
 
+    def _kernel_schedule(self, layer: Any) -> Schedule:
+        return self.by_layer.get(layer.name, (self.kernel, self.activation))[0]
+
     def _rests(self, schedule: Schedule, progress: float, until: float) -> bool:
         if self.rest_at is None or schedule(progress) != HARD:
             return False
         return progress + until / 2 >= self.rest_at - _ROUNDING
 
     def _with_rest(self, schedule: Schedule) -> SteppedSchedule:
-        def value(progress: float, until: float = 0.0) -> float:
+        def value(progress: float, until: float) -> float:
             return AT_REST if self._rests(schedule, progress, until) else schedule(progress)
 
         return value
 
 
 def _stepped(schedule: Schedule) -> SteppedSchedule:
-    return lambda progress, until=0.0: schedule(progress)
+    return lambda progress, until: schedule(progress)
 
 
 def normalizations(model: Any) -> list[BinaryBatchNormalization]:
@@ -233,7 +236,7 @@ def sharpen(
         raise ValueError(f"Expected `progress` to be in [0, 1]. Received: progress={progress}")
     plan = SharpnessPlan(schedule, activation_schedule, layer_schedules, rest_at)
     for weight, its_schedule in plan.weights(model):
-        weight.assign(its_schedule(progress))
+        weight.assign(its_schedule(progress, 0.0))
     for layer in normalizations(model):
         layer.settle(plan.settles(progress))
 

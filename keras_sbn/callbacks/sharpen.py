@@ -326,7 +326,7 @@ class Sharpen(keras.callbacks.Callback):
             written.replace(self.state_path)
 
     def _warn_if_stopped_early(self) -> None:
-        final = [abs(schedule(1.0)) for _, schedule in self._weights]
+        final = [abs(schedule(1.0, 0.0)) for _, schedule in self._weights]
         if self.model.stop_training and any(
             abs(now) < end / 2 for now, end in zip(self._values, final, strict=True)
         ):
