@@ -24,8 +24,8 @@ from conversion import child
 from inference import tensorflow_files
 
 import keras_sbn
-from keras_sbn.conversion.kernels import kernel_of, producers
-from keras_sbn.conversion.reader import FileInfo, OperatorInfo, TensorInfo, read_file
+from keras_sbn.tflite.costs import kernel_of, producers
+from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo, read_file
 
 LAYERS = (*(f"conv {i}" for i in range(1, 7)), *(f"dense {i}" for i in range(1, 4)))
 TYPES = ("binary", "int8", "float")

@@ -28,8 +28,8 @@ import numpy as np
 from conversion import child
 
 import keras_sbn
-from keras_sbn.conversion.interpreter import LceInterpreter, TfliteInterpreter
 from keras_sbn.tables import format_table
+from keras_sbn.tflite.interpreter import LceInterpreter, TfliteInterpreter
 
 
 def tensorflow_files(model: Any, x: np.ndarray) -> tuple[bytes, bytes]:

@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from keras_sbn.conversion.convert import convert as convert
     from keras_sbn.conversion.converted import ConvertedModel as ConvertedModel
     from keras_sbn.conversion.inspection import inspect as inspect
-    from keras_sbn.conversion.latency import Latency as Latency
-    from keras_sbn.conversion.latency import benchmark as benchmark
     from keras_sbn.conversion.report import ConversionReport as ConversionReport
-    from keras_sbn.conversion.verify import Verification as Verification
-    from keras_sbn.conversion.verify import verify as verify
     from keras_sbn.export import export_binary as export_binary
     from keras_sbn.folding.fold import fold as fold
+    from keras_sbn.verification.latency import Latency as Latency
+    from keras_sbn.verification.latency import benchmark as benchmark
+    from keras_sbn.verification.verify import Verification as Verification
+    from keras_sbn.verification.verify import verify as verify
 
 __version__ = "0.1.0"
 
@@ -43,14 +43,14 @@ __version__ = "0.1.0"
 _AFTER_TRAINING = {
     "ConversionReport": "keras_sbn.conversion.report",
     "ConvertedModel": "keras_sbn.conversion.converted",
-    "Latency": "keras_sbn.conversion.latency",
-    "Verification": "keras_sbn.conversion.verify",
-    "benchmark": "keras_sbn.conversion.latency",
+    "Latency": "keras_sbn.verification.latency",
+    "Verification": "keras_sbn.verification.verify",
+    "benchmark": "keras_sbn.verification.latency",
     "convert": "keras_sbn.conversion.convert",
     "export_binary": "keras_sbn.export",
     "fold": "keras_sbn.folding.fold",
     "inspect": "keras_sbn.conversion.inspection",
-    "verify": "keras_sbn.conversion.verify",
+    "verify": "keras_sbn.verification.verify",
 }
 
 

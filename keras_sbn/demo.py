@@ -19,11 +19,11 @@ from keras_sbn import models, plots
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, RecordWeights, Sharpen
 from keras_sbn.conversion.convert import convert
-from keras_sbn.conversion.verify import verify
 from keras_sbn.data import load
 from keras_sbn.files import save_model, write_atomically
 from keras_sbn.folding.fold import fold
 from keras_sbn.tables import format_table
+from keras_sbn.verification.verify import verify
 
 _FILTERS = (32, 64, 64)
 _UNITS = 128

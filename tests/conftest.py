@@ -20,6 +20,8 @@ _ONCE = (
     "conversion",
     "data",
     "deployment",
+    "tflite",
+    "verification",
     "folding/test_affine_maps.py",
     "folding/test_rules.py",
     "folding/test_thresholds.py",

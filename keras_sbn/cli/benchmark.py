@@ -93,7 +93,7 @@ def _run_on_device(options: argparse.Namespace) -> int:
 
 
 def _run_here(options: argparse.Namespace) -> int:
-    from keras_sbn.conversion.latency import benchmark
+    from keras_sbn.verification.latency import benchmark
 
     found = benchmark(options.files, runs=options.runs, num_threads=options.threads)
     if options.json:

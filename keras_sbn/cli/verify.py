@@ -59,7 +59,7 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compares and prints."""
     from keras_sbn.conversion.converted import ConvertedModel
-    from keras_sbn.conversion.verify import verify
+    from keras_sbn.verification.verify import verify
 
     converted = ConvertedModel.load(options.file)
     model = load_model(options)

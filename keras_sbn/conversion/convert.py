@@ -11,17 +11,17 @@ from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.dense_over_maps import DenseOverMaps
 from keras_sbn.conversion.lce import LceLowering
-from keras_sbn.conversion.metadata import with_metadata
 from keras_sbn.conversion.one_dimensional_convolutions import FloatConvolutionOverRows
-from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.shared_normalization import SignOfSharedAffine
 from keras_sbn.conversion.split_layers import SplitActivation, SplitMerge
 from keras_sbn.conversion.tflite import TfliteLowering
 from keras_sbn.conversion.unread_positions import drop_unread_positions
-from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
+from keras_sbn.tflite.metadata import with_metadata
+from keras_sbn.tflite.reader import read_file
+from keras_sbn.tflite.writer import ModelWriter
 
 _TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
 _RULES = (DenseOverMaps(), FloatConvolutionOverRows(), ElementwiseBeforeReshape())

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keras_sbn.conversion.batches import arrays_of
 from keras_sbn.conversion.inspection import inspect
-from keras_sbn.conversion.interpreter import Interpreter, open_interpreter
-from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import ConversionReport
 from keras_sbn.files import write_atomically
+from keras_sbn.tflite.batches import arrays_of
+from keras_sbn.tflite.interpreter import Interpreter, open_interpreter
+from keras_sbn.tflite.reader import read_file
 
 
 @dataclass(frozen=True, eq=False)

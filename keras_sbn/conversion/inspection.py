@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keras_sbn.conversion.kernels import Kernel, kernel_of, producers
 from keras_sbn.conversion.lowering import NO_REASON, Reason
 from keras_sbn.conversion.options import PADDING
-from keras_sbn.conversion.reader import FileInfo, OperatorInfo, TensorInfo, read_file
 from keras_sbn.conversion.report import (
     MOVING,
     ConversionReport,
@@ -17,6 +15,8 @@ from keras_sbn.conversion.report import (
     kind_of,
     tensors,
 )
+from keras_sbn.tflite.costs import Kernel, kernel_of, producers
+from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo, read_file
 
 
 def inspect(file: str | os.PathLike[str] | bytes) -> ConversionReport:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.conversion.options import ACTIVATION
-from keras_sbn.conversion.writer import ModelWriter
 from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.tflite.writer import ModelWriter
 
 #: Name of an options table of the schema without "Options", and its fields.
 Options = tuple[str, dict[str, Any]]

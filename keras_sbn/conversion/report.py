@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion.kernels import kernel_of, producers
 from keras_sbn.conversion.lowering import LoweringError, PlannedOperator, Reason
-from keras_sbn.conversion.reader import FileInfo, OperatorInfo, TensorInfo
 from keras_sbn.files import write_atomically
 from keras_sbn.tables import format_table
+from keras_sbn.tflite.costs import kernel_of, producers
+from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo
 
 #: What a table shows of a name.
 _LONGEST_NAME = 40

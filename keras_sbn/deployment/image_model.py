@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_sbn.conversion.metadata import read_metadata
-from keras_sbn.conversion.reader import TensorInfo, read_file
 from keras_sbn.deployment.preprocessing import input_values
+from keras_sbn.tflite.metadata import read_metadata
+from keras_sbn.tflite.reader import TensorInfo, read_file
 
 
 @dataclass(frozen=True, eq=False)

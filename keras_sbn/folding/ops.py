@@ -8,7 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
+
+from keras_sbn.folding.computation import base_class, change_of
 
 
 @dataclass
@@ -33,6 +36,25 @@ class KerasCall:
 
     operation: Any
     arguments: Any
+
+    @property
+    def change(self) -> str | None:
+        """What makes the call compute otherwise than its class does, in words, or `None`."""
+        changed = change_of(self.operation)
+        if changed is not None or not isinstance(self.operation, keras.layers.Layer):
+            return changed
+        args, kwargs = self.arguments
+        for name, value in (*kwargs.items(), *((str(i), v) for i, v in enumerate(args[1:], 1))):
+            if isinstance(value, Slot):
+                return f"it is called with a tensor as its argument {name}"
+            if value is not None and value is not False:
+                return f"it is called with {name}={value!r}"
+        return None
+
+    @property
+    def kind(self) -> type | None:
+        """The class of Keras or of this package that the call computes as, `None` where it is unknown."""
+        return None if self.change is not None else base_class(self.operation)
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.conversion.latency import benchmark
 from keras_sbn.conversion.report import ConversionReport
 from keras_sbn.larq.process import beside_keras_2
 from keras_sbn.larq.reading import convert_file
 from keras_sbn.tables import format_table
+from keras_sbn.verification.latency import benchmark
 
 
 @dataclass(frozen=True)

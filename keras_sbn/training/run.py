@@ -16,11 +16,11 @@ import numpy as np
 
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, Monitor, Sharpen
-from keras_sbn.conversion.interpreter import TFLITE_RUNTIMES
 from keras_sbn.data import Batches, ImageDataset
 from keras_sbn.files import save_model, write_atomically
 from keras_sbn.statistics import reestimate_batch_normalization
 from keras_sbn.tables import format_table
+from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
 from keras_sbn.training.callbacks import KeepRun, duration
 from keras_sbn.training.checkpoints import Checkpoints, RunState
 from keras_sbn.training.devices import on_devices
@@ -313,10 +313,10 @@ def _deploy(
     say: Callable[[str], None],
 ) -> TrainResult:
     from keras_sbn.conversion.convert import convert
-    from keras_sbn.conversion.verify import verify
     from keras_sbn.folding.fold import fold
     from keras_sbn.summary import summary
     from keras_sbn.training.page import write_page
+    from keras_sbn.verification.verify import verify
 
     say("folding, converting, and comparing the files with the model")
     folded = fold(

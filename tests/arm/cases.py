@@ -13,9 +13,9 @@ import numpy as np
 
 import keras_sbn
 from keras_sbn import layers
-from keras_sbn.conversion.schema import schema
-from keras_sbn.conversion.writer import finish
 from keras_sbn.demo import digits, run_demo
+from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.writer import finish
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 

@@ -5,7 +5,7 @@ import keras
 import pytest
 
 import keras_sbn
-from keras_sbn.conversion.reader import read_file
+from keras_sbn.tflite.reader import read_file
 
 pytestmark = pytest.mark.once
 

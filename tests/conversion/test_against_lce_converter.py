@@ -7,7 +7,7 @@ from conftest import images, randomize
 
 import keras_sbn
 from keras_sbn import layers
-from keras_sbn.conversion.reader import read_file
+from keras_sbn.tflite.reader import read_file
 
 pytestmark = pytest.mark.tensorflow
 
@@ -83,7 +83,7 @@ def test_the_same_operators_with_the_same_options_and_types(pair):
 
 
 def test_the_same_outputs(pair):
-    from keras_sbn.conversion.interpreter import LceInterpreter
+    from keras_sbn.tflite.interpreter import LceInterpreter
 
     ours, theirs, x = pair
     np.testing.assert_array_equal(LceInterpreter(theirs).predict([x])[0], ours.predict(x))

@@ -13,8 +13,8 @@ import pytest
 from conftest import digit_network, randomize
 
 import keras_sbn
-from keras_sbn.conversion.schema import schema
-from keras_sbn.conversion.writer import ModelWriter
+from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.writer import ModelWriter
 
 
 def _rows(report):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import keras_sbn
 from keras_sbn import layers
-from keras_sbn.conversion.interpreter import TfliteInterpreter
-from keras_sbn.conversion.reader import read_file
+from keras_sbn.tflite.interpreter import TfliteInterpreter
+from keras_sbn.tflite.reader import read_file
 
 _TARGETS = ("lce", "tflite")
 

@@ -7,8 +7,8 @@ from conftest import activate, randomize
 
 import keras_sbn
 from keras_sbn import cli, layers
-from keras_sbn.conversion.interpreter import LceInterpreter, TfliteInterpreter
-from keras_sbn.conversion.reader import read_file
+from keras_sbn.tflite.interpreter import LceInterpreter, TfliteInterpreter
+from keras_sbn.tflite.reader import read_file
 
 
 def _model(rng, first, **options):

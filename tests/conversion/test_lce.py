@@ -7,7 +7,7 @@ from conftest import activate, digit_network, images, randomize
 
 import keras_sbn
 from keras_sbn import bits, layers
-from keras_sbn.conversion.reader import read_file
+from keras_sbn.tflite.reader import read_file
 
 
 def _hard(model, rng):

@@ -8,8 +8,8 @@ from conftest import digit_network, randomize
 import keras_sbn
 from keras_sbn import layers
 from keras_sbn.conversion.lowering import NO_REASON, LoweringError, PlannedOperator
-from keras_sbn.conversion.reader import read_file
 from keras_sbn.conversion.report import compare_with_plan
+from keras_sbn.tflite.reader import read_file
 
 
 @pytest.fixture

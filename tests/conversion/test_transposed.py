@@ -7,8 +7,8 @@ from conftest import activate, images, randomize
 
 import keras_sbn
 from keras_sbn import layers
-from keras_sbn.conversion.interpreter import TfliteInterpreter
-from keras_sbn.conversion.reader import read_file
+from keras_sbn.tflite.interpreter import TfliteInterpreter
+from keras_sbn.tflite.reader import read_file
 
 
 def _model(rng, **options):

@@ -7,8 +7,8 @@ from conftest import images, randomize
 
 import keras_sbn
 from keras_sbn import layers
-from keras_sbn.conversion.differing_layer import first_differing_layer
-from keras_sbn.conversion.reader import read_file
+from keras_sbn.tflite.reader import read_file
+from keras_sbn.verification.first_difference import first_differing_layer
 
 K = keras.layers
 SHAPE = (7, 9, 32)

@@ -18,7 +18,7 @@ from small_models import ROOT, run_child
 
 import keras_sbn
 from keras_sbn import cli
-from keras_sbn.conversion.interpreter import TFLITE_RUNTIMES
+from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
 from keras_sbn.training import TrainSettings, train
 from keras_sbn.training.checkpoints import Checkpoints
 from keras_sbn.training.page import write_page

@@ -8,8 +8,8 @@ import pytest
 from conftest import digit_network, images, randomize
 
 import keras_sbn
-from keras_sbn.conversion import interpreter
-from keras_sbn.conversion.schema import load_module
+from keras_sbn.tflite import interpreter
+from keras_sbn.tflite.schema import load_module
 
 RUNTIMES = interpreter.TFLITE_RUNTIMES
 

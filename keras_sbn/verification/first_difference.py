@@ -9,10 +9,10 @@ import numpy as np
 
 from keras_sbn import bits
 from keras_sbn.conversion.integer_layer import BINARY
-from keras_sbn.conversion.interpreter import open_interpreter
-from keras_sbn.conversion.schema import schema
-from keras_sbn.conversion.writer import finish
 from keras_sbn.folding.fold import fold
+from keras_sbn.tflite.interpreter import open_interpreter
+from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.writer import finish
 
 #: Float values of layers before the first sign may differ by rounding; ±1 and integers may not.
 _TOLERANCE = 1e-4

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_sbn import bits
-from keras_sbn.conversion.reader import OperatorInfo, TensorInfo
+from keras_sbn.tflite.reader import OperatorInfo, TensorInfo
 
 #: Operators with a kernel, and which of their inputs it is.
 _KERNEL_INPUT = {

@@ -13,11 +13,11 @@ import keras
 import numpy as np
 
 from keras_sbn.binarize import decisions
-from keras_sbn.conversion.batches import batches, sample_count
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.conversion.differing_layer import first_differing_layer
-from keras_sbn.conversion.reader import read_file
-from keras_sbn.conversion.worker import Worker
+from keras_sbn.tflite.batches import batches, sample_count
+from keras_sbn.tflite.reader import read_file
+from keras_sbn.tflite.worker import Worker
+from keras_sbn.verification.first_difference import first_differing_layer
 
 #: Operators that write values as they read them.
 _COPYING = ("CONCATENATION", "MAX_POOL_2D", "MAXIMUM", "PAD", "PADV2", "REDUCE_MAX", "RESHAPE", "SLICE")

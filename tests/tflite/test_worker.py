@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 import keras_sbn
-from keras_sbn.conversion.worker import Worker
+from keras_sbn.tflite.worker import Worker
 
 
 @pytest.fixture

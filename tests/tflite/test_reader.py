@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from flatbuffers import flexbuffers
 
-from keras_sbn.conversion.reader import read_file
-from keras_sbn.conversion.schema import schema
-from keras_sbn.conversion.writer import ModelWriter, finish
+from keras_sbn.tflite.reader import read_file
+from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.writer import ModelWriter, finish
 
 
 def _file():

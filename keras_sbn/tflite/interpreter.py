@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion.schema import file_of_package, load_module
+from keras_sbn.tflite.schema import file_of_package, load_module
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from keras_sbn.conversion.interpreter import open_interpreter
+from keras_sbn.tflite.interpreter import open_interpreter
 
 # The package's __init__ imports Keras, so an empty module stands for it.
 _START = """
@@ -25,7 +25,7 @@ import sys, types
 package = types.ModuleType("keras_sbn")
 package.__path__ = [sys.argv[1]]
 sys.modules["keras_sbn"] = package
-from keras_sbn.conversion.worker import work
+from keras_sbn.tflite.worker import work
 work()
 """
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion.schema import schema
+from keras_sbn.tflite.schema import schema
 
 #: The file identifier and version of a TFLite model.
 _IDENTIFIER = b"TFL3"

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 import keras_sbn
 from keras_sbn import cli
-from keras_sbn.conversion import metadata
-from keras_sbn.conversion.interpreter import open_interpreter
-from keras_sbn.conversion.metadata import Metadata, mean_and_std, read_metadata, with_metadata
-from keras_sbn.conversion.schema import schema
-from keras_sbn.conversion.writer import finish
+from keras_sbn.tflite import metadata
+from keras_sbn.tflite.interpreter import open_interpreter
+from keras_sbn.tflite.metadata import Metadata, mean_and_std, read_metadata, with_metadata
+from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.writer import finish
 
 LABELS = ["cat", "große Katze", "猫"]
 

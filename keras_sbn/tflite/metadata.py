@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion.reader import TensorInfo, read_file
-from keras_sbn.conversion.schema import schema
-from keras_sbn.conversion.writer import finish
+from keras_sbn.tflite.reader import TensorInfo, read_file
+from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.writer import finish
 
 _NAME = b"TFLITE_METADATA"
 _IDENTIFIER = b"M001"

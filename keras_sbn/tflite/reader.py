@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion.schema import operator_names, schema, tensor_type_names
+from keras_sbn.tflite.schema import operator_names, schema, tensor_type_names
 
 _IDENTIFIER = b"TFL3"
 _ERRORS = (struct.error, IndexError, KeyError, TypeError, ValueError, OverflowError, AssertionError)

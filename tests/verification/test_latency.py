@@ -24,7 +24,8 @@ def test_measures_files_side_by_side(paths, monkeypatch):
 
 
 def test_names_the_binary_kernel_that_is_fastest_here(tmp_path, monkeypatch):
-    from keras_sbn.conversion import interpreter, latency
+    from keras_sbn.tflite import interpreter
+    from keras_sbn.verification import latency
 
     model = keras.Sequential(
         [keras.Input((8, 8, 4)), keras_sbn.layers.SelfBinarizingConv2D(4, 3, binarize_input=True)]

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sbn.conversion.batches import arrays_of, batches, is_streamed, sample_count
+from keras_sbn.tflite.batches import arrays_of, batches, is_streamed, sample_count
 
 A, B = np.arange(10.0).reshape(5, 2), np.arange(5.0)[:, None]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.conversion.interpreter import Interpreter, has_fast_default_kernel, open_interpreter
+from keras_sbn.tflite.interpreter import Interpreter, has_fast_default_kernel, open_interpreter
 
 _WARM_UP = 3
 

@@ -1,0 +1,1 @@
+"""The file format of TFLite and its runtimes: it knows no Keras layer and no folding."""
