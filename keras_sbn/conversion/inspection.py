@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keras_sbn.conversion.lowering import NO_REASON, Reason
-from keras_sbn.conversion.options import PADDING
+from keras_sbn.conversion.plan import NO_REASON, Reason
 from keras_sbn.conversion.report import (
     MOVING,
     ConversionReport,
@@ -16,6 +15,7 @@ from keras_sbn.conversion.report import (
     tensors,
 )
 from keras_sbn.tflite.costs import Kernel, kernel_of, producers
+from keras_sbn.tflite.options import PADDING
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo, read_file
 
 

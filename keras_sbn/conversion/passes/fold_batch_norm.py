@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.conversion.int8_layers import relu_of
+from keras_sbn.conversion.layers.activations import fused_name, fused_name_of_layer
+from keras_sbn.folding.computation import base_class, plain_copy
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall, Sign, Slot, Threshold
 from keras_sbn.folding.thresholds import threshold_of
@@ -16,7 +17,7 @@ from keras_sbn.folding.thresholds import threshold_of
 _LAYERS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
 
-class AffineIntoFloatLayers:
+class FoldBatchNorm:
     """scale * (conv(x, w) + b - center) + offset => conv(x, scale * w) + b', and a ReLU with it.
 
     The product of real numbers is rounded in any order of its sums, so this changes nothing that was
@@ -28,8 +29,10 @@ class AffineIntoFloatLayers:
         if not isinstance(node.op, Affine) or np.ndim(node.op.scale) > 1 or np.ndim(node.op.offset) > 1:
             return False
         source = node.input
-        layer: Any = source.op.operation if isinstance(source.op, KerasCall) else None
-        if type(layer) not in _LAYERS or layer.activation is not keras.activations.linear:
+        if not isinstance(source.op, KerasCall) or source.op.kind not in _LAYERS:
+            return False
+        layer: Any = source.op.operation
+        if fused_name(layer.activation) != "none":
             return False
         readers = graph.consumers(source)
         others = [reader for reader in readers if reader is not node]
@@ -39,12 +42,17 @@ class AffineIntoFloatLayers:
         merged = Node(node.name, call, list(source.inputs), node.shape)
         for other in others:
             other.op, other.inputs = Sign(), [merged]
-        if not others and graph.has_one_use(node) and relu_of(graph.consumers(node)[0]) == "relu":
+        if not others and graph.has_one_use(node) and _is_relu(graph.consumers(node)[0]):
             relu = graph.consumers(node)[0]
             call.operation.activation = keras.activations.relu
             merged.name, node = relu.name, relu
         graph.replace(node, merged)
         return True
+
+
+def _is_relu(node: Node) -> bool:
+    call = node.op
+    return isinstance(call, KerasCall) and fused_name_of_layer(call.operation, call.kind) == "relu"
 
 
 def _decides_as(reader: Node, affine: Affine) -> bool:
@@ -57,13 +65,12 @@ def _decides_as(reader: Node, affine: Affine) -> bool:
 
 
 def _scaled(layer: Any, source: Node, affine: Affine) -> Any:
-    config = {**layer.get_config(), "use_bias": True, "bias_initializer": "zeros"}
-    copy = type(layer).from_config(config)
+    copy = plain_copy(layer, use_bias=True, bias_initializer="zeros")
     copy.build(source.input.shape)
     kernel = ops.convert_to_numpy(layer.kernel).astype(np.float64)
     bias = ops.convert_to_numpy(layer.bias).astype(np.float64) if layer.use_bias else 0.0
     scale = np.broadcast_to(affine.scale, (source.shape[-1] or 0,))
-    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    depthwise = base_class(layer) is keras.layers.DepthwiseConv2D
     by_filter = scale.reshape(kernel.shape[2:]) if depthwise else scale
     copy.set_weights([kernel * by_filter, scale * (bias - affine.center) + affine.offset])
     return copy

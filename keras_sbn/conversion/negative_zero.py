@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_sbn.conversion.registry import operation_class
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import Affine, BinaryConv, KerasCall, Reshape
 
@@ -23,19 +24,21 @@ def never_negative_zero(node: Node) -> bool:
     """Whether no element of a node's float value, as it is written, can be -0.0."""
     op = node.op
     if isinstance(op, Affine):
-        # As float_layers writes it: a product, then the sum with the offset.
+        # As it is written: a product, then the sum with the offset.
         offset = np.asarray(op.offset - op.scale * op.center, np.float32)
         return not (np.signbit(offset) & (offset == 0)).any()
     if isinstance(op, BinaryConv):
         return True  # Sums of integers.
     if isinstance(op, Reshape):
         return never_negative_zero(node.input)
-    operation: Any = op.operation if isinstance(op, KerasCall) else None
-    if isinstance(operation, keras.layers.Add) or type(operation).__name__ == "Add":
+    if not isinstance(op, KerasCall):
+        return False
+    operation: Any = op.operation
+    if op.kind in (keras.layers.Add, operation_class("add")):
         return any(never_negative_zero(source) for source in node.inputs)
-    if isinstance(operation, _SELECTING):
+    if op.kind in _SELECTING:
         return all(never_negative_zero(source) for source in node.inputs)
-    if type(operation) in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
+    if op.kind in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
         # The operator always has a bias, which starts the sum or is added to it.
         bias = ops.convert_to_numpy(operation.bias) if operation.use_bias else np.zeros(1)
         plain = operation.activation in (keras.activations.linear, keras.activations.relu)

@@ -11,7 +11,7 @@ from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Reshape
 
 
-class DenseOverMaps:
+class DenseToPointwiseConv:
     """dense(x) => reshape(conv(reshape(x))) for x of shape `(batch, ..., features)`.
 
     A dense layer multiplies the last axis at every position alike, and so does a convolution with a

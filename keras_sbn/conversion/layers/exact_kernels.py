@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_sbn.conversion.lowering import Lowering
-from keras_sbn.folding.graph import Node
+from keras_sbn.conversion import operators
+from keras_sbn.conversion.emitter import Output, Tensor
+from keras_sbn.conversion.registry import Call
 
 #: Below it the operator costs more than it saves.
 _WORTHWHILE = 2048
@@ -30,18 +31,13 @@ def power_of_two(kernel: np.ndarray) -> float | None:
     return None
 
 
-def stored_kernel(low: Lowering, node: Node, kernel: np.ndarray) -> int:
+def stored_kernel(call: Call, kernel: np.ndarray) -> Tensor:
     """Adds a float kernel, as int8 and a DEQUANTIZE where that is exact, and returns its float tensor."""
+    kernel = kernel.astype(np.float32)
     step = power_of_two(kernel) if kernel.nbytes >= _WORTHWHILE else None
     if step is None:
-        return low.constant(node.name, "kernel", kernel)
+        return call.constant("kernel", kernel)
     whole = np.round(kernel.astype(np.float64) / step).astype(np.int8)
-    return low.emit(
-        node.name,
-        "DEQUANTIZE",
-        [low.constant(node.name, "kernel", whole, step)],
-        kernel.shape,
-        suffix="float_kernel",
-        options=("Dequantize", {}),
-        version=2,
-    )
+    stored = call.constant("kernel", whole, step)
+    output = Output(call.layer, kernel.shape, suffix="float_kernel")
+    return operators.dequantize(call.emitter, stored, output)

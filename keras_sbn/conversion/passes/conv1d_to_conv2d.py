@@ -17,19 +17,21 @@ _KINDS = {
 }
 
 
-class FloatConvolutionOverRows:
+class Conv1DToConv2D:
     """conv1d(x) => reshape(conv2d(reshape(x))), behind zeros before the first step where it is causal."""
 
     def apply(self, graph: Graph, node: Node) -> bool:
-        layer: Any = node.op.operation if isinstance(node.op, KerasCall) else None
-        if type(layer) not in _KINDS or layer.data_format != "channels_last":
+        if not isinstance(node.op, KerasCall) or node.op.kind not in _KINDS:
+            return False
+        layer: Any = node.op.operation
+        if layer.data_format != "channels_last":
             return False
         if None in node.shape[1:]:
             return False
         row = as_row(node.input, f"{node.name}_row")
         if layer.padding == "causal":
             row = _after_zeros(row, layer.dilation_rate[0] * (layer.kernel_size[0] - 1), node.name)
-        call = KerasCall(_over_rows(layer, row), ((Slot(0),), {}))
+        call = KerasCall(_over_rows(layer, node.op.kind, row), ((Slot(0),), {}))
         conv = Node(node.name, call, [row], (node.shape[0], 1, *node.shape[1:]))
         target = tuple(int(size) for size in node.shape[1:] if size is not None)
         graph.replace(node, Node(f"{node.name}_steps", Reshape(target), [conv], node.shape))
@@ -44,15 +46,15 @@ def _after_zeros(row: Node, steps: int, name: str) -> Node:
     return Node(padding.name, call, [row], (batch, height, width + steps, channels))
 
 
-def _over_rows(layer: Any, row: Node) -> Any:
+def _over_rows(layer: Any, kind: Any, row: Node) -> Any:
     """The layer over rows, with the kernel and bias of the one over steps."""
-    depthwise = isinstance(layer, keras.layers.DepthwiseConv1D)
+    depthwise = kind is keras.layers.DepthwiseConv1D
     sizes: dict[str, Any] = (
         {"depth_multiplier": layer.depth_multiplier}
         if depthwise
         else {"filters": layer.filters, "groups": layer.groups}
     )
-    made = _KINDS[type(layer)](
+    made = _KINDS[kind](
         kernel_size=(1, *layer.kernel_size),
         strides=(1, *layer.strides),
         dilation_rate=(1, *layer.dilation_rate),
