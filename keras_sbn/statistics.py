@@ -95,7 +95,7 @@ class _Estimate:
 
         before = [ops.convert_to_numpy(v) for v in (layer.moving_mean, layer.moving_variance)]
         if isinstance(layer, BinaryBatchNormalization):
-            layer.settle(False)
+            layer.accumulate_statistics(False)
         object.__setattr__(layer, "call", call_and_note)
         layer.momentum = 0.0
         try:

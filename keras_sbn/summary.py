@@ -157,7 +157,7 @@ class ModelSummary:
             "output",
             "1-bit",
             "32-bit",
-            "memory (kB)",
+            "memory (KiB)",
             "1-bit MACs",
             "32-bit MACs",
         )
@@ -356,7 +356,7 @@ def _deployed_weights(layer: Any) -> list[Any]:
         sharpness = {id(weight) for weight in layer.sharpness_weights}
         weights = {name: w for name, w in weights.items() if id(w) not in sharpness}
     if isinstance(layer, _BATCH_NORMALIZATIONS):
-        weights.pop("settled_batches", None)  # state of the training
+        weights.pop("accumulated_batches", None)  # state of the training
         for trained, moving in _FUSED:
             if trained in weights and moving in weights:
                 del weights[trained]
