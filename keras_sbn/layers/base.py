@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -141,7 +141,7 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
         binarize_input: bool = False,
         binarize_kernel: bool = True,
         normalize_kernel: bool = True,
-        kernel_scale: str | None = None,
+        kernel_scale: Literal["learned", "mean"] | None = None,
         max_gradient_sharpness: float | None = 1.0,
         **kwargs: Any,
     ) -> None:

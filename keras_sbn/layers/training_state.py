@@ -28,8 +28,14 @@ class HasTrainingState(keras.layers.Layer):
         if not hasattr(self, "_training_state"):
             self._training_state = _Variables()
         with keras.name_scope(self.name, caller=self):
+            # By an initializer, because JAX's trainer builds models in a stateless scope.
             self._training_state.by_name[name] = keras.Variable(
-                value, dtype="float32", trainable=False, autocast=False, name=name
+                keras.initializers.Constant(value),
+                shape=(),
+                dtype="float32",
+                trainable=False,
+                autocast=False,
+                name=name,
             )
 
     def training_state(self, name: str) -> Any:
