@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.batches import inputs_of, is_iterable_of_batches
+from keras_sbn.batches import batches, check_can_be_read_twice
 from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
 from keras_sbn.sharpness import HARD
 from keras_sbn.tables import format_table
@@ -189,11 +189,15 @@ def predicted_classes(model: Any, x: Any) -> np.ndarray:
 
     Args:
         model: A built Keras model; with several outputs, their decisions follow one another.
-        x: Inputs: an array, a list or dictionary of them, a tuple `(inputs, targets)`, or an iterable of
-            batches that can be read again.
+        x: Inputs, in any form of `keras_sbn.batches`.
     """
-    outputs = model.predict(x if is_iterable_of_batches(x) else inputs_of(x), verbose=0)
-    return np.concatenate([decisions(values).ravel() for values in keras.tree.flatten(outputs)])
+    found: list[list[np.ndarray]] = []
+    for inputs in batches(x, name="x"):
+        size = len(keras.tree.flatten(inputs)[0])
+        outputs = keras.tree.flatten(model.predict_on_batch(inputs))
+        # tf.distribute computes the batch on every replica and joins the outputs.
+        found.append([decisions(values[:size]).ravel() for values in outputs])
+    return np.concatenate([np.concatenate(one_output) for one_output in zip(*found, strict=True)])
 
 
 def decisions(outputs: Any) -> np.ndarray:
@@ -210,11 +214,15 @@ def agreement(model: Any, other: Any, x: Any, other_x: Any = None) -> float:
     Args:
         model: A Keras model of one output.
         other: Another, such as one folded with a quantized first layer.
-        x: Inputs of both.
+        x: Inputs of both: an array, a list of arrays (one an input), a dictionary of them by input name,
+            a tuple `(inputs, targets)` of these, or an iterable of such batches that can be read twice.
         other_x: Inputs of `other`, where they differ: the uint8 images behind `x`.
 
     Returns:
         A number in [0, 1]: 1 where every class, or the sign of a single output, is the same.
+
+    Raises:
+        ValueError: If `x` is none of these forms, or the numbers of decisions differ.
 
     Example:
 
@@ -222,8 +230,13 @@ def agreement(model: Any, other: Any, x: Any, other_x: Any = None) -> float:
     >>> keras_sbn.agreement(model, model, np.ones((2, 4)))
     1.0
     """
-    first, second = (
-        predicted_classes(model, x),
-        predicted_classes(other, x if other_x is None else other_x),
-    )
+    if other_x is None:
+        check_can_be_read_twice(x, "x")
+    first = predicted_classes(model, x)
+    second = predicted_classes(other, x if other_x is None else other_x)
+    if first.shape != second.shape:
+        raise ValueError(
+            "Expected as many samples in `x` as in `other_x`, and models of as many outputs. Received: "
+            f"{len(first)} and {len(second)} decisions"
+        )
     return float(np.mean(first == second))

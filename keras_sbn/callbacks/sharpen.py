@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from keras_sbn.averaging import KernelMean
-from keras_sbn.batches import is_iterable_of_batches
+from keras_sbn.batches import check_can_be_read_twice
 from keras_sbn.binarize import BinarizationReport, binarize, self_binarizing_layers
 from keras_sbn.schedules import SharpnessSchedule
 from keras_sbn.sharpening import REST_AT, Schedule, SharpnessPlan, SteppedSchedule, normalizations
@@ -120,11 +120,7 @@ class Sharpen(keras.callbacks.Callback):
             )
         if data is not None and not binarize:
             raise ValueError("Expected `data` only together with binarize=True. Received: binarize=False")
-        if data is not None and is_iterable_of_batches(data) and hasattr(data, "__next__"):
-            raise ValueError(
-                "Expected `data` that can be read more than once: arrays, a tf.data.Dataset or a "
-                f"keras.utils.PyDataset. Received an iterator: {data!r}"
-            )
+        check_can_be_read_twice(data, "data")
         self.plan = SharpnessPlan(schedule, activation_schedule, layer_schedules, rest_at)
         self.weight_decay = check_weight_decay(weight_decay)
         self.update_freq = update_freq
