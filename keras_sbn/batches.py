@@ -116,11 +116,12 @@ def _all_batches(data: Any, batch_size: int, steps: int | None, name: str) -> It
     if not is_iterable_of_batches(data):
         yield from _cut(data, batch_size, name)
     elif isinstance(data, keras.utils.PyDataset):
-        if data.num_batches is None and steps is None:
+        count = steps if data.num_batches is None else int(data.num_batches)
+        if count is None:
             raise ValueError(
                 f"Expected `{name}` to have an end. Received a PyDataset of num_batches=None: {data!r}"
             )
-        for index in range(steps if data.num_batches is None else data.num_batches):
+        for index in range(count):
             yield data[index]
     elif _is_torch_loader(data):
         # It makes lists of the tuples that its data set has; Keras reads them as tuples too.
