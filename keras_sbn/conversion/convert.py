@@ -94,7 +94,7 @@ def convert(
         )
     graph = folded_graph(model)
     rewrite(graph, INT8_RULES if quantize else FLOAT_RULES)
-    calibration = None if representative_data is None else Calibration(graph, representative_data)
+    calibration = None if representative_data is None else Calibration(graph, representative_data, model)
     output_type = output_type or "float32"
     writer = ModelWriter(description="keras_sbn")
     settings = Settings(allow_float_fallback, quantize, output_type == "float32")

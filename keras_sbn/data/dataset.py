@@ -12,7 +12,7 @@ from keras_sbn.data.batches import Batches
 from keras_sbn.data.images import Images
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """One part of a data set.
 
@@ -34,6 +34,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"<Split of {len(self):,} images {self.images.shape}>"
+
     def select(self, indices: np.ndarray) -> Split:
         """The samples at `indices`, in that order."""
         where = np.asarray(indices)
@@ -52,7 +55,7 @@ class Split:
         return self.select(np.sort(chosen))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageDataset:
     """What `keras_sbn.data.load` returns.
 
@@ -87,6 +90,12 @@ class ImageDataset:
                 f"Expected labels from 0 to {len(self.class_names) - 1}. Received: labels from "
                 f"{labels.min()} to {labels.max()}"
             )
+
+    def __repr__(self) -> str:
+        return (
+            f"<ImageDataset {self.name!r}: {self.classes} classes, images {self.input_shape}, "
+            f"{len(self.train):,} for training, {len(self.validation):,} for validation>"
+        )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

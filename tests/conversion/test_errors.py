@@ -87,7 +87,9 @@ def test_a_binary_convolution_in_three_dimensions(binarize_input, target):
     """A binary one has a reason and a way out, a first one and the fallback the list of what converts."""
     layer = layers.SelfBinarizingConv3D(2, 3, binarize_input=binarize_input, name="volume")
     model = _model(layer, (4, 4, 4, 3))
-    converts = r"Expected a layer that converts\. Received: BinaryConv3D .volume.\. .*no kernels over three"
+    converts = (
+        r"Expected a layer that converts\. Received: BinaryConv3D .volume.\. .*no kernels over three"
+    )
     binary = r"a layer with a binary kernel: .*Received: 'volume', BinaryConv3D\. The way out: a two-dim"
     with pytest.raises(ValueError, match=binary if binarize_input else converts):
         keras_sbn.convert(model, target)
