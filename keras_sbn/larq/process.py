@@ -18,7 +18,9 @@ from typing import Any
 
 # The package's __init__ imports Keras 3, so an empty module stands for it.
 _START = """
-import sys, types
+import sys
+sys.path[:] = [path for path in sys.path if path]
+import types
 package = types.ModuleType("keras_sbn")
 package.__path__ = [sys.argv[1]]
 sys.modules["keras_sbn"] = package
