@@ -107,9 +107,9 @@ def require_known(config: Any, modules: tuple[str, ...] = ()) -> None:
             layer = inside.get("name") or entry.get("name") or "without a name"
             raise UntrustedCodeError(
                 "Expected layers of Keras and Larq, whose code is not in the file, and nothing else. "
-                f"Received: {shown[:200]} (layer {str(layer)[:100]!r}). Modules that register layers of your "
-                "own are named (modules=[...], --module). safe_mode=False (--unsafe) runs the code of the "
-                "file: only for a file that you trust"
+                f"Received: {shown[:200]} (layer {str(layer)[:100]!r}). Modules that register layers of "
+                "your own are named (modules=[...], --module). safe_mode=False (--unsafe) runs the code "
+                "of the file: only for a file that you trust"
             )
 
 
@@ -197,7 +197,7 @@ def _rebuilt(folder: Path, modules: tuple[str, ...]) -> Any:
     found = json.loads(text)
     if found.get("class_name") not in ("Functional", "Sequential") or not found.get("config"):
         raise ValueError(
-            "a model that is neither Functional nor Sequential, of which only the graph is in the folder: "
+            "a model that is neither Functional nor Sequential, and so a graph without a configuration: "
             f"{found.get('class_name')!r}"
         )
     config = {"class_name": found["class_name"], "config": found["config"]}

@@ -90,9 +90,7 @@ FILES = (
 
 
 def write(folder, marker):
-    (folder / "evil_module.py").write_text(
-        f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
-    )
+    (folder / "evil_module.py").write_text(f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n")
     sys.path.insert(0, str(folder))
     for name in FILES[:3]:
         with_lambda(marker).save(folder / name)
