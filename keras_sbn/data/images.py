@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -148,14 +147,6 @@ def from_records(
         return fit_image(image, *image_size, image.shape[-1])
 
     return Images(len(records), (*size, channels), read, cache_bytes)
-
-
-def physical_memory() -> int:
-    """Bytes of memory of this machine, or a number that is never reached where it does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return 1 << 62
 
 
 def _fitted(path: Path, channels: int, image_size: tuple[int, int] | None) -> np.ndarray:

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
+from keras_sbn.data.arrays import read_arrays
 from keras_sbn.data.augmentation import Augmentation
 from keras_sbn.data.dataset import ImageDataset, Split
 from keras_sbn.data.holding_out import SCALING, hold_out
-from keras_sbn.data.images import Images, from_array, from_records, physical_memory
+from keras_sbn.data.images import Images, from_array, from_records
 
-#: What damaged archives and arrays raise.
-_ERRORS = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 #: A set may lack images of some classes, but not of most.
 _CLASSES_OF_A_SMALL_SET = 1000
 
@@ -79,40 +68,13 @@ def load_npz(
 def _read(path: Path) -> dict[str, np.ndarray]:
     """The arrays that are asked for, and no others."""
     wanted = ("x_train", "y_train", "x_test", "y_test")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise ValueError(
-            f"Expected an .npz file, as np.savez writes it. Received: {path} ({error})"
-        ) from error
-    there = [name for name in wanted if name in sizes]
-    if there not in (list(wanted[:2]), list(wanted)):
+    arrays = read_arrays(path, wanted)
+    names = sorted(arrays) if isinstance(arrays, dict) else []
+    if not isinstance(arrays, dict) or names not in (sorted(wanted[:2]), sorted(wanted)):
         raise ValueError(
             "Expected an .npz with x_train and y_train, and x_test and y_test or neither. Received: "
-            f"{path} with {', '.join(sorted(sizes)) or 'nothing'}"
+            f"{path} with {', '.join(names) or 'none of them'}"
         )
-    total = sum(sizes[name] for name in there)
-    if total > physical_memory():
-        raise ValueError(
-            f"Expected arrays that fit into the {physical_memory():,} bytes of memory. Received: {path} "
-            f"with {total:,} bytes. Write the images as files, a folder a class: they are read one by one"
-        )
-    arrays = {}
-    for name in there:
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                array = file[name]
-            if not isinstance(array, np.ndarray):
-                raise ValueError("an entry that is no array of NumPy")
-            arrays[name] = array
-        except _ERRORS as error:
-            said = "holds Python objects" if "pickle" in str(error) else f"cannot be read: {error}"
-            raise ValueError(f"Expected arrays of numbers. Received: {path}, {name} {said}") from error
-        except MemoryError as error:
-            raise ValueError(
-                f"Expected arrays that fit into memory. Received: {path}, {name} of {sizes[name]:,} bytes"
-            ) from error
     return arrays
 
 

@@ -100,7 +100,7 @@ def test_an_npz_that_is_cut_off_or_is_none(tmp_path):
     path = tmp_path / "data.npz"
     for content in (b"", b"PK", whole[: len(whole) // 2], b"\x93NUMPY" + bytes(100), b"\x80\x04."):
         path.write_bytes(content)
-        expect(path, "Expected an .npz file, as np.savez writes it")
+        expect(path, "npz")
 
 
 def replaced(source, target, name, content):
@@ -119,8 +119,31 @@ def test_an_array_that_is_cut_off_is_named(tmp_path):
         expect(
             replaced(source, tmp_path / "data.npz", "y_train.npy", whole[:cut]),
             "Expected arrays of numbers",
-            "y_train cannot be read",
+            "y_train is no array of NumPy" if cut == 0 else "y_train cannot be read",
         )
+
+
+def test_an_array_whose_header_is_damaged_is_named(tmp_path):
+    """NumPy's parser raises errors of Python's tokenizer, and of the system without a file's name."""
+    source = npz(tmp_path / "whole.npz")
+    with zipfile.ZipFile(source) as archive:
+        whole = archive.read("y_train.npy")
+    for old, new in (
+        (b"}", b"{"),
+        (b"(20,)", b"(20,("),
+        (b"'<i8'", b"'<i\x008"),
+        (b"shape", b"sh\x00pe"),
+    ):
+        path = replaced(source, tmp_path / "data.npz", "y_train.npy", whole.replace(old, new))
+        expect(path, "Expected arrays of numbers", "y_train cannot be read")
+
+
+def test_an_archive_that_begins_elsewhere_is_named(tmp_path):
+    content = bytearray(npz(tmp_path / "data.npz").read_bytes())
+    at = content.index(b"PK\x01\x02")
+    content[at + 42 : at + 46] = b"\xff\xff\xff\x7f"
+    (tmp_path / "data.npz").write_bytes(content)
+    expect(tmp_path / "data.npz", "Expected arrays of numbers")
 
 
 def test_an_array_whose_bytes_are_damaged_is_named(tmp_path):
@@ -141,11 +164,11 @@ def test_an_array_that_says_it_is_larger_than_memory_is_named(tmp_path):
 
 
 def test_arrays_that_are_larger_than_memory_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    from keras_sbn.data import numpy_files
+    from keras_sbn.data import arrays
 
     path = npz(tmp_path / "data.npz")
-    monkeypatch.setattr(numpy_files, "physical_memory", lambda: 1000)
-    expect(path, "fit into the 1,000 bytes of memory", "a folder a class")
+    monkeypatch.setattr(arrays, "physical_memory", lambda: 1000)
+    expect(path, "fit into the 1,000 bytes of memory")
 
 
 def test_too_little_memory_names_the_array(tmp_path, monkeypatch):
