@@ -36,7 +36,6 @@ from keras_sbn.conversion.lowering import (
 from keras_sbn.conversion.quantization import INTEGER, Scale, fixed_scale, scale_of_range
 from keras_sbn.conversion.transposed import transposed_decision
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid, is_binary, is_image
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv,
@@ -51,6 +50,7 @@ from keras_sbn.folding.ops import (
     Threshold,
 )
 from keras_sbn.folding.thresholds import between_grid_points, on_grid, round_up_to_float32
+from keras_sbn.folding.value_ranges import grid, is_binary, is_image
 from keras_sbn.tflite.writer import ModelWriter
 
 #: What an unsigned zero point is above the signed one.

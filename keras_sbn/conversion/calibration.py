@@ -12,9 +12,9 @@ from keras_sbn.conversion.lowering import static_shape
 from keras_sbn.conversion.quantization import Scale, scale_of_lattice, scale_of_range
 from keras_sbn.folding import graph as graphs
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid, is_binary
-from keras_sbn.folding.materialize import LayerMaker
 from keras_sbn.folding.ops import Pick, Placeholder
+from keras_sbn.folding.to_keras import LayerMaker
+from keras_sbn.folding.value_ranges import grid, is_binary
 from keras_sbn.tflite.batches import batches, is_streamed
 
 #: Samples that are run at once, and numbers that may be held at once.

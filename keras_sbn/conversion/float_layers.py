@@ -16,7 +16,6 @@ from keras_sbn.conversion.lowering import Lowering, LoweringError, Reason, stati
 from keras_sbn.conversion.options import ACTIVATION, PADDING
 from keras_sbn.conversion.transposed import lower_transposed
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv2D,
@@ -29,6 +28,7 @@ from keras_sbn.folding.ops import (
     Sign,
     Threshold,
 )
+from keras_sbn.folding.value_ranges import is_binary
 
 _UNFUSED = {"sigmoid": "LOGISTIC", "tanh": "TANH", "softmax": "SOFTMAX", "elu": "ELU"}
 

@@ -18,8 +18,8 @@ import keras
 import numpy as np
 
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import Grid
 from keras_sbn.folding.ops import KerasCall
+from keras_sbn.folding.value_ranges import Grid
 
 LOWEST, HIGHEST = -128, 127
 #: Largest magnitude of an int32 bias; the products that are added to it have room above.
