@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -422,10 +424,21 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
             load()
     outputs = [values[id(output)] for output in graph.outputs]
     taken = _packed(graph.input_structure, inputs, inputs[0] if len(inputs) == 1 else inputs)
-    with warnings.catch_warnings():
+    with _recursion_of(len(nodes)), warnings.catch_warnings():
         # The keys of a dictionary need not be the names of the inputs; the original has said so.
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
         return keras.Model(taken, _packed(graph.output_structure, outputs, outputs), name=graph.name)
+
+
+@contextlib.contextmanager
+def _recursion_of(layers: int) -> Iterator[None]:
+    """Lets Keras find the layers of a deep model: it goes from one to the next by recursion."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 1000 + 3 * layers))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _check_mask(node: Node, layer: Any, args: Any, kwargs: Any) -> None:
