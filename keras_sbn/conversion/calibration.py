@@ -13,9 +13,9 @@ from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.quantization import QuantParams, params_of_lattice, params_of_range
 from keras_sbn.folding import graph as graphs
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid, is_binary
-from keras_sbn.folding.materialize import LayerMaker
 from keras_sbn.folding.ops import Pick, Placeholder
+from keras_sbn.folding.to_keras import LayerMaker
+from keras_sbn.folding.value_ranges import grid, is_binary
 from keras_sbn.structures import inputs_in_order
 
 #: Samples that are run at once, and numbers that may be held at once.

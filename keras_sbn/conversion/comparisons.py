@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import grid
 from keras_sbn.folding.ops import Threshold
 from keras_sbn.folding.thresholds import between_grid_points, round_up_to_float32
+from keras_sbn.folding.value_ranges import grid
 
 
 def exact_offset(node: Node, op: Threshold) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_sbn.folding.kinds import Grid
+from keras_sbn.folding.value_ranges import Grid
 
 LOWEST, HIGHEST = -128, 127
 #: Largest magnitude of an int32 bias; the products that are added to it have room above.

@@ -6,7 +6,6 @@ from typing import Any
 
 from keras_sbn.conversion.plan import Reason, Unsupported
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv,
@@ -19,6 +18,7 @@ from keras_sbn.folding.ops import (
     Sign,
     Threshold,
 )
+from keras_sbn.folding.value_ranges import is_binary
 
 
 def reason_to_be_float(node: Node, op: Any) -> Reason:

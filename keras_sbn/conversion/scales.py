@@ -15,8 +15,8 @@ from keras_sbn.conversion.quantization import (
     params_of_range,
 )
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import is_binary, is_image
 from keras_sbn.folding.ops import KerasCall
+from keras_sbn.folding.value_ranges import is_binary, is_image
 
 _FIXED_BY_ACTIVATION = {
     keras.activations.softmax: PROBABILITY,

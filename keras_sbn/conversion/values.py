@@ -14,7 +14,7 @@ from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.quantization import INTEGER, QuantParams
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import is_image
+from keras_sbn.folding.value_ranges import is_image
 
 #: What an unsigned zero point is above the signed one.
 _UNSIGNED = 128

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Reshape
+from keras_sbn.folding.value_ranges import is_binary
 
 
 class DenseToPointwiseConv:

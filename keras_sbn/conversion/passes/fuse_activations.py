@@ -17,7 +17,6 @@ from keras_sbn.conversion.layers.activations import fused_name_of_layer
 from keras_sbn.conversion.layers.linear import per_channel
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv2D,
@@ -26,6 +25,7 @@ from keras_sbn.folding.ops import (
     IntegerConv2D,
     KerasCall,
 )
+from keras_sbn.folding.value_ranges import is_binary
 
 _LINEAR = BinaryConv2D | IntegerConv2D | BinaryConv2DTranspose | BinaryDense
 _LINEAR_LAYERS = (

@@ -11,7 +11,6 @@ from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.layers.linear import linear_of, per_channel
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid, is_binary, is_image
 from keras_sbn.folding.ops import (
     BinaryConv,
     BinaryConv2D,
@@ -22,6 +21,7 @@ from keras_sbn.folding.ops import (
     Threshold,
 )
 from keras_sbn.folding.thresholds import on_grid
+from keras_sbn.folding.value_ranges import grid, is_binary, is_image
 
 
 def fuse_thresholds(graph: Graph, target: Target) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import is_binary
 from keras_sbn.folding.ops import Affine, BinaryConv2D, Reshape
+from keras_sbn.folding.value_ranges import is_binary
 
 
 def keep_float_outputs(graph: Graph, target: Target) -> None:

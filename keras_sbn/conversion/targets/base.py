@@ -19,7 +19,6 @@ from keras_sbn.conversion.registry import Call, Lowering, NotInInt8, lowering_of
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.conversion.values import BinaryForm, Values
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import is_binary, is_image
 from keras_sbn.folding.ops import (
     BinaryConv,
     BinaryConv2D,
@@ -29,6 +28,7 @@ from keras_sbn.folding.ops import (
     Sign,
     Threshold,
 )
+from keras_sbn.folding.value_ranges import is_binary, is_image
 from keras_sbn.tflite.writer import ModelWriter
 
 

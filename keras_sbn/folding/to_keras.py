@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,9 +10,10 @@ import numpy as np
 
 from keras_sbn.folding import layers, ops
 from keras_sbn.folding.affine_maps import multiplied_out
+from keras_sbn.folding.copies import copy_of
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import grid
 from keras_sbn.folding.thresholds import between_grid_points, on_grid, round_up_to_float32, trimmed
+from keras_sbn.folding.value_ranges import grid
 
 
 class LayerMaker:
@@ -20,23 +22,20 @@ class LayerMaker:
     def __init__(self) -> None:
         self._copies: dict[int, Any] = {}
 
-    def __call__(self, node: Node) -> tuple[Any, list[np.ndarray] | None]:
-        """Returns the layer and the weights to set once it has been called, if any."""
-        op = node.op
-        if isinstance(op, ops.KerasCall):
-            return self._copy(op.operation)
-        return _folded_layer(node)
+    def __call__(self, node: Node) -> tuple[Any, Callable[[], None] | None]:
+        """Returns the layer, and what gives it its weights once it has been called, if it has any."""
+        if isinstance(node.op, ops.KerasCall):
+            return self._copy(node.op.operation, node.name)
+        layer, weights = _folded_layer(node)
+        return layer, None if weights is None else lambda: layer.set_weights(weights)
 
-    def _copy(self, operation: Any) -> tuple[Any, list[np.ndarray] | None]:
-        if not isinstance(operation, keras.layers.Layer):
-            return operation, None
+    def _copy(self, operation: Any, name: str) -> tuple[Any, Callable[[], None] | None]:
         known = self._copies.get(id(operation))
         if known is not None:
             return known, None
-        copy = type(operation).from_config(operation.get_config())
-        copy.trainable = False
+        copy, load = copy_of(operation, name)
         self._copies[id(operation)] = copy
-        return copy, operation.get_weights()
+        return copy, load
 
 
 def _folded_layer(node: Node) -> tuple[Any, list[np.ndarray] | None]:
