@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_sbn.averaging import KernelMean
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, Monitor, Sharpen
 from keras_sbn.data import Batches, ImageDataset
 from keras_sbn.files import save_model, write_atomically
 from keras_sbn.statistics import reestimate_batch_normalization
-from keras_sbn.tables import format_table
 from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
-from keras_sbn.training.callbacks import KeepRun, duration
-from keras_sbn.training.checkpoints import Checkpoints, RunState
+from keras_sbn.training.callbacks import KeepRun, write_history
+from keras_sbn.training.checkpoints import Checkpoints, RunState, check_same_network
 from keras_sbn.training.devices import on_devices
+from keras_sbn.training.lock import locked, remove_leftovers
+from keras_sbn.training.result import FileResult, TrainResult
 from keras_sbn.training.settings import TrainSettings
 
 #: The packages that each part of a run needs, one of them, as they are imported, and their extra.
@@ -35,109 +37,40 @@ _NEEDED = {
 _MONITORED = 64
 
 
-@dataclass(frozen=True)
-class FileResult:
-    """A converted file: its bytes, and on how many of `samples` images it decides unlike the model."""
-
-    name: str
-    bytes: int
-    samples: int
-    differing_decisions: int
-    differing_outputs: int
-    layers: tuple[dict[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a training gave; `print` shows it as a table.
-
-    Attributes:
-        folder: Folder of the run.
-        accuracy: Share of correct predictions on the validation images: `soft` (as training left it, at
-            its last sharpness), `hard` (signs, with the statistics of the training), `reestimated`
-            (hard, with those of the hard network; the model that is kept) and `folded`.
-        validation_images: How many there are.
-        folded_unlike_hard: On how many of them folded and hard model decide otherwise. The one has exact
-            sums of integers where the other rounds.
-        float_bytes: Bytes of the parameters, were they all float32.
-        files: A `FileResult` a target.
-        history: From name to the values of the epochs.
-        seconds: Time of the training.
-    """
-
-    folder: str
-    accuracy: dict[str, float]
-    validation_images: int
-    folded_unlike_hard: int
-    float_bytes: int
-    files: tuple[FileResult, ...]
-    history: dict[str, list[float]]
-    seconds: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether every file decides as the folded model, on all images that were compared."""
-        return all(file.differing_decisions == 0 for file in self.files)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the figures for JSON, which has no infinity: `None` where the sharpness is infinite."""
-        history = {
-            name: [value if math.isfinite(value) else None for value in values]
-            for name, values in self.history.items()
-        }
-        return {**asdict(self), "history": history}
-
-    def __str__(self) -> str:
-        names = {
-            "soft": "as trained",
-            "hard": "hard (sign)",
-            "reestimated": "hard, statistics estimated again",
-            "folded": "folded",
-        }
-        rows = [
-            (label, f"{100 * self.accuracy[name]:.2f} %")
-            for name, label in names.items()
-            if name in self.accuracy
-        ]
-        lines = [format_table(("model", "accuracy"), rows, "lr"), ""]
-        for file in self.files:
-            ratio = self.float_bytes / file.bytes
-            lines.append(
-                f"{file.name}: {file.bytes:,} bytes, float32 parameters take {ratio:.1f} times as many; "
-                f"{file.differing_decisions} of {file.samples} decisions unlike the folded model's"
-            )
-        lines.append(f"{self.validation_images} validation images; trained for {duration(self.seconds)}")
-        return "\n".join(lines)
-
-
 def train(
     settings: TrainSettings,
     out: str | os.PathLike[str],
     resume: bool = False,
-    say: Callable[[str], None] = print,
+    print_fn: Callable[[str], None] = print,
+    *,
+    say: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Trains, folds, converts and verifies a network, and reports on it.
 
-    Writes into `out`: `run.toml` (the settings), `history.csv`, `checkpoints/`, `logs/` for TensorBoard,
-    `model.keras` (hard), `model_lce.tflite`, `model_tflite.tflite`, `result.json` and `report.html`.
+    Writes into `out`: `run.toml` (the settings), `history.csv`, `checkpoints/` (the last two epochs, and
+    `best.keras`, that of the highest hard validation accuracy), `logs/` for TensorBoard, `model.keras`
+    (the last epoch, hard), `model_lce.tflite`, `model_tflite.tflite`, `result.json` and `report.html`.
 
     The recipe: Adam with a cosine decay, cross-entropy, the sharpness schedule of the settings, and at
-    the end kernels at rest and settled batch-normalization statistics of the network of signs. What is
-    trained depends on the settings alone: a run that is killed and resumed sees the same images with the
-    same sharpness.
+    the end frozen kernels and the accumulated batch-normalization statistics of the network of signs.
+    What is trained depends on the settings alone: a run that is killed and resumed sees the same images
+    with the same sharpness, and ends with the same files. A run whose loss is NaN stops; its last good
+    epoch is kept.
 
     Args:
         settings: What to train, on what, and how.
         out: Folder of the run; made where missing.
         resume: Whether to go on with a run that is in `out`, from its last checkpoint.
-        say: Receives lines of progress.
+        print_fn: Receives lines of progress.
+        say: Deprecated name of `print_fn`.
 
     Returns:
         A `TrainResult`; `print` shows it as a table.
 
     Raises:
         ImportError: If a package is missing that the run will need; nothing is trained then.
-        ValueError: If a setting does not fit, or `out` holds another run.
+        ValueError: If a setting does not fit, `out` holds another run or damaged files, another process
+            trains in it, or the training diverges.
         OSError: If `out` cannot be written.
     """
     if settings.backend not in (None, keras.backend.backend()):
@@ -146,12 +79,26 @@ def train(
             f"{keras.backend.backend()!r}; set KERAS_BACKEND={settings.backend} before Keras is "
             "imported, or start the training with `keras-sbn train`."
         )
+    if say is not None:
+        warnings.warn(
+            "`say` of train is `print_fn` now; the old name goes in the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        print_fn = say
     _require_packages(settings)
     settings = replace(settings, backend=keras.backend.backend())
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        return _train(settings, folder, resume, print_fn)
+
+
+def _train(
+    settings: TrainSettings, folder: Path, resume: bool, print_fn: Callable[[str], None]
+) -> TrainResult:
     checkpoints = Checkpoints(folder / "checkpoints")
     _check_folder(settings, folder, resume)
+    remove_leftovers(folder)
     settings.save(folder / "run.toml")
 
     keras.utils.set_random_seed(settings.seed)
@@ -159,19 +106,19 @@ def train(
     keras.config.set_dtype_policy(settings.dtype_policy)
     try:
         dataset = settings.load_data()
-        say(
+        print_fn(
             f"{dataset.name}: {len(dataset.train)} images to train on, {len(dataset.validation)} to "
             f"validate on, {dataset.classes} classes, {dataset.input_shape}"
         )
         with on_devices(settings.devices):
-            model, state = _fit(settings, dataset, checkpoints, folder, say)
+            model, state = _fit(settings, dataset, checkpoints, folder, print_fn)
             accuracy = _harden(settings, dataset, model, state)
     finally:
         keras.config.set_dtype_policy(before)
     save_model(model, folder / "model.keras")
     # From here on the one that was saved, on one device.
     model = keras.models.load_model(folder / "model.keras", compile=False)
-    return _deploy(settings, dataset, model, state, accuracy, folder, say)
+    return _deploy(settings, dataset, model, state, accuracy, folder, print_fn)
 
 
 def _require_packages(settings: TrainSettings) -> None:
@@ -194,7 +141,7 @@ def _check_folder(settings: TrainSettings, folder: Path, resume: bool) -> None:
             "(--resume), or take another folder."
         )
     if stored.exists():
-        found = replace(TrainSettings.read(stored), backend=settings.backend)
+        found = replace(TrainSettings.read_whole(stored), backend=settings.backend)
         changed = [name for name, value in asdict(settings).items() if value != asdict(found)[name]]
         if changed:
             raise ValueError(
@@ -208,14 +155,17 @@ def _fit(
     dataset: ImageDataset,
     checkpoints: Checkpoints,
     folder: Path,
-    say: Callable[[str], None],
+    print_fn: Callable[[str], None],
 ) -> tuple[Any, RunState]:
-    found = checkpoints.load()
+    found = checkpoints.load(print_fn)
     if found is None:
         model, state = settings.build_model(dataset), RunState()
     else:
         model, state = found
-        say(f"resuming after epoch {state.epoch} of {settings.epochs}")
+        check_same_network(model, settings.build_model(dataset), checkpoints.path(state.epoch))
+        print_fn(f"resuming after epoch {state.epoch} of {settings.epochs}")
+        # A process that was killed after the checkpoint has not written it.
+        write_history(folder, state)
     batches = dataset.batches(
         "train",
         settings.batch_size,
@@ -250,10 +200,12 @@ def _fit(
             callbacks=[
                 HardValidation(validation),
                 sharpen,
-                *_tensorboard(settings, dataset, folder, say),
-                KeepRun(state, checkpoints, folder, settings.epochs, say),
+                *_tensorboard(settings, dataset, folder, print_fn),
+                KeepRun(state, checkpoints, folder, settings.epochs, print_fn),
             ],
         )
+    # Of a process that was killed after its last epoch.
+    KernelMean.remove(folder / "sharpness.npz")
     return model, state
 
 
@@ -264,15 +216,16 @@ def _validation(settings: TrainSettings, dataset: ImageDataset) -> Batches:
 
 
 def _tensorboard(
-    settings: TrainSettings, dataset: ImageDataset, folder: Path, say: Callable[[str], None]
+    settings: TrainSettings, dataset: ImageDataset, folder: Path, print_fn: Callable[[str], None]
 ) -> list[Any]:
     if not settings.tensorboard:
         return []
+    x, _ = dataset.arrays("validation", _MONITORED)
     missing = [name for name in ("tensorflow", "tensorboard") if importlib.util.find_spec(name) is None]
     if missing:
-        say(f"no logs for TensorBoard: pip install {' '.join(missing)}")
-        return []
-    x, _ = dataset.arrays("validation", _MONITORED)
+        print_fn(f"no logs for TensorBoard: pip install {' '.join(missing)}")
+        # Its figures are in the history all the same: what is installed changes no checkpoint.
+        return [Monitor(x)]
     logs = folder / "logs"
     return [Monitor(x, logs), keras.callbacks.TensorBoard(str(logs), write_graph=False)]
 
@@ -310,7 +263,7 @@ def _deploy(
     state: RunState,
     accuracy: dict[str, float],
     folder: Path,
-    say: Callable[[str], None],
+    print_fn: Callable[[str], None],
 ) -> TrainResult:
     from keras_sbn.conversion.convert import convert
     from keras_sbn.folding.fold import fold
@@ -318,7 +271,7 @@ def _deploy(
     from keras_sbn.training.page import write_page
     from keras_sbn.verification.verify import verify
 
-    say("folding, converting, and comparing the files with the model")
+    print_fn("folding, converting, and comparing the files with the model")
     folded = fold(
         model,
         input_scaling=dataset.input_scaling,
@@ -350,7 +303,7 @@ def _deploy(
             )
         )
         if not found:
-            say(f"{name}: {found}")
+            print_fn(f"{name}: {found}")
     result = TrainResult(
         folder=str(folder),
         accuracy=accuracy,
@@ -364,7 +317,7 @@ def _deploy(
     write_atomically(folder / "result.json", json.dumps(result.to_dict(), indent=2).encode())
     write_page(folder / "report.html", settings, dataset, model, state, result, reports)
     written = ["model.keras", *reports, "history.csv", "run.toml", "result.json", "report.html"]
-    say(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")
+    print_fn(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")
     return result
 
 

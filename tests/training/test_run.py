@@ -55,7 +55,7 @@ def run(tmp_path_factory):
     """A run that nothing interrupts: its folder, its result, and what it said."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     lines = []
-    result = train(TrainSettings(**SMALL), folder, say=lines.append)
+    result = train(TrainSettings(**SMALL), folder, print_fn=lines.append)
     return folder, result, "\n".join(lines)
 
 
@@ -147,7 +147,7 @@ def test_killed_and_resumed_it_gives_what_it_gives_unbroken(run, tmp_path):
     assert not (folder / "result.json").exists()
     done = max(int(path.stem[6:]) for path in (folder / "checkpoints").glob("epoch-*.json"))
     lines = []
-    result = train(TrainSettings.read(folder / "run.toml"), folder, resume=True, say=lines.append)
+    result = train(TrainSettings.read(folder / "run.toml"), folder, resume=True, print_fn=lines.append)
     assert f"resuming after epoch {done} of 4" in lines[1]
     for name, values in expected.history.items():
         if name != "seconds":
@@ -159,7 +159,9 @@ def test_killed_and_resumed_it_gives_what_it_gives_unbroken(run, tmp_path):
 def test_resumed_after_its_end_it_only_converts_again(run, tmp_path):
     folder, expected, _ = run
     before = (folder / "checkpoints" / "epoch-00004.keras").stat().st_mtime_ns
-    result = train(TrainSettings.read(folder / "run.toml"), folder, resume=True, say=lambda line: None)
+    result = train(
+        TrainSettings.read(folder / "run.toml"), folder, resume=True, print_fn=lambda line: None
+    )
     assert (folder / "checkpoints" / "epoch-00004.keras").stat().st_mtime_ns == before
     assert result.accuracy == pytest.approx(expected.accuracy)
     assert result.files == expected.files
@@ -243,7 +245,7 @@ def test_a_missing_runtime_is_found_as_well(tmp_path, monkeypatch):
 def test_logs_for_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
     settings = TrainSettings(**{**SMALL, "epochs": 1, "tensorboard": True, "targets": ()})
-    result = train(settings, tmp_path / "run", say=lambda line: None)
+    result = train(settings, tmp_path / "run", print_fn=lambda line: None)
     assert result.files == ()
     assert {"saturated_weights", "flip_ratio", "val_hard_accuracy"} <= set(result.history)
     runs = {path.parent.name for path in (tmp_path / "run" / "logs").glob("*/events.*")}
