@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from keras_sbn.cli.common import CHECK_FAILED, OK, add_command
+from keras_sbn.cli.common import CHECK_FAILED, OK, add_command, configured_backend, count
 
 
 def add_to(commands: Any) -> None:
@@ -24,9 +24,11 @@ def add_to(commands: Any) -> None:
         "keras-sbn demo --out out/demo --epochs 40",
     )
     parser.add_argument("--out", default="out/demo", help="folder for the results (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=40, help="number of epochs (default: %(default)s)")
+    parser.add_argument(
+        "--epochs", type=count, default=40, help="number of epochs (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, backend_of=configured_backend)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_sbn.extras import remedy
 from keras_sbn.tflite.schema import file_of_package, load_module
 
 
@@ -32,7 +33,7 @@ def _extension() -> Any:
     if path is None:
         raise ImportError(
             "Running the file needs larq-compute-engine, which is not installed: "
-            "pip install 'keras-sbn[lce]'"
+            + remedy("lce", "a file of target='tflite' runs here")
         )
     if int(np.__version__.split(".")[0]) >= 2:
         raise ImportError(
@@ -231,7 +232,7 @@ def _tflite_runtime() -> Any:
             return importlib.import_module(module)
     raise ImportError(
         "Running the file needs ai-edge-litert, tflite-runtime or tensorflow, and none is installed: "
-        "pip install 'keras-sbn[litert]'"
+        + remedy("convert")
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,11 @@ class RunState:
         for name, value in logs.items():
             self.history.setdefault(name, []).append(float(value))
 
+    def is_best(self, metric: str = "val_hard_accuracy") -> bool:
+        """Whether no epoch before was as good as the last; among equals the first counts."""
+        values = self.history.get(metric, [])
+        return bool(values) and all(value < values[-1] for value in values[:-1])
+
     def to_json(self) -> str:
         """The state as JSON text."""
         snapshots = [
@@ -66,19 +72,22 @@ class Checkpoints:
     The state is written after its model, so an epoch counts once both are there.
 
     Args:
-        folder: Where they are; made where missing.
+        folder: Where they are; made with the first of them.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
 
     def save(self, model: Any, state: RunState) -> None:
-        """Writes a checkpoint and removes the one before."""
+        """Writes a checkpoint and removes the one before; the best so far stays, as `best.keras`."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         target = self._model(state.epoch)
         temporary = target.with_name(f".{target.stem}.tmp.keras")
         model.save(temporary)
         os.replace(temporary, target)
+        if state.is_best():
+            shutil.copyfile(target, temporary)
+            os.replace(temporary, self.folder / "best.keras")
         write_atomically(self._state(state.epoch), state.to_json().encode())
         for old in (*self.folder.glob("epoch-*.json"), *self.folder.glob("epoch-*.keras")):
             if old.stem != target.stem:

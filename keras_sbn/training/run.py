@@ -17,27 +17,27 @@ import numpy as np
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, Monitor, Sharpen
 from keras_sbn.data import Batches, ImageDataset
+from keras_sbn.extras import installed, remedy, why_not_run
 from keras_sbn.files import save_model, write_atomically
 from keras_sbn.statistics import reestimate_batch_normalization
 from keras_sbn.tables import format_table
-from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
+from keras_sbn.tflite.schema import schema
 from keras_sbn.training.callbacks import KeepRun, duration
 from keras_sbn.training.checkpoints import Checkpoints, RunState
 from keras_sbn.training.devices import on_devices
+from keras_sbn.training.folder import DATA, begin, check_folder
+from keras_sbn.training.progress import ShowProgress
 from keras_sbn.training.settings import TrainSettings
 
-#: The packages that each part of a run needs, one of them, as they are imported, and their extra.
-_NEEDED = {
-    "lce": (("larq_compute_engine",), "lce"),
-    "tflite": (tuple(TFLITE_RUNTIMES), "litert"),
-    "report": (("matplotlib",), "plot"),
-}
 _MONITORED = 64
 
 
 @dataclass(frozen=True)
 class FileResult:
-    """A converted file: its bytes, and on how many of `samples` images it decides unlike the model."""
+    """A converted file: its bytes, and on how many of `samples` images it decides unlike the model.
+
+    `samples` is 0 where nothing that is installed runs the file.
+    """
 
     name: str
     bytes: int
@@ -102,9 +102,14 @@ class TrainResult:
         lines = [format_table(("model", "accuracy"), rows, "lr"), ""]
         for file in self.files:
             ratio = self.float_bytes / file.bytes
+            compared = (
+                f"{file.differing_decisions} of {file.samples} decisions unlike the folded model's"
+                if file.samples
+                else "not run here, and so not compared with the model"
+            )
             lines.append(
                 f"{file.name}: {file.bytes:,} bytes, float32 parameters take {ratio:.1f} times as many; "
-                f"{file.differing_decisions} of {file.samples} decisions unlike the folded model's"
+                f"{compared}"
             )
         lines.append(f"{self.validation_images} validation images; trained for {duration(self.seconds)}")
         return "\n".join(lines)
@@ -115,11 +120,16 @@ def train(
     out: str | os.PathLike[str],
     resume: bool = False,
     say: Callable[[str], None] = print,
+    overwrite: bool = False,
+    progress: bool = False,
 ) -> TrainResult:
     """Trains, folds, converts and verifies a network, and reports on it.
 
-    Writes into `out`: `run.toml` (the settings), `history.csv`, `checkpoints/`, `logs/` for TensorBoard,
-    `model.keras` (hard), `model_lce.tflite`, `model_tflite.tflite`, `result.json` and `report.html`.
+    Writes into `out`: `run.toml` (the settings), `data.json` (classes and input scaling of the data),
+    `history.csv`, `checkpoints/` (the last epoch, and `best.keras`, that of the highest hard validation
+    accuracy), `logs/` for TensorBoard, `model.keras` (hard), `folded.keras` (which takes 8-bit images),
+    `model_lce.tflite`, `model_tflite.tflite`, `result.json` and `report.html`. Nothing is written before
+    the data are loaded and the model is built.
 
     The recipe: Adam with a cosine decay, cross-entropy, the sharpness schedule of the settings, and at
     the end kernels at rest and settled batch-normalization statistics of the network of signs. What is
@@ -131,6 +141,9 @@ def train(
         out: Folder of the run; made where missing.
         resume: Whether to go on with a run that is in `out`, from its last checkpoint.
         say: Receives lines of progress.
+        overwrite: Whether a run that is in `out` is removed first; other files there stay.
+        progress: Whether to write the progress within an epoch to standard error, in one line that is
+            overwritten.
 
     Returns:
         A `TrainResult`; `print` shows it as a table.
@@ -146,14 +159,11 @@ def train(
             f"{keras.backend.backend()!r}; set KERAS_BACKEND={settings.backend} before Keras is "
             "imported, or start the training with `keras-sbn train`."
         )
-    _require_packages(settings)
+    _require_packages(settings, say)
     settings = replace(settings, backend=keras.backend.backend())
     folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
+    check_folder(settings, folder, resume, overwrite)
     checkpoints = Checkpoints(folder / "checkpoints")
-    _check_folder(settings, folder, resume)
-    settings.save(folder / "run.toml")
-
     keras.utils.set_random_seed(settings.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(settings.dtype_policy)
@@ -164,7 +174,11 @@ def train(
             f"validate on, {dataset.classes} classes, {dataset.input_shape}"
         )
         with on_devices(settings.devices):
-            model, state = _fit(settings, dataset, checkpoints, folder, say)
+            found = None if overwrite else checkpoints.load()
+            model, state = found or (settings.build_model(dataset), RunState())
+            # Only now, so that a mistake in the settings leaves no folder behind.
+            begin(settings, dataset, folder, overwrite)
+            _fit(settings, dataset, model, state, checkpoints, folder, say, progress)
             accuracy = _harden(settings, dataset, model, state)
     finally:
         keras.config.set_dtype_policy(before)
@@ -174,47 +188,29 @@ def train(
     return _deploy(settings, dataset, model, state, accuracy, folder, say)
 
 
-def _require_packages(settings: TrainSettings) -> None:
+def _require_packages(settings: TrainSettings, say: Callable[[str], None]) -> None:
     """Fails before a long training and not after it."""
-    for part, (modules, extra) in _NEEDED.items():
-        needed = part in settings.targets or part == "report"
-        if needed and not any(importlib.util.find_spec(module) for module in modules):
-            raise ImportError(
-                f"This run needs {' or '.join(modules)} at its end: pip install 'keras-sbn[{extra}]'"
-                + ("" if part == "report" else f", or leave {part!r} out of `targets`")
-            )
-
-
-def _check_folder(settings: TrainSettings, folder: Path, resume: bool) -> None:
-    stored = folder / "run.toml"
-    has_run = stored.exists() or any((folder / "checkpoints").glob("epoch-*"))
-    if has_run and not resume:
-        raise ValueError(
-            f"Expected an empty folder for a new run. Received: {folder}, which holds one; go on with it "
-            "(--resume), or take another folder."
-        )
-    if stored.exists():
-        found = replace(TrainSettings.read(stored), backend=settings.backend)
-        changed = [name for name, value in asdict(settings).items() if value != asdict(found)[name]]
-        if changed:
-            raise ValueError(
-                f"Expected the settings of the run in {folder} to resume it. Received others for: "
-                f"{', '.join(changed)}"
-            )
+    if not installed("matplotlib"):
+        raise ImportError(f"The report of a run needs matplotlib: {remedy('plot')}")
+    if settings.targets:
+        schema()
+    for target in settings.targets:
+        reason = why_not_run(target)
+        if reason is not None:
+            say(f"the file for {target} will be written, and not compared with the model: {reason}")
 
 
 def _fit(
     settings: TrainSettings,
     dataset: ImageDataset,
+    model: Any,
+    state: RunState,
     checkpoints: Checkpoints,
     folder: Path,
     say: Callable[[str], None],
-) -> tuple[Any, RunState]:
-    found = checkpoints.load()
-    if found is None:
-        model, state = settings.build_model(dataset), RunState()
-    else:
-        model, state = found
+    progress: bool,
+) -> None:
+    if state.epoch:
         say(f"resuming after epoch {state.epoch} of {settings.epochs}")
     batches = dataset.batches(
         "train",
@@ -224,7 +220,7 @@ def _fit(
         threads=settings.threads,
         multiple_of=settings.devices,
     )
-    if found is None:
+    if not state.epoch:
         model.compile(
             keras.optimizers.Adam(
                 keras.optimizers.schedules.CosineDecay(
@@ -251,10 +247,10 @@ def _fit(
                 HardValidation(validation),
                 sharpen,
                 *_tensorboard(settings, dataset, folder, say),
+                *([ShowProgress(settings.epochs)] if progress else []),
                 KeepRun(state, checkpoints, folder, settings.epochs, say),
             ],
         )
-    return model, state
 
 
 def _validation(settings: TrainSettings, dataset: ImageDataset) -> Batches:
@@ -324,6 +320,7 @@ def _deploy(
         input_scaling=dataset.input_scaling,
         quantize_first_layer=settings.quantize_first_layer,
     )
+    save_model(folded, folder / "folded.keras")
     correct, unlike = 0, 0
     for images, labels in _chunks(dataset):
         classes = decisions(folded.predict_on_batch(images))
@@ -337,20 +334,18 @@ def _deploy(
         converted = convert(folded, target=target, labels=dataset.class_names)
         name = f"model_{target}.tflite"
         converted.save(folder / name)
-        found = verify(converted, folded, (x for x, _ in _chunks(dataset, settings.verify_samples)))
         reports[name] = converted.report
+        samples = decisions_unlike = outputs_unlike = 0
+        if why_not_run(target) is None:
+            found = verify(converted, folded, (x for x, _ in _chunks(dataset, settings.verify_samples)))
+            samples, outputs_unlike = found.samples, found.differing_outputs
+            decisions_unlike = found.differing_decisions
+            if not found:
+                say(f"{name}: {found}")
+        layers = tuple(asdict(layer) for layer in converted.report.layers)
         files.append(
-            FileResult(
-                name,
-                len(converted.content),
-                found.samples,
-                found.differing_decisions,
-                found.differing_outputs,
-                tuple(asdict(layer) for layer in converted.report.layers),
-            )
+            FileResult(name, len(converted.content), samples, decisions_unlike, outputs_unlike, layers)
         )
-        if not found:
-            say(f"{name}: {found}")
     result = TrainResult(
         folder=str(folder),
         accuracy=accuracy,
@@ -363,7 +358,8 @@ def _deploy(
     )
     write_atomically(folder / "result.json", json.dumps(result.to_dict(), indent=2).encode())
     write_page(folder / "report.html", settings, dataset, model, state, result, reports)
-    written = ["model.keras", *reports, "history.csv", "run.toml", "result.json", "report.html"]
+    written = ["model.keras", "folded.keras", *reports, "history.csv", "run.toml", DATA, "result.json"]
+    written.append("report.html")
     say(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")
     return result
 
