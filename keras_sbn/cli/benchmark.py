@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from keras_sbn.cli.common import OK, add_command, count, file_to_read
+from keras_sbn.documentation import page
 from keras_sbn.tables import format_table
 
 
@@ -59,8 +60,8 @@ def _run_on_device(options: argparse.Namespace) -> int:
     if options.benchmark_model is None:
         raise ValueError(
             "Expected --benchmark-model, the tool to run on the device: TFLite's benchmark_model for "
-            "stock files, LCE's lce_benchmark_model for its own as well. docs/devices.md says how to get "
-            "them"
+            "stock files, LCE's lce_benchmark_model for its own as well. How to get them: "
+            + page("devices")
         )
     for name in (*options.files, options.benchmark_model):
         with open(name, "rb"):  # Before the device is asked for anything.

@@ -18,7 +18,7 @@ def add_to(commands: Any) -> None:
         "demo",
         "train on handwritten digits, convert, and compare every model on the way",
         "Trains a small binary network on scikit-learn's handwritten digits, folds and converts it,\n"
-        "runs the .tflite file in the Larq Compute Engine's interpreter, and compares the\n"
+        "runs the .tflite file in the best runtime that is installed, and compares the\n"
         "predictions. Exit code 1 if a single prediction of the file differs from the hard Keras\n"
         "model's.",
         "keras-sbn demo --out out/demo --epochs 40",

@@ -90,6 +90,11 @@ def _model(options: argparse.Namespace, converted: Any) -> Any:
     asked = options.input_scaling is not None or options.quantize_first_layer
     if asked or (stored == {"uint8"} and not takes_images(model) and known is not None):
         return folded(model, options, known)
+    if stored == {"uint8"} and not takes_images(model) and options.data is None:
+        raise ValueError(
+            f"Expected to know what {options.model} sees of an 8-bit image, which {options.file} takes. "
+            "Received: no --input-scaling; give it as for `keras-sbn convert`"
+        )
     return model
 
 
