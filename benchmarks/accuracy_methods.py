@@ -51,11 +51,15 @@ class Method:
             if key in self.options:
                 name, arguments = self.options[key]
                 made[key] = getattr(schedules, name)(**arguments)
-        return {**made, **{key: self.options[key] for key in _ARGUMENTS if key in self.options}}
+        return {
+            **made,
+            **{_ARGUMENTS[key]: self.options[key] for key in _ARGUMENTS if key in self.options},
+        }
 
 
 _SCHEDULES = ("schedule", "activation_schedule")
-_ARGUMENTS = ("rest_at", "weight_decay")
+#: From the key of an option, which is in the hashes of the results, to the argument of Sharpen.
+_ARGUMENTS = {"rest_at": "freeze_at", "weight_decay": "weight_decay"}
 _SCHEDULING = (*_SCHEDULES, *_ARGUMENTS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +39,23 @@ class KernelMean:
             mean += (value.astype(np.float32, copy=False) - mean) / np.float32(self.count)
 
     def assign(self, kernels: list[Any]) -> None:
-        """Gives the weights their means, and forgets; leaves them alone where the moments are too few."""
+        """Assigns the means to the weights, unless the moments are too few, and starts anew."""
         if self.count >= _FEWEST:
             for kernel, mean in zip(kernels, self._means, strict=True):
                 kernel.assign(mean)
         self.count, self._means = 0, []
 
     def save(self, path: Path, epoch: int) -> None:
-        """Writes what there is after so many epochs; without anything, the file goes."""
+        """Writes the mean after so many epochs; the file of the epoch before is kept beside it.
+
+        A process may be killed after this file and before the checkpoint of the same epoch; it then goes
+        on from the checkpoint of the epoch before.
+        """
+        if path.exists():
+            os.replace(path, _before(path))
+        elif self._epoch_of(_before(path)) < epoch - 1:
+            _before(path).unlink(missing_ok=True)
         if not self.count:
-            path.unlink(missing_ok=True)
             return
         content = io.BytesIO()
         arrays = {f"kernel_{index}": mean for index, mean in enumerate(self._means)}
@@ -56,9 +64,27 @@ class KernelMean:
 
     def load(self, path: Path, epoch: int) -> None:
         """Goes on from what was saved after so many epochs, if it is there."""
+        for candidate in (path, _before(path)):
+            if self._epoch_of(candidate) == epoch:
+                with np.load(candidate) as stored:
+                    self.count = int(stored["count"])
+                    self._means = [stored[f"kernel_{index}"] for index in range(len(stored.files) - 2)]
+                return
+
+    @staticmethod
+    def remove(path: Path) -> None:
+        """Removes what was saved."""
+        for one in (path, _before(path)):
+            one.unlink(missing_ok=True)
+
+    @staticmethod
+    def _epoch_of(path: Path) -> int:
+        """The epoch of a file, or -1 without one."""
         if not path.exists():
-            return
+            return -1
         with np.load(path) as stored:
-            if int(stored["epoch"]) == epoch:
-                self.count = int(stored["count"])
-                self._means = [stored[f"kernel_{index}"] for index in range(len(stored.files) - 2)]
+            return int(stored["epoch"])
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.before{path.suffix}")

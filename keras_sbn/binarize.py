@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.batches import inputs_of, is_iterable_of_batches
+from keras_sbn.batches import batches, check_can_be_read_twice
+from keras_sbn.layers import BinaryBatchNormalization
 from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
 from keras_sbn.sharpness import HARD
 from keras_sbn.tables import format_table
@@ -88,6 +91,26 @@ def built_self_binarizing_layers(model: Any) -> list[SelfBinarizingLayer]:
     return found
 
 
+def normalizations(model: Any, trained: bool = False) -> list[BinaryBatchNormalization]:
+    """Returns the built `BinaryBatchNormalization` layers of `model`, at any depth, each once.
+
+    Args:
+        model: A Keras model.
+        trained: Whether to leave out those with `trainable=False`.
+    """
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, BinaryBatchNormalization)]
+    layers = [layer for layer in dict.fromkeys(found) if layer.built]
+    return [layer for layer in layers if trains(model, layer)] if trained else layers
+
+
+def trains(model: Any, layer: Any) -> bool:
+    """Whether `layer` is trained by `model.fit`: neither it nor the whole model has `trainable=False`.
+
+    Setting `trainable` of a layer sets it in all layers within, as of a nested model.
+    """
+    return bool(model.trainable and layer.trainable)
+
+
 def sharpness_weights(model: Any) -> list[Any]:
     """Returns the sharpness weights of every self-binarizing layer of `model`.
 
@@ -143,20 +166,26 @@ def set_sharpness(model: Any, sharpness: float) -> None:
         weight.assign(sharpness)
 
 
-def binarize(model: Any, x: Any = None) -> BinarizationReport:
+def binarize(model: Any, data: Any = None, *, x: Any = None) -> BinarizationReport:
     """Makes every self-binarizing layer hard at once: sign in place of tanh, in the model itself.
+
+    Layers with `trainable=False` are made hard too. What `keras_sbn.callbacks.Sharpen` or
+    `keras_sbn.sharpen` switched for the end of a training is switched back: frozen kernels, and the
+    accumulation of batch-normalization statistics, whose values stay.
 
     Args:
         model: A built Keras model with self-binarizing layers; changed in place.
-        x: Optional inputs: an array, a list or dictionary of them, a tuple `(inputs, targets)`, or an
-            iterable of batches that can be read again. With them the report says how many predicted
-            classes changed.
+        data: Optional inputs: an array, a list of arrays (one an input), a dictionary of them by input
+            name, a tuple `(inputs, targets)` of these, or an iterable of such batches that can be read
+            twice. With them the report says how many predicted classes changed.
+        x: Deprecated name of `data`.
 
     Returns:
         A `BinarizationReport`; `print` shows it as a table.
 
     Raises:
-        ValueError: If the model has no self-binarizing layer or is not built.
+        ValueError: If the model has no self-binarizing layer, is not built, or has a kernel that is not
+            finite, or if `data` is none of these forms.
 
     Example:
 
@@ -166,22 +195,65 @@ def binarize(model: Any, x: Any = None) -> BinarizationReport:
     >>> keras_sbn.binarize(model).already_binary
     True
     """
-    found = built_self_binarizing_layers(model)
-    rows = tuple(
-        BinarizedLayer(
-            layer.name,
-            min((abs(float(ops.convert_to_numpy(w))) for w in layer.sharpness_weights), default=HARD),
-            saturation(layer),
+    if x is not None:
+        warnings.warn(
+            "`x` of binarize is `data` now; the old name goes in the next release.",
+            DeprecationWarning,
+            stacklevel=2,
         )
-        for layer in found
+        data = x
+    return binarize_layers(model, built_self_binarizing_layers(model), normalizations(model), data)
+
+
+def binarize_layers(
+    model: Any,
+    layers: Sequence[SelfBinarizingLayer],
+    batch_normalizations: Sequence[BinaryBatchNormalization],
+    data: Any = None,
+) -> BinarizationReport:
+    """Does what `binarize` does to these layers of a built model alone; the report is about them."""
+    check_can_be_read_twice(data, "data")
+    for layer in layers:
+        _check_finite(layer)
+    rows = tuple(
+        BinarizedLayer(layer.name, smallest_sharpness(layer), saturation(layer)) for layer in layers
     )
-    already_binary = all(layer.is_hard for layer in found)
-    before = None if x is None else predicted_classes(model, x)
-    set_sharpness(model, HARD)
+    already_binary = all(layer.is_hard for layer in layers)
+    before = None if data is None else predicted_classes(model, data)
+    for layer in layers:
+        for weight in layer.sharpness_weights:
+            weight.assign(HARD)
+    end_freezing(layers, batch_normalizations)
     changed = None
     if before is not None:
-        changed = float(np.mean(before != predicted_classes(model, x)))
+        changed = float(np.mean(before != predicted_classes(model, data)))
     return BinarizationReport(rows, already_binary, changed)
+
+
+def end_freezing(
+    layers: Sequence[SelfBinarizingLayer], batch_normalizations: Sequence[BinaryBatchNormalization]
+) -> None:
+    """Gives frozen kernels their gradient back, and lets statistics move again."""
+    for layer in layers:
+        if isinstance(layer, SelfBinarizingKernelLayer):
+            layer.freeze_kernel(False)
+    for normalization in batch_normalizations:
+        normalization.accumulate_statistics(False)
+
+
+def smallest_sharpness(layer: SelfBinarizingLayer) -> float:
+    """Returns the smaller sharpness of a layer that has two."""
+    values = (abs(float(ops.convert_to_numpy(weight))) for weight in layer.sharpness_weights)
+    return min(values, default=HARD)
+
+
+def _check_finite(layer: SelfBinarizingLayer) -> None:
+    count = sum(int(np.count_nonzero(~np.isfinite(kernel))) for kernel in latent_kernels(layer))
+    if count:
+        raise ValueError(
+            f"Expected the kernel of layer {layer.name!r} to be finite. Received: {count} NaN or "
+            "infinite values; the training diverged: lower the learning rate, or restore a checkpoint."
+        )
 
 
 def predicted_classes(model: Any, x: Any) -> np.ndarray:
@@ -189,11 +261,15 @@ def predicted_classes(model: Any, x: Any) -> np.ndarray:
 
     Args:
         model: A built Keras model; with several outputs, their decisions follow one another.
-        x: Inputs: an array, a list or dictionary of them, a tuple `(inputs, targets)`, or an iterable of
-            batches that can be read again.
+        x: Inputs, in any form of `keras_sbn.batches`.
     """
-    outputs = model.predict(x if is_iterable_of_batches(x) else inputs_of(x), verbose=0)
-    return np.concatenate([decisions(values).ravel() for values in keras.tree.flatten(outputs)])
+    found: list[list[np.ndarray]] = []
+    for inputs in batches(x, name="x"):
+        size = len(keras.tree.flatten(inputs)[0])
+        outputs = keras.tree.flatten(model.predict_on_batch(inputs))
+        # tf.distribute computes the batch on every replica and joins the outputs.
+        found.append([decisions(values[:size]).ravel() for values in outputs])
+    return np.concatenate([np.concatenate(one_output) for one_output in zip(*found, strict=True)])
 
 
 def decisions(outputs: Any) -> np.ndarray:
@@ -210,11 +286,15 @@ def agreement(model: Any, other: Any, x: Any, other_x: Any = None) -> float:
     Args:
         model: A Keras model of one output.
         other: Another, such as one folded with a quantized first layer.
-        x: Inputs of both.
+        x: Inputs of both: an array, a list of arrays (one an input), a dictionary of them by input name,
+            a tuple `(inputs, targets)` of these, or an iterable of such batches that can be read twice.
         other_x: Inputs of `other`, where they differ: the uint8 images behind `x`.
 
     Returns:
         A number in [0, 1]: 1 where every class, or the sign of a single output, is the same.
+
+    Raises:
+        ValueError: If `x` is none of these forms, or the numbers of decisions differ.
 
     Example:
 
@@ -222,8 +302,13 @@ def agreement(model: Any, other: Any, x: Any, other_x: Any = None) -> float:
     >>> keras_sbn.agreement(model, model, np.ones((2, 4)))
     1.0
     """
-    first, second = (
-        predicted_classes(model, x),
-        predicted_classes(other, x if other_x is None else other_x),
-    )
+    if other_x is None:
+        check_can_be_read_twice(x, "x")
+    first = predicted_classes(model, x)
+    second = predicted_classes(other, x if other_x is None else other_x)
+    if first.shape != second.shape:
+        raise ValueError(
+            "Expected as many samples in `x` as in `other_x`, and models of as many outputs. Received: "
+            f"{len(first)} and {len(second)} decisions"
+        )
     return float(np.mean(first == second))

@@ -1,41 +1,48 @@
 """Which sharpness every layer has at a point of training: the plan that Sharpen and sharpen follow.
 
 A network goes through three stages. First its sharpness rises. Then it is hard, and learns through the
-bounded gradient. At the end its kernels rest, and what remains is fitted to them.
+bounded gradient. At the end its kernels are frozen, and the rest of the network is fitted to them.
 
-Why they rest: the gradient of a hard kernel is not that of what it computes, so a weight near 0 may be
-pushed up while it is -1 and down while it is +1. Such weights change sign at every other step, at any
+Why they are frozen: the gradient of a hard kernel is not that of what it computes, so a weight near 0 may
+be pushed up while it is -1 and down while it is +1. Such weights change sign at every other step, at any
 learning rate. The moving averages of batch normalization then belong to a mixture of networks none of
 which is the last one (Nagel et al., Overcoming Oscillations in Quantization-Aware Training, arXiv
 2203.11086, section 2.3): on MNIST the finished network lost 1 to 7 points by it, and as much of its
-reproducibility. Once the kernels rest, statistics, scales and offsets are those of one network. What
-the optimizer remembers moves a resting kernel a few steps more; so the statistics begin to settle, that
-is to be the mean over all batches, in the middle of the rest. The callback lets the kernels rest at the
-mean of their values over as long a time before (`keras_sbn.averaging`).
+reproducibility. Once the kernels are frozen, statistics, scales and offsets are those of one network. The
+momentum of the optimizer moves a frozen kernel a few steps more; so the statistics are accumulated, that
+is they are the mean over all batches, from the middle of this stage on. The callback freezes the kernels
+at the mean of their values over as long a time before (`keras_sbn.averaging`).
+
+Layers with `trainable=False` take no part: their sharpness, kernels and statistics stay as they are.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from keras_sbn.binarize import built_self_binarizing_layers, latent_kernel_weights
-from keras_sbn.layers import BinaryBatchNormalization
-from keras_sbn.layers.base import SelfBinarizingKernelLayer
+from keras_sbn.binarize import (
+    built_self_binarizing_layers,
+    latent_kernel_weights,
+    normalizations,
+    trains,
+)
+from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
 from keras_sbn.schedules import Exponential
-from keras_sbn.sharpness import AT_REST, HARD
+from keras_sbn.sharpness import HARD
 
 #: A `keras_sbn.schedules.SharpnessSchedule`, or any function from progress to sharpness.
 Schedule = Callable[[float], float]
 
-#: A schedule that is also told how much of training passes until it is asked again.
-SteppedSchedule = Callable[[float, float], float]
-
 #: The rounding of fractions of a training.
 _ROUNDING = 1e-9
 
-#: From this share of training on kernels rest. A cosine decay has the learning rate at 0.6 % then.
-REST_AT = 0.95
+#: From this share of training on kernels are frozen. A cosine decay has the learning rate at 0.6 % then.
+FREEZE_AT = 0.95
+
+#: The value of a deprecated argument that was not given.
+NOT_GIVEN: Any = object()
 
 
 class SharpnessPlan:
@@ -47,10 +54,10 @@ class SharpnessPlan:
         activation_schedule: Schedule of the activations.
         layer_schedules: Schedules of single layers, by layer name: one for both, or a pair for kernel
             and activation.
-        rest_at: Share of training after which kernels that are hard rest; `None`: never.
+        freeze_at: Share of training after which kernels that are hard are frozen; `None`: never.
 
     Raises:
-        ValueError: If something given is not callable, or `rest_at` is not in (0, 1).
+        ValueError: If something given is not callable, or `freeze_at` is not in (0, 1).
     """
 
     def __init__(
@@ -58,13 +65,13 @@ class SharpnessPlan:
         schedule: Schedule | None = None,
         activation_schedule: Schedule | None = None,
         layer_schedules: Mapping[str, Schedule | tuple[Schedule, Schedule]] | None = None,
-        rest_at: float | None = REST_AT,
+        freeze_at: float | None = FREEZE_AT,
     ) -> None:
-        if rest_at is not None and not 0 < rest_at < 1:
+        if freeze_at is not None and not 0 < freeze_at < 1:
             raise ValueError(
-                f"Expected `rest_at` to be in (0, 1), or None. Received: rest_at={rest_at!r}"
+                f"Expected `freeze_at` to be in (0, 1), or None. Received: freeze_at={freeze_at!r}"
             )
-        self.rest_at = rest_at
+        self.freeze_at = freeze_at
         self.kernel: Schedule = Exponential() if schedule is None else schedule
         self.activation = self.kernel if activation_schedule is None else activation_schedule
         self.by_layer: dict[str, tuple[Schedule, Schedule]] = {}
@@ -92,12 +99,12 @@ class SharpnessPlan:
     def has_separate_activations(self) -> bool:
         return self.activation is not self.kernel
 
-    def weights(self, model: Any) -> list[tuple[Any, SteppedSchedule]]:
-        """Returns the sharpness weights of `model`, each with its schedule, rest included.
+    def layers(self, model: Any) -> list[SelfBinarizingLayer]:
+        """Returns the self-binarizing layers of `model` that are sharpened: those that are trained.
 
         Raises:
             ValueError: If the model is not built, has no self-binarizing layer, or none of a name in
-                `layer_schedules`.
+                `layer_schedules`, or only one that is not trained.
         """
         layers = built_self_binarizing_layers(model)
         names = {layer.name for layer in layers}
@@ -107,88 +114,102 @@ class SharpnessPlan:
                 f"Expected `layer_schedules` to name self-binarizing layers of {model.name!r}: "
                 f"{sorted(names)}. Received: {unknown}"
             )
+        trained = [layer for layer in layers if trains(model, layer)]
+        frozen = sorted(set(self.by_layer) - {layer.name for layer in trained})
+        if frozen:
+            raise ValueError(
+                "Expected `layer_schedules` to name layers that are trained: layers with trainable=False "
+                f"keep their sharpness. Received: {frozen}"
+            )
+        return trained
+
+    def weights(self, layers: list[SelfBinarizingLayer]) -> list[tuple[Any, Schedule]]:
+        """Returns the sharpness weights of these layers, each with its schedule."""
         found = []
         for layer in layers:
-            kernel, activation = self.by_layer.get(layer.name, (self.kernel, self.activation))
+            kernel, activation = self._schedules_of(layer)
             if layer.kernel_sharpness is not None:
-                found.append((layer.kernel_sharpness, self._with_rest(kernel)))
+                found.append((layer.kernel_sharpness, kernel))
             if layer.activation_sharpness is not None:
-                found.append((layer.activation_sharpness, _stepped(activation)))
+                found.append((layer.activation_sharpness, activation))
         return found
 
-    def resting_kernels(self, model: Any) -> list[Any]:
-        """Returns the latent kernels of `model` that will rest."""
-        if self.rest_at is None:
+    def set_freezing(
+        self, model: Any, layers: list[SelfBinarizingLayer], progress: float, until: float = 0.0
+    ) -> None:
+        """Freezes the kernels of these layers that are to be, and accumulates statistics or not."""
+        for layer in layers:
+            if isinstance(layer, SelfBinarizingKernelLayer):
+                layer.freeze_kernel(self._freezes(self._schedules_of(layer)[0], progress, until))
+        for normalization in normalizations(model, trained=True):
+            normalization.accumulate_statistics(self.accumulates(progress, until))
+
+    def freezing(
+        self, layers: list[SelfBinarizingLayer], progress: float, until: float = 0.0
+    ) -> tuple[bool, ...]:
+        """Which kernels of these layers are to be frozen, and whether statistics are accumulated."""
+        kernels = (self._freezes(self._schedules_of(layer)[0], progress, until) for layer in layers)
+        return (*kernels, self.accumulates(progress, until))
+
+    def kernels_to_freeze(self, layers: list[SelfBinarizingLayer]) -> list[Any]:
+        """Returns the latent kernels of these layers that will be frozen."""
+        if self.freeze_at is None:
             return []
         return [
             weight
-            for layer in built_self_binarizing_layers(model)
-            if self._kernel_schedule(layer)(1.0) == HARD
+            for layer in layers
+            if self._schedules_of(layer)[0](1.0) == HARD
             for weight in latent_kernel_weights(layer)
         ]
 
-    def decaying_kernels(self, model: Any, progress: float, until: float = 0.0) -> list[Any]:
-        """Returns the latent kernels whose length says nothing and that do not rest."""
+    def decaying_kernels(
+        self, layers: list[SelfBinarizingLayer], progress: float, until: float = 0.0
+    ) -> list[Any]:
+        """Returns the latent kernels whose length has no effect and that are not frozen."""
         return [
             weight
-            for layer in built_self_binarizing_layers(model)
+            for layer in layers
             if isinstance(layer, SelfBinarizingKernelLayer) and layer.ignores_kernel_length
-            if not self._rests(self._kernel_schedule(layer), progress, until)
+            if not self._freezes(self._schedules_of(layer)[0], progress, until)
             for weight in latent_kernel_weights(layer)
             if weight.trainable
         ]
 
     def averages(self, progress: float, until: float = 0.0) -> bool:
-        """Whether kernels are to be averaged: as long before the rest as the rest lasts."""
-        if self.rest_at is None or self.rests(progress, until):
+        """Whether kernels are to be averaged: before they are frozen, as long as they are frozen."""
+        if self.freeze_at is None or self.freezes(progress, until):
             return False
-        return progress >= 2 * self.rest_at - 1 and self.kernel(progress) == HARD
+        return progress >= 2 * self.freeze_at - 1 and self.kernel(progress) == HARD
 
-    def rests(self, progress: float, until: float = 0.0) -> bool:
-        """Whether kernels are to rest.
+    def freezes(self, progress: float, until: float = 0.0) -> bool:
+        """Whether kernels are to be frozen.
 
         Args:
             progress: Share of training that lies behind.
-            until: How much of training passes until this is asked again. Where that is long, the rest
-                begins at the nearest moment.
+            until: How much of training passes until this is asked again. Where that is long, they are
+                frozen from the nearest moment on.
         """
-        return self._rests(self.kernel, progress, until)
+        return self._freezes(self.kernel, progress, until)
 
-    def settles(self, progress: float, until: float = 0.0) -> bool:
-        """Whether statistics are to settle: in the second half of the rest.
+    def accumulates(self, progress: float, until: float = 0.0) -> bool:
+        """Whether statistics are to be accumulated: in the second half of the time of frozen kernels.
 
         Args:
             progress: Share of training that lies behind.
-            until: How much of training passes until this is asked again; the statistics settle early
-                rather than not at all.
+            until: How much of training passes until this is asked again; the statistics are accumulated
+                early rather than not at all.
         """
-        if self.rest_at is None or not self.rests(progress, until):
+        if self.freeze_at is None or not self.freezes(progress, until):
             return False
-        return progress + until > (1 + self.rest_at) / 2 + _ROUNDING
+        return progress + until > (1 + self.freeze_at) / 2 + _ROUNDING
 
-    def _kernel_schedule(self, layer: Any) -> Schedule:
-        return self.by_layer.get(layer.name, (self.kernel, self.activation))[0]
+    def _schedules_of(self, layer: Any) -> tuple[Schedule, Schedule]:
+        return self.by_layer.get(layer.name, (self.kernel, self.activation))
 
-    def _rests(self, schedule: Schedule, progress: float, until: float) -> bool:
-        if self.rest_at is None or schedule(progress) != HARD:
+    def _freezes(self, schedule: Schedule, progress: float, until: float) -> bool:
+        if self.freeze_at is None or schedule(progress) != HARD:
             return False
-        return progress + until / 2 >= self.rest_at - _ROUNDING
-
-    def _with_rest(self, schedule: Schedule) -> SteppedSchedule:
-        def value(progress: float, until: float) -> float:
-            return AT_REST if self._rests(schedule, progress, until) else schedule(progress)
-
-        return value
-
-
-def _stepped(schedule: Schedule) -> SteppedSchedule:
-    return lambda progress, until: schedule(progress)
-
-
-def normalizations(model: Any) -> list[BinaryBatchNormalization]:
-    """Returns the layers of `model` whose statistics can settle, at any depth, each once."""
-    found = [layer for layer in model._flatten_layers() if isinstance(layer, BinaryBatchNormalization)]
-    return [layer for layer in dict.fromkeys(found) if layer.built]
+        return progress + until / 2 >= self.freeze_at - _ROUNDING
 
 
 def sharpen(
@@ -197,7 +218,9 @@ def sharpen(
     schedule: Schedule | None = None,
     activation_schedule: Schedule | None = None,
     layer_schedules: Mapping[str, Schedule | tuple[Schedule, Schedule]] | None = None,
-    rest_at: float | None = REST_AT,
+    freeze_at: float | None = FREEZE_AT,
+    *,
+    rest_at: Any = NOT_GIVEN,
 ) -> None:
     """Sets the sharpness of `model` to what it is at `progress` of training.
 
@@ -205,8 +228,9 @@ def sharpen(
     a step, as often as the sharpness shall change, and `keras_sbn.binarize` at the end. A step compiled
     with `tf.function` or `jax.jit` sees the new value, as long as it reads the layers' variables (with
     JAX: as long as `model.non_trainable_variables` are passed to it, as `stateless_call` does). In the
-    last twentieth, kernels that are hard rest where they are, and the statistics of
-    `BinaryBatchNormalization` settle. Weight decay is left to the optimizer of the loop.
+    last twentieth, kernels that are hard are frozen where they are, and the statistics of
+    `BinaryBatchNormalization` are accumulated. Layers with `trainable=False` stay as they are. Weight
+    decay is left to the optimizer of the loop.
 
     Args:
         model: A built Keras model with self-binarizing layers; changed in place.
@@ -215,11 +239,13 @@ def sharpen(
         activation_schedule: Schedule of the activations, where it is another one.
         layer_schedules: Schedules of single layers, by layer name: one for both, or a pair for kernel
             and activation.
-        rest_at: Share of training after which kernels rest; `None`: never. See
+        freeze_at: Share of training, in (0, 1), after which hard kernels are frozen; `None`: never. See
             `keras_sbn.callbacks.Sharpen`.
+        rest_at: Deprecated name of `freeze_at`.
 
     Raises:
-        ValueError: If `progress` is not in [0, 1], or the model is not built or has no such layer.
+        ValueError: If `progress` is not in [0, 1], an argument is out of range, or the model is not built
+            or has no such layer.
 
     Source: Lahoud et al., arXiv 1902.00730, section 3.1.
 
@@ -234,11 +260,24 @@ def sharpen(
     """
     if not 0 <= progress <= 1:
         raise ValueError(f"Expected `progress` to be in [0, 1]. Received: progress={progress}")
-    plan = SharpnessPlan(schedule, activation_schedule, layer_schedules, rest_at)
-    for weight, its_schedule in plan.weights(model):
-        weight.assign(its_schedule(progress, 0.0))
-    for layer in normalizations(model):
-        layer.settle(plan.settles(progress))
+    freeze_at = freeze_at_of(freeze_at, rest_at)
+    plan = SharpnessPlan(schedule, activation_schedule, layer_schedules, freeze_at)
+    layers = plan.layers(model)
+    for weight, its_schedule in plan.weights(layers):
+        weight.assign(its_schedule(progress))
+    plan.set_freezing(model, layers, progress)
+
+
+def freeze_at_of(freeze_at: float | None, rest_at: Any) -> float | None:
+    """Returns `freeze_at`, or what was given under its name of version 0.1, with a warning."""
+    if rest_at is NOT_GIVEN:
+        return freeze_at
+    warnings.warn(
+        "`rest_at` is `freeze_at` now; the old name goes in the next release.",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return None if rest_at is None else float(rest_at)
 
 
 def _check_schedule(name: str, schedule: Any) -> None:

@@ -17,10 +17,6 @@ from keras import ops
 #: The sharpness at which the soft sign is ``sign(x)``, with ``sign(0) = sign(-0.0) = +1``.
 HARD = math.inf
 
-#: The sharpness of a kernel that is hard and at rest: the value is that of `HARD`, the gradient the exact
-#: one of ``sign``, zero. `keras_sbn.sharpening` says what it is good for.
-AT_REST = -math.inf
-
 # What `normalize` adds to the mean square, so that a tensor of zeros has no infinite reciprocal.
 _MEAN_SQUARE_EPSILON = 1e-12
 
@@ -49,6 +45,7 @@ def soft_sign(
     sharpness: Any,
     max_gradient_sharpness: float | None = None,
     normalize: bool = False,
+    gradient_scale: Any = None,
 ) -> Any:
     """Returns ``tanh(sharpness * x)``, or ``sign(x)`` where the sharpness is infinite.
 
@@ -59,13 +56,15 @@ def soft_sign(
 
     Args:
         x: Tensor of any shape.
-        sharpness: Scalar tensor, variable or float, greater than 0; infinity gives ``sign``, and minus
-            infinity (`AT_REST`) ``sign`` without a gradient. No gradient flows to it.
+        sharpness: Scalar tensor, variable or float, greater than 0; infinity gives ``sign``. No gradient
+            flows to it.
         max_gradient_sharpness: Upper bound of the sharpness at which the gradient is taken. `None` is
             the exact gradient of the paper; it vanishes for an infinite sharpness.
         normalize: Whether `x` is divided by its root mean square first. Its gradient takes the division
             into account. The sign does not depend on it. In float16 small values have no square, so use
             it on float32.
+        gradient_scale: Scalar tensor or variable that the gradient is multiplied by; `None` is 1. With 0
+            `x` is frozen.
 
     Returns:
         Tensor of the shape and dtype of `x`, in [-1, 1].
@@ -84,10 +83,10 @@ def soft_sign(
     # With r = 1 / rms(x), s = nu' r, t = tanh(s x) and g the incoming gradient, let u = g (1 - t^2).
     # x appears in s as well, and dr/dx = -r^3 x / n, so the gradient is s (u - r^2 mean(u x) x);
     # without normalization r is 1 and constant, and it is s u. Scalars are multiplied first: on a
-    # kernel of millions each pass over the elements counts. The sharpness is an argument, because JAX
+    # kernel of millions each pass over the elements counts. The scalars are arguments, because JAX
     # cannot differentiate a custom gradient that closes over a traced value of an outer function.
     @ops.custom_gradient
-    def binarize(x: Any, sharpness: Any) -> Any:
+    def binarize(x: Any, sharpness: Any, *gradient_scales: Any) -> Any:
         is_hard = ops.isinf(sharpness)
         nu = ops.minimum(ops.abs(sharpness), largest)
         r = ops.rsqrt(ops.mean(x * x) + _MEAN_SQUARE_EPSILON) if normalize else ops.ones((), dtype)
@@ -100,16 +99,19 @@ def soft_sign(
                 gradient_nu = ops.where(is_hard, 0.0, nu)
             else:
                 gradient_nu = ops.minimum(nu, max_gradient_sharpness)
-            gradient_nu = ops.where(sharpness < 0, 0.0, gradient_nu)
             slope = ops.cast(gradient_nu, dtype) * r
             u = _tanh_gradient(ops.tanh(slope * x), upstream)
             if normalize:
                 u = u - (r * r * ops.mean(u * x)) * x
-            return slope * u, ops.zeros_like(sharpness)
+            for gradient_scale in gradient_scales:
+                slope = slope * ops.cast(gradient_scale, dtype)
+            return slope * u, *(ops.zeros_like(scalar) for scalar in scalars)
 
+        scalars = (sharpness, *gradient_scales)
         return y, grad
 
-    return binarize(x, ops.cast(ops.convert_to_tensor(sharpness), "float32"))
+    given = (sharpness,) if gradient_scale is None else (sharpness, gradient_scale)
+    return binarize(x, *(ops.cast(ops.convert_to_tensor(scalar), "float32") for scalar in given))
 
 
 def _tanh_gradient(t: Any, upstream: Any) -> Any:

@@ -11,6 +11,8 @@ import numpy as np
 from keras import ops
 
 from keras_sbn.batches import batches
+from keras_sbn.binarize import trains
+from keras_sbn.interception import intercepting
 from keras_sbn.layers import BinaryBatchNormalization
 
 
@@ -31,8 +33,9 @@ def reestimate_batch_normalization(
 
     Args:
         model: A built Keras model; changed in place.
-        data: Inputs like those of training: an array, a list or dictionary of arrays, a tuple
-            `(inputs, targets)`, or an iterable of batches (`tf.data.Dataset`, `keras.utils.PyDataset`).
+        data: Inputs like those of training: an array, a list of arrays (one an input), a dictionary of
+            them by input name, a tuple `(inputs, targets)` of these, or an iterable of such batches (a
+            `tf.data.Dataset`, a `keras.utils.PyDataset`, a generator).
         steps: Largest number of batches to use; `None` uses all of `data`.
         batch_size: Size of the batches that arrays are cut into.
 
@@ -40,7 +43,8 @@ def reestimate_batch_normalization(
         The number of layers whose statistics were replaced; 0 if the model has none.
 
     Raises:
-        ValueError: If there is no data, or `steps` or `batch_size` is not positive.
+        ValueError: If `data` is none of these forms, is empty or has no end, or `steps` or `batch_size`
+            is not positive.
 
     Source: Izmailov et al., Averaging Weights Leads to Wider Optima, arXiv 1803.05407, section 3.2.
 
@@ -53,16 +57,22 @@ def reestimate_batch_normalization(
     [3.0, 3.0, 3.0, 3.0]
     """
     kinds = (keras.layers.BatchNormalization, BinaryBatchNormalization)
-    found = [layer for layer in model._flatten_layers() if isinstance(layer, kinds) and layer.trainable]
-    estimates = [_Estimate(layer) for layer in dict.fromkeys(found)]
-    if not estimates:
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
+    layers = [layer for layer in dict.fromkeys(found) if trains(model, layer)]
+    if not layers:
         return 0
+    estimates = {layer: _Estimate(layer) for layer in layers}
+
+    def call_and_note(layer: Any, call: Any, inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        return estimates[layer].normalize(call, inputs, mask)
+
     with ExitStack() as stack:
-        for estimate in estimates:
+        for estimate in estimates.values():
             stack.enter_context(estimate.collecting())
+        stack.enter_context(intercepting(layers, call_and_note))
         for inputs in batches(data, batch_size, steps):
             model(inputs, training=False)
-    for estimate in estimates:
+    for estimate in estimates.values():
         estimate.write()
     return len(estimates)
 
@@ -76,27 +86,27 @@ class _Estimate:
         self.sum_of_means: Any = 0.0
         self.sum_of_squares: Any = 0.0
 
+    def normalize(self, call: Any, inputs: Any, mask: Any) -> Any:
+        """Normalizes with the statistics of the batch, as in training, and adds them up."""
+        outputs = call(inputs, training=True, mask=mask)
+        size = int(np.prod(ops.shape(inputs))) if mask is None else int(np.sum(np.asarray(mask)))
+        mean = ops.convert_to_numpy(self.layer.moving_mean).astype("float64")
+        variance = ops.convert_to_numpy(self.layer.moving_variance).astype("float64")
+        self.count += size
+        self.sum_of_means += size * mean
+        self.sum_of_squares += size * (variance + mean**2)
+        return outputs
+
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Makes the layer normalize with the statistics of the batch, and takes note of them."""
-        layer, call, momentum = self.layer, self.layer.call, self.layer.momentum
+        """Within it, the layer's own update leaves the statistics of a batch in its moving averages.
 
-        # With a momentum of 0 the layer's own update leaves the statistics of this batch in its moving
-        # averages, so masks, axes and dtypes are treated as in training.
-        def call_and_note(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-            outputs = call(inputs, training=True, mask=mask)
-            size = int(np.prod(ops.shape(inputs))) if mask is None else int(np.sum(np.asarray(mask)))
-            mean = ops.convert_to_numpy(layer.moving_mean).astype("float64")
-            variance = ops.convert_to_numpy(layer.moving_variance).astype("float64")
-            self.count += size
-            self.sum_of_means += size * mean
-            self.sum_of_squares += size * (variance + mean**2)
-            return outputs
-
+        So masks, axes and dtypes are treated as in training.
+        """
+        layer, momentum = self.layer, self.layer.momentum
         before = [ops.convert_to_numpy(v) for v in (layer.moving_mean, layer.moving_variance)]
         if isinstance(layer, BinaryBatchNormalization):
-            layer.settle(False)
-        object.__setattr__(layer, "call", call_and_note)
+            layer.accumulate_statistics(False)
         layer.momentum = 0.0
         try:
             yield
@@ -105,7 +115,6 @@ class _Estimate:
             layer.moving_variance.assign(before[1])
             raise
         finally:
-            object.__delattr__(layer, "call")
             layer.momentum = momentum
 
     def write(self) -> None:

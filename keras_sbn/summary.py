@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
+from keras_sbn.interception import intercepting
 from keras_sbn.layers import BinaryBatchNormalization, SelfBinarizingActivation
 from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
 from keras_sbn.tables import format_table
@@ -157,7 +157,7 @@ class ModelSummary:
             "output",
             "1-bit",
             "32-bit",
-            "memory (kB)",
+            "memory (KiB)",
             "1-bit MACs",
             "32-bit MACs",
         )
@@ -231,11 +231,11 @@ def summary(model: Any, input_shape: Any = None) -> ModelSummary:
     >>> keras_sbn.summary(model).binary_parameters
     2048
     """
-    recorder = _Recorder()
+    names = {id(layer): name for name, layer in _leaves(model)}
+    layers = {id(layer): layer for _, layer in _leaves(model)}
+    recorder = _Recorder(names)
     inputs = _one_sample(model, input_shape)
-    with ExitStack() as stack:
-        for name, layer in _leaves(model):
-            stack.enter_context(recorder.recording(name, layer))
+    with intercepting(layers.values(), recorder.call_and_record):
         _Trace(lambda x: model(x, training=False)).compute_output_spec(inputs)
     return ModelSummary(model.name, tuple(_row(call) for call in recorder.calls.values()))
 
@@ -264,26 +264,17 @@ class _Calls:
 class _Recorder:
     """Follows binary tensors through the layers of a model while it is called."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: dict[int, str]) -> None:
         self.calls: dict[int, _Calls] = {}
+        self._names = names
         # The tensors themselves are kept beside their ids, so that no id is used twice.
         self.binary: dict[int, Any] = {}
 
-    @contextmanager
-    def recording(self, name: str, layer: Any) -> Iterator[None]:
-        call = layer.call
-
-        def call_and_record(*args: Any, **kwargs: Any) -> Any:
-            outputs = call(*args, **kwargs)
-            inputs = keras.tree.flatten((args, kwargs))[:1]
-            self._record(name, layer, inputs[0] if inputs else None, outputs)
-            return outputs
-
-        object.__setattr__(layer, "call", call_and_record)
-        try:
-            yield
-        finally:
-            object.__delattr__(layer, "call")
+    def call_and_record(self, layer: Any, call: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = call(*args, **kwargs)
+        inputs = keras.tree.flatten((args, kwargs))[:1]
+        self._record(self._names[id(layer)], layer, inputs[0] if inputs else None, outputs)
+        return outputs
 
     def _record(self, name: str, layer: Any, inputs: Any, outputs: Any) -> None:
         is_binary = id(inputs) in self.binary or getattr(layer, "binarize_input", False)
@@ -356,7 +347,7 @@ def _deployed_weights(layer: Any) -> list[Any]:
         sharpness = {id(weight) for weight in layer.sharpness_weights}
         weights = {name: w for name, w in weights.items() if id(w) not in sharpness}
     if isinstance(layer, _BATCH_NORMALIZATIONS):
-        weights.pop("settled_batches", None)  # state of the training
+        weights.pop("accumulated_batches", None)  # state of the training
         for trained, moving in _FUSED:
             if trained in weights and moving in weights:
                 del weights[trained]

@@ -182,7 +182,7 @@ def test_reestimate_without_anything_to_do_or_with():
     plain = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     assert keras_sbn.reestimate_batch_normalization(plain, np.ones((2, 2))) == 0
     network = keras.Sequential([keras.Input((2,)), keras_sbn.layers.BinaryBatchNormalization()])
-    with pytest.raises(ValueError, match="Expected data with at least one batch"):
+    with pytest.raises(ValueError, match="Expected `data` to have at least one batch"):
         keras_sbn.reestimate_batch_normalization(network, np.ones((0, 2)))
     with pytest.raises(ValueError, match=r"Expected `steps` .*Received: steps=0"):
         keras_sbn.reestimate_batch_normalization(network, np.ones((2, 2)), steps=0)

@@ -52,7 +52,7 @@ def test_initial_epoch(update_freq):
     record = RecordSharpness()
     # A schedule of another training has left its sharpness in the weights.
     train(network, Sharpen(Piecewise([], [77.0]), binarize=False), epochs=1)
-    train(network, Sharpen(Cosine(), update_freq), record, initial_epoch=2)
+    train(network, Sharpen(Cosine(), update_freq=update_freq), record, initial_epoch=2)
     assert record.values == expected[12:]
 
 

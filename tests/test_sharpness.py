@@ -12,7 +12,7 @@ from keras import ops
 from layer_cases import numpy_of
 
 from keras_sbn import sharpness as sharpness_module
-from keras_sbn.sharpness import AT_REST, HARD, sign, soft_sign
+from keras_sbn.sharpness import HARD, sign, soft_sign
 
 X = np.array([-3.0, -1.0, -0.25, -1e-3, -0.0, 0.0, 1e-3, 0.25, 1.0, 3.0], "float32")
 SIGNS = np.array([-1, -1, -1, -1, 1, 1, 1, 1, 1, 1], "float32")
@@ -26,9 +26,10 @@ def slope(x, sharpness, bound):
     return nu / np.cosh(np.minimum(np.abs(nu * x.astype("float64")), 300)) ** 2
 
 
-def gradient(x, sharpness, bound=None, normalize=False, upstream=1.0):
+def gradient(x, sharpness, bound=None, normalize=False, upstream=1.0, scale=None):
     def function(x):
-        return ops.sum(soft_sign(x, sharpness, bound, normalize) * ops.convert_to_tensor(upstream))
+        values = soft_sign(x, sharpness, bound, normalize, scale)
+        return ops.sum(values * ops.convert_to_tensor(upstream))
 
     return layer_cases.gradients(function, x)[0]
 
@@ -57,9 +58,15 @@ def test_hard_values_of_extremes_are_signs():
 
 @pytest.mark.parametrize("normalize", [False, True])
 @pytest.mark.parametrize("bound", [None, 1.0])
-def test_at_rest_values_are_signs_and_the_gradient_is_zero(bound, normalize):
-    np.testing.assert_array_equal(numpy_of(soft_sign(X, AT_REST, bound, normalize)), SIGNS)
-    np.testing.assert_array_equal(gradient(X, AT_REST, bound, normalize), np.zeros_like(X))
+@pytest.mark.parametrize("sharpness", [2.0, HARD])
+def test_the_gradient_is_scaled_and_the_values_are_not(sharpness, bound, normalize):
+    expected = numpy_of(soft_sign(X, sharpness, bound, normalize))
+    full = gradient(X, sharpness, bound, normalize)
+    for scale in (0.0, 0.5):
+        found = soft_sign(X, sharpness, bound, normalize, gradient_scale=scale)
+        np.testing.assert_array_equal(numpy_of(found), expected)
+        scaled = gradient(X, sharpness, bound, normalize, scale=scale)
+        np.testing.assert_allclose(scaled, scale * full, rtol=1e-6, atol=1e-7)
 
 
 #: Without its optimizations, XLA's tanh of a large number is 1 but for a few units of the last place.

@@ -54,7 +54,7 @@ def test_the_network_computes_the_same(sharpness):
 def test_kernels_decay_with_the_learning_rate_until_they_rest(update_freq):
     network = small_models.model()
     before = kernel_of(network, "second")
-    fit_without_gradient(network, Sharpen(update_freq=update_freq, rest_at=0.9))
+    fit_without_gradient(network, Sharpen(update_freq=update_freq, freeze_at=0.9))
     # They rest from batch 54 of 60 on, or the nearest change of the sharpness; at the change before they
     # decayed for the batches behind.
     last = {"batch": 53, "epoch": 48, 4: 48}[update_freq]
@@ -65,7 +65,7 @@ def test_kernels_decay_with_the_learning_rate_until_they_rest(update_freq):
 def test_without_rest_they_decay_to_the_end():
     network = small_models.model()
     before = kernel_of(network, "dense")
-    fit_without_gradient(network, Sharpen(rest_at=None, weight_decay=0.3))
+    fit_without_gradient(network, Sharpen(freeze_at=None, weight_decay=0.3))
     expected = before * math.exp(-0.3 * RATE * (EPOCHS * STEPS - 1))
     np.testing.assert_allclose(kernel_of(network, "dense"), expected, rtol=1e-5)
 
@@ -92,7 +92,7 @@ def test_gradient_accumulation_makes_fewer_steps():
     network = small_models.model()
     before = kernel_of(network, "first")
     optimizer = keras.optimizers.SGD(RATE, gradient_accumulation_steps=3)
-    fit_without_gradient(network, Sharpen(rest_at=None), optimizer)
+    fit_without_gradient(network, Sharpen(freeze_at=None), optimizer)
     expected = before * math.exp(-WEIGHT_DECAY * RATE * 59 / 3)
     np.testing.assert_allclose(kernel_of(network, "first"), expected, rtol=1e-5)
 
@@ -127,7 +127,7 @@ def test_separable_layers_decay_both_kernels():
     )
     layer = network.get_layer("separable")
     before = [numpy_of(layer.depthwise_kernel).copy(), numpy_of(layer.pointwise_kernel).copy()]
-    fit_without_gradient(network, Sharpen(rest_at=None))
+    fit_without_gradient(network, Sharpen(freeze_at=None))
     factor = math.exp(-WEIGHT_DECAY * RATE * 59)
     for kernel, was in zip((layer.depthwise_kernel, layer.pointwise_kernel), before, strict=True):
         np.testing.assert_allclose(numpy_of(kernel), was * factor, rtol=1e-5)
@@ -145,9 +145,9 @@ def test_epochs_of_unknown_length(trained_before):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Your input ran out of data")  # how Keras finds out the length
         if trained_before:
-            network.fit(samples, epochs=3, callbacks=[Sharpen(rest_at=None)], **options)
+            network.fit(samples, epochs=3, callbacks=[Sharpen(freeze_at=None)], **options)
         before = kernel_of(network, "first")
-        network.fit(samples, epochs=4, callbacks=[Sharpen(rest_at=None)], **options)
+        network.fit(samples, epochs=4, callbacks=[Sharpen(freeze_at=None)], **options)
     # Keras may begin a step before it finds that there are no samples for it, and counts it.
     steps = int(numpy_of(network.optimizer.iterations)) // (7 if trained_before else 4)
     assert steps in (STEPS, STEPS + 1)
@@ -161,7 +161,7 @@ def test_a_resumed_training_ends_with_the_same_kernels(tmp_path, update_freq):
     x, y = small_models.data()
 
     def train(network, *callbacks, **options):
-        sharpen = Sharpen(update_freq=update_freq, rest_at=None, weight_decay=5.0)
+        sharpen = Sharpen(update_freq=update_freq, freeze_at=None, weight_decay=5.0)
         options = {"epochs": 6, "batch_size": 8, "shuffle": False, "verbose": 0, **options}
         network.get_layer("dropout").rate = 0.0
         network.fit(x, y, callbacks=[sharpen, *callbacks], **options)

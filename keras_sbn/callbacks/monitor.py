@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.batches import batches
+from keras_sbn.batches import batches, check_can_be_read_twice
 from keras_sbn.binarize import effective_kernel, latent_kernels, saturated_share, self_binarizing_layers
+from keras_sbn.interception import intercepting
 from keras_sbn.layers.base import SelfBinarizingLayer
 
 
@@ -29,8 +29,9 @@ class Monitor(keras.callbacks.Callback):
     measurement costs about as much as a forward pass of `x`.
 
     Args:
-        x: Inputs to measure the activations on: an array, or a list or dictionary of arrays; a few dozen
-            samples are enough. `None` leaves the activations out.
+        x: Inputs to measure the activations on: an array, a list of arrays (one an input), a dictionary
+            of them by input name, a tuple `(inputs, targets)` of these, or an iterable of such batches
+            that can be read again; a few dozen samples are enough. `None` leaves the activations out.
         log_dir: Directory for TensorBoard; the numbers of every layer are written there as scalars and
             its kernel as a histogram, as the run `binarization`. Needs TensorFlow.
 
@@ -53,6 +54,7 @@ class Monitor(keras.callbacks.Callback):
 
     def __init__(self, x: Any = None, log_dir: str | Path | None = None) -> None:
         super().__init__()
+        check_can_be_read_twice(x, "x")
         self.x = x
         self.log_dir = None if log_dir is None else Path(log_dir)
         self.layers: list[dict[str, dict[str, float]]] = []
@@ -121,34 +123,22 @@ def saturated_activations(model: Any, x: Any) -> dict[SelfBinarizingLayer, tuple
 
     Args:
         model: A built Keras model with self-binarizing layers.
-        x: Inputs: an array, or a list or dictionary of arrays.
+        x: Inputs, in any form of `keras_sbn.batches`.
     """
     found = [layer for layer in self_binarizing_layers(model) if layer.activation_sharpness is not None]
     totals: dict[SelfBinarizingLayer, tuple[float, int]] = {}
-    with ExitStack() as stack:
-        for layer in found:
-            stack.enter_context(_noting(layer, totals))
-        for inputs in batches(x):
-            model(inputs, training=False)
-    return {layer: (saturated / size, size) for layer, (saturated, size) in totals.items()}
 
-
-@contextmanager
-def _noting(layer: SelfBinarizingLayer, totals: dict[SelfBinarizingLayer, tuple[float, int]]) -> Any:
-    binarize_activation = layer.binarize_activation
-
-    def binarize_and_note(x: Any) -> Any:
-        outputs = binarize_activation(x)
+    def binarize_and_note(layer: SelfBinarizingLayer, binarize_activation: Any, inputs: Any) -> Any:
+        outputs = binarize_activation(inputs)
         values = ops.convert_to_numpy(ops.cast(outputs, "float32"))
         saturated, size = totals.get(layer, (0.0, 0))
         totals[layer] = saturated + saturated_share(values) * values.size, size + values.size
         return outputs
 
-    object.__setattr__(layer, "binarize_activation", binarize_and_note)
-    try:
-        yield
-    finally:
-        object.__delattr__(layer, "binarize_activation")
+    with intercepting(found, binarize_and_note, "binarize_activation"):
+        for inputs in batches(x, name="x"):
+            model(inputs, training=False)
+    return {layer: (saturated / size, size) for layer, (saturated, size) in totals.items()}
 
 
 def _signs(layer: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_sbn.cli.common import CHECK_FAILED, OK, add_command
+from keras_sbn.training.setting_types import setting_types
 from keras_sbn.training.settings import TrainSettings, read_toml
 
 
@@ -114,21 +115,23 @@ def _settings(options: argparse.Namespace) -> TrainSettings:
 def _add(parser: Any, setting: Field[Any]) -> None:
     """Adds the option of a setting; what is not given is not in the namespace."""
     flag = "--" + setting.name.replace("_", "-")
-    kind = str(setting.type).removesuffix(" | None")
+    kind = setting_types(TrainSettings)[setting.name]
     default = setting.default
     text = setting.metadata["help"].replace("%", "%%")
     if default is not None and default is not MISSING:
         shown = " ".join(default) if isinstance(default, tuple) else default
         text += f" (default: {shown})"
     common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
-    if kind == "bool":
+    if kind.item is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
-    elif kind == "tuple[int, int]":
-        parser.add_argument(flag, nargs=2, type=int, metavar=("HEIGHT", "WIDTH"), **common)
-    elif kind.startswith("tuple"):
-        parser.add_argument(flag, nargs="*", metavar="TARGET", **common)
+    elif kind.several and kind.length is None:
+        parser.add_argument(flag, nargs="*", type=kind.item, metavar="TARGET", **common)
+    elif kind.several:
+        parser.add_argument(
+            flag, nargs=kind.length, type=kind.item, metavar=("HEIGHT", "WIDTH"), **common
+        )
     else:
-        parser.add_argument(flag, type={"int": int, "float": float, "str": str}[kind], **common)
+        parser.add_argument(flag, type=kind.item, **common)
 
 
 def _say(line: str) -> None:

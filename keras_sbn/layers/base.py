@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from keras import activations, constraints, initializers, ops, regularizers
 
-from keras_sbn.sharpness import sign, soft_sign
+from keras_sbn.layers.training_state import HasTrainingState
+from keras_sbn.sharpness import HARD, sign, soft_sign
+
+#: The training state that the gradient of a kernel is multiplied by: 1, or 0 where it is frozen.
+_GRADIENT_SCALE = "kernel_gradient_scale"
 
 
 def is_integer(value: Any) -> bool:
@@ -24,7 +28,7 @@ def positive_integer(value: Any, name: str) -> int:
     return int(value)
 
 
-class SelfBinarizingLayer(keras.layers.Layer):
+class SelfBinarizingLayer(HasTrainingState):
     """Base of the self-binarizing layers (Lahoud et al., arXiv 1902.00730, section 3).
 
     A subclass says what it binarizes; this class owns the sharpness weights and the soft sign.
@@ -79,6 +83,13 @@ class SelfBinarizingLayer(keras.layers.Layer):
             autocast=False,
         )
 
+    def load_own_variables(self, store: Any) -> None:
+        super().load_own_variables(store)
+        # Version 0.1 wrote minus infinity for a kernel that was hard and frozen.
+        for weight in self.sharpness_weights:
+            if float(ops.convert_to_numpy(weight)) == -HARD:
+                weight.assign(HARD)
+
     def binarize_activation(self, x: Any) -> Any:
         return soft_sign(x, self.activation_sharpness, self.max_gradient_sharpness)
 
@@ -130,7 +141,7 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
         binarize_input: bool = False,
         binarize_kernel: bool = True,
         normalize_kernel: bool = True,
-        kernel_scale: str | None = None,
+        kernel_scale: Literal["learned", "mean"] | None = None,
         max_gradient_sharpness: float | None = 1.0,
         **kwargs: Any,
     ) -> None:
@@ -198,6 +209,7 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
             )
         if self.binarize_kernel:
             self.kernel_sharpness = self.add_sharpness("kernel_sharpness")
+            self.add_training_state(_GRADIENT_SCALE, 1.0)
         if self.binarize_input:
             self.activation_sharpness = self.add_sharpness("activation_sharpness")
 
@@ -232,8 +244,29 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
         if not self.binarize_kernel:
             return kernel
         return soft_sign(
-            kernel, self.kernel_sharpness, self.max_gradient_sharpness, normalize=self.normalize_kernel
+            kernel,
+            self.kernel_sharpness,
+            self.max_gradient_sharpness,
+            normalize=self.normalize_kernel,
+            gradient_scale=self.training_state(_GRADIENT_SCALE),
         )
+
+    @property
+    def kernel_is_frozen(self) -> bool:
+        """Whether the binary kernel has no gradient. A file does not keep it."""
+        scale = self.training_state(_GRADIENT_SCALE)
+        return scale is not None and float(ops.convert_to_numpy(scale)) == 0
+
+    def freeze_kernel(self, frozen: bool = True) -> None:
+        """Takes the gradient of the binary kernel away, or gives it back; the others go on learning.
+
+        Unlike `trainable`, it can change while the model trains, without being compiled again.
+        `keras_sbn.callbacks.Sharpen` freezes hard kernels at the end of training.
+
+        Args:
+            frozen: Whether the kernel has no gradient.
+        """
+        self.set_training_state(_GRADIENT_SCALE, 0.0 if frozen else 1.0)
 
     @property
     def ignores_kernel_length(self) -> bool:

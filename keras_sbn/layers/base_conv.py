@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from keras_sbn.layers.base import positive_integer
 from keras_sbn.layers.base_window import PaddedWindowLayer
@@ -29,6 +29,13 @@ class BaseSelfBinarizingConv(PaddedWindowLayer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        *,
+        pad_value: float = 1.0,
+        binarize_input: bool = False,
+        binarize_kernel: bool = True,
+        normalize_kernel: bool = True,
+        kernel_scale: Literal["learned", "mean"] | None = None,
+        max_gradient_sharpness: float | None = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -44,6 +51,12 @@ class BaseSelfBinarizingConv(PaddedWindowLayer):
             bias_regularizer=bias_regularizer,
             activity_regularizer=activity_regularizer,
             bias_constraint=bias_constraint,
+            pad_value=pad_value,
+            binarize_input=binarize_input,
+            binarize_kernel=binarize_kernel,
+            normalize_kernel=normalize_kernel,
+            kernel_scale=kernel_scale,
+            max_gradient_sharpness=max_gradient_sharpness,
             **kwargs,
         )
         self.filters = positive_integer(filters, "filters")

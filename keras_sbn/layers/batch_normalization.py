@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
 from keras import constraints, initializers, ops, regularizers
 
-#: The count of settled batches while the statistics are moving averages.
-_MOVING = -1.0
+from keras_sbn.layers.training_state import HasTrainingState
+
+#: The training state that says whether statistics are accumulated: 1, or 0 where they move.
+_ACCUMULATES = "accumulates_statistics"
 
 
 @keras.saving.register_keras_serializable(package="keras_sbn")
-class BinaryBatchNormalization(keras.layers.Layer):
+class BinaryBatchNormalization(HasTrainingState):
     """Batch normalization with ``gamma = exp(log_gamma) > 0``, made to be folded into a threshold.
 
     Before a sign, ``gamma (a - mean) / sqrt(variance + epsilon) + beta >= 0`` is the comparison
@@ -23,8 +26,8 @@ class BinaryBatchNormalization(keras.layers.Layer):
     Args:
         axis: Integer, the axis that holds the features. Default -1.
         momentum: Momentum of the moving averages, in [0, 1). The default 0.9 follows a network whose
-            activations change while it sharpens more closely than Keras's 0.99. See `settle` for the end
-            of training.
+            activations change while it sharpens more closely than Keras's 0.99. See
+            `accumulate_statistics` for the end of training.
         epsilon: Positive float added to the variance.
         center: Whether to add a learned beta.
         scale: Whether to multiply by a learned, positive gamma.
@@ -103,27 +106,44 @@ class BinaryBatchNormalization(keras.layers.Layer):
         self.supports_masking = True
         self.beta: Any = None
         self.log_gamma: Any = None
-        self.settled_batches: Any = None
+        self.accumulated_batches: Any = None
 
     @property
     def gamma(self) -> Any:
         """The scale ``exp(log_gamma)``, positive, or `None` where the layer has none."""
         return None if self.log_gamma is None else ops.exp(ops.convert_to_tensor(self.log_gamma))
 
-    def settle(self, settling: bool) -> None:
+    @property
+    def accumulates_statistics(self) -> bool:
+        """Whether the moving statistics are the mean over batches. A file does not keep it."""
+        state = self.training_state(_ACCUMULATES)
+        return state is not None and float(ops.convert_to_numpy(state)) > 0
+
+    def accumulate_statistics(self, accumulate: bool = True) -> None:
         """Makes the moving statistics the plain mean over all batches from now on, or moving again.
 
         Call it when the layers before no longer change: the mean of many batches is closer to the
-        statistics of the data than a moving average, which forgets. `keras_sbn.callbacks.Sharpen` does so
-        at the end of training. A layer that is settling goes on; its count of batches is a weight, and so
-        part of a checkpoint.
+        statistics of the data than a moving average, which is a mean of the last few.
+        `keras_sbn.callbacks.Sharpen` does so at the end of training. A layer that accumulates goes on.
+        How many batches it has accumulated is the weight `accumulated_batches`, and so part of a
+        checkpoint; that it accumulates is not: a model that is loaded and trained has moving statistics
+        until it is told otherwise.
 
         Args:
-            settling: Whether to take the mean; `False` goes back to `momentum`.
+            accumulate: Whether to take the mean; `False` goes back to `momentum`.
         """
-        counts = float(ops.convert_to_numpy(self.settled_batches)) >= 0
-        if counts != settling:
-            self.settled_batches.assign(0.0 if settling else _MOVING)
+        self.set_training_state(_ACCUMULATES, 1.0 if accumulate else 0.0)
+        if not accumulate:
+            self.accumulated_batches.assign(0.0)
+
+    def settle(self, settling: bool) -> None:
+        """Deprecated name of `accumulate_statistics`, for one release."""
+        warnings.warn(
+            "`settle` is `accumulate_statistics` now, and goes in the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        self.accumulate_statistics(settling)
 
     def build(self, input_shape: Any) -> None:
         features = input_shape[self.axis]
@@ -161,14 +181,15 @@ class BinaryBatchNormalization(keras.layers.Layer):
             )
         self.moving_mean = add("moving_mean", self.moving_mean_initializer, trainable=False)
         self.moving_variance = add("moving_variance", self.moving_variance_initializer, trainable=False)
-        self.settled_batches = self.add_weight(
-            name="settled_batches",
+        self.accumulated_batches = self.add_weight(
+            name="accumulated_batches",
             shape=(),
             dtype="float32",
-            initializer=initializers.Constant(_MOVING),
+            initializer="zeros",
             trainable=False,
             autocast=False,
         )
+        self.add_training_state(_ACCUMULATES, 0.0)
         self.input_spec = keras.layers.InputSpec(
             ndim=len(input_shape), axes={self.axis % len(input_shape): features}
         )
@@ -179,10 +200,11 @@ class BinaryBatchNormalization(keras.layers.Layer):
         if training and self.trainable:
             mean, variance = self._batch_moments(x, mask)
             # The mean of n + 1 values is n / (n + 1) of that of n, and 1 / (n + 1) of the last.
-            count = ops.convert_to_tensor(self.settled_batches)
-            settling = count >= 0
-            keep = ops.where(settling, count / ops.maximum(count + 1, 1.0), self.momentum)
-            self.settled_batches.assign(ops.where(settling, count + 1, count))
+            # Files of version 0.1 count from -1.
+            count = ops.maximum(ops.convert_to_tensor(self.accumulated_batches), 0.0)
+            accumulates = ops.convert_to_tensor(self.training_state(_ACCUMULATES)) > 0
+            keep = ops.where(accumulates, count / (count + 1), self.momentum)
+            self.accumulated_batches.assign(ops.where(accumulates, count + 1, 0.0))
             self.moving_mean.assign(self.moving_mean * keep + mean * (1 - keep))
             self.moving_variance.assign(self.moving_variance * keep + variance * (1 - keep))
         else:

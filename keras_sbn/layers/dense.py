@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 from keras import ops
@@ -70,6 +70,12 @@ class SelfBinarizingDense(SelfBinarizingKernelLayer):
         activity_regularizer: Any = None,
         kernel_constraint: Any = None,
         bias_constraint: Any = None,
+        *,
+        binarize_input: bool = False,
+        binarize_kernel: bool = True,
+        normalize_kernel: bool = True,
+        kernel_scale: Literal["learned", "mean"] | None = None,
+        max_gradient_sharpness: float | None = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -80,6 +86,11 @@ class SelfBinarizingDense(SelfBinarizingKernelLayer):
             bias_regularizer=bias_regularizer,
             activity_regularizer=activity_regularizer,
             bias_constraint=bias_constraint,
+            binarize_input=binarize_input,
+            binarize_kernel=binarize_kernel,
+            normalize_kernel=normalize_kernel,
+            kernel_scale=kernel_scale,
+            max_gradient_sharpness=max_gradient_sharpness,
             **kwargs,
         )
         self.units = positive_integer(units, "units")

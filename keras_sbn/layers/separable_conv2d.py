@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -109,6 +109,13 @@ class SelfBinarizingSeparableConv2D(PaddedWindowLayer):
         depthwise_constraint: Any = None,
         pointwise_constraint: Any = None,
         bias_constraint: Any = None,
+        *,
+        pad_value: float = 1.0,
+        binarize_input: bool = False,
+        binarize_kernel: bool = True,
+        normalize_kernel: bool = True,
+        kernel_scale: Literal["learned", "mean"] | None = None,
+        max_gradient_sharpness: float | None = 1.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(
@@ -127,6 +134,12 @@ class SelfBinarizingSeparableConv2D(PaddedWindowLayer):
             bias_regularizer=bias_regularizer,
             activity_regularizer=activity_regularizer,
             bias_constraint=bias_constraint,
+            pad_value=pad_value,
+            binarize_input=binarize_input,
+            binarize_kernel=binarize_kernel,
+            normalize_kernel=normalize_kernel,
+            kernel_scale=kernel_scale,
+            max_gradient_sharpness=max_gradient_sharpness,
             **kwargs,
         )
         self.filters = positive_integer(filters, "filters")

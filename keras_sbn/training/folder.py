@@ -21,7 +21,7 @@ _WRITTEN = (
     SETTINGS,
     DATA,
     "history.csv",
-    "sharpness.json",
+    "sharpness.*",
     "model.keras",
     "folded.keras",
     "model_*.tflite",
@@ -36,12 +36,10 @@ def check_folder(settings: TrainSettings, folder: Path, resume: bool, overwrite:
     """Refuses a folder that holds another run; writes nothing.
 
     Raises:
-        ValueError: If it does, and it is neither to be resumed nor overwritten; or if it is no folder.
+        ValueError: If it does, and it is neither to be resumed nor overwritten.
     """
     if resume and overwrite:
         raise ValueError("Expected to resume a run or to overwrite it. Received: both")
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"Expected a folder for the run. Received: {folder}, which is a file")
     stored = folder / SETTINGS
     has_run = stored.exists() or any((folder / "checkpoints").glob("epoch-*"))
     if overwrite or not has_run:
@@ -52,7 +50,7 @@ def check_folder(settings: TrainSettings, folder: Path, resume: bool, overwrite:
             "(--resume), remove it first (--overwrite), or take another folder."
         )
     if stored.exists():
-        found = replace(TrainSettings.read(stored), backend=settings.backend)
+        found = replace(TrainSettings.read_whole(stored), backend=settings.backend)
         changed = [name for name, value in asdict(settings).items() if value != asdict(found)[name]]
         if changed:
             raise ValueError(

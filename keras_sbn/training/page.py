@@ -19,11 +19,11 @@ from keras_sbn.data import ImageDataset
 from keras_sbn.files import write_atomically
 from keras_sbn.training.callbacks import duration
 from keras_sbn.training.checkpoints import RunState
+from keras_sbn.training.result import TrainResult
 from keras_sbn.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from keras_sbn.conversion.report import ConversionReport
-    from keras_sbn.training.run import TrainResult
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222 }

@@ -4,153 +4,77 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_sbn.averaging import KernelMean
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, Monitor, Sharpen
 from keras_sbn.data import Batches, ImageDataset
 from keras_sbn.extras import installed, remedy, why_not_run
 from keras_sbn.files import save_model, write_atomically
 from keras_sbn.statistics import reestimate_batch_normalization
-from keras_sbn.tables import format_table
 from keras_sbn.tflite.schema import schema
-from keras_sbn.training.callbacks import KeepRun, duration
-from keras_sbn.training.checkpoints import Checkpoints, RunState
+from keras_sbn.training.callbacks import KeepRun, write_history
+from keras_sbn.training.checkpoints import Checkpoints, RunState, check_same_network
 from keras_sbn.training.devices import on_devices
 from keras_sbn.training.folder import DATA, begin, check_folder
+from keras_sbn.training.lock import locked, remove_leftovers
 from keras_sbn.training.progress import ShowProgress
+from keras_sbn.training.result import FileResult, TrainResult
 from keras_sbn.training.settings import TrainSettings
 
 _MONITORED = 64
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """A converted file: its bytes, and on how many of `samples` images it decides unlike the model.
-
-    `samples` is 0 where nothing that is installed runs the file.
-    """
-
-    name: str
-    bytes: int
-    samples: int
-    differing_decisions: int
-    differing_outputs: int
-    layers: tuple[dict[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """What a training gave; `print` shows it as a table.
-
-    Attributes:
-        folder: Folder of the run.
-        accuracy: Share of correct predictions on the validation images: `soft` (as training left it, at
-            its last sharpness), `hard` (signs, with the statistics of the training), `reestimated`
-            (hard, with those of the hard network; the model that is kept) and `folded`.
-        validation_images: How many there are.
-        folded_unlike_hard: On how many of them folded and hard model decide otherwise. The one has exact
-            sums of integers where the other rounds.
-        float_bytes: Bytes of the parameters, were they all float32.
-        files: A `FileResult` a target.
-        history: From name to the values of the epochs.
-        seconds: Time of the training.
-    """
-
-    folder: str
-    accuracy: dict[str, float]
-    validation_images: int
-    folded_unlike_hard: int
-    float_bytes: int
-    files: tuple[FileResult, ...]
-    history: dict[str, list[float]]
-    seconds: float
-
-    @property
-    def exact(self) -> bool:
-        """Whether every file decides as the folded model, on all images that were compared."""
-        return all(file.differing_decisions == 0 for file in self.files)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the figures for JSON, which has no infinity: `None` where the sharpness is infinite."""
-        history = {
-            name: [value if math.isfinite(value) else None for value in values]
-            for name, values in self.history.items()
-        }
-        return {**asdict(self), "history": history}
-
-    def __str__(self) -> str:
-        names = {
-            "soft": "as trained",
-            "hard": "hard (sign)",
-            "reestimated": "hard, statistics estimated again",
-            "folded": "folded",
-        }
-        rows = [
-            (label, f"{100 * self.accuracy[name]:.2f} %")
-            for name, label in names.items()
-            if name in self.accuracy
-        ]
-        lines = [format_table(("model", "accuracy"), rows, "lr"), ""]
-        for file in self.files:
-            ratio = self.float_bytes / file.bytes
-            compared = (
-                f"{file.differing_decisions} of {file.samples} decisions unlike the folded model's"
-                if file.samples
-                else "not run here, and so not compared with the model"
-            )
-            lines.append(
-                f"{file.name}: {file.bytes:,} bytes, float32 parameters take {ratio:.1f} times as many; "
-                f"{compared}"
-            )
-        lines.append(f"{self.validation_images} validation images; trained for {duration(self.seconds)}")
-        return "\n".join(lines)
 
 
 def train(
     settings: TrainSettings,
     out: str | os.PathLike[str],
     resume: bool = False,
-    say: Callable[[str], None] = print,
+    print_fn: Callable[[str], None] = print,
+    *,
     overwrite: bool = False,
     progress: bool = False,
+    say: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Trains, folds, converts and verifies a network, and reports on it.
 
     Writes into `out`: `run.toml` (the settings), `data.json` (classes and input scaling of the data),
-    `history.csv`, `checkpoints/` (the last epoch, and `best.keras`, that of the highest hard validation
-    accuracy), `logs/` for TensorBoard, `model.keras` (hard), `folded.keras` (which takes 8-bit images),
-    `model_lce.tflite`, `model_tflite.tflite`, `result.json` and `report.html`. Nothing is written before
-    the data are loaded and the model is built.
+    `history.csv`, `checkpoints/` (the last two epochs, and `best.keras`, that of the highest hard
+    validation accuracy), `logs/` for TensorBoard, `model.keras` (the last epoch, hard), `folded.keras`
+    (which takes 8-bit images), `model_lce.tflite`, `model_tflite.tflite`, `result.json` and
+    `report.html`. Nothing is written before the data are loaded and the model is built.
 
     The recipe: Adam with a cosine decay, cross-entropy, the sharpness schedule of the settings, and at
-    the end kernels at rest and settled batch-normalization statistics of the network of signs. What is
-    trained depends on the settings alone: a run that is killed and resumed sees the same images with the
-    same sharpness.
+    the end frozen kernels and the accumulated batch-normalization statistics of the network of signs.
+    What is trained depends on the settings alone: a run that is killed and resumed sees the same images
+    with the same sharpness, and ends with the same files. A run whose loss is NaN stops; its last good
+    epoch is kept.
 
     Args:
         settings: What to train, on what, and how.
         out: Folder of the run; made where missing.
         resume: Whether to go on with a run that is in `out`, from its last checkpoint.
-        say: Receives lines of progress.
+        print_fn: Receives lines of progress.
         overwrite: Whether a run that is in `out` is removed first; other files there stay.
         progress: Whether to write the progress within an epoch to standard error, in one line that is
             overwritten.
+        say: Deprecated name of `print_fn`.
 
     Returns:
         A `TrainResult`; `print` shows it as a table.
 
     Raises:
         ImportError: If a package is missing that the run will need; nothing is trained then.
-        ValueError: If a setting does not fit, or `out` holds another run.
+        ValueError: If a setting does not fit, `out` holds another run or damaged files, another process
+            trains in it, or the training diverges.
         OSError: If `out` cannot be written.
     """
     if settings.backend not in (None, keras.backend.backend()):
@@ -159,36 +83,61 @@ def train(
             f"{keras.backend.backend()!r}; set KERAS_BACKEND={settings.backend} before Keras is "
             "imported, or start the training with `keras-sbn train`."
         )
-    _require_packages(settings, say)
+    if say is not None:
+        warnings.warn(
+            "`say` of train is `print_fn` now; the old name goes in the next release.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        print_fn = say
+    _require_packages(settings, print_fn)
     settings = replace(settings, backend=keras.backend.backend())
     folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Expected a folder for the run. Received: {folder}, which is a file")
+    with locked(folder):
+        return _train(settings, folder, resume, print_fn, overwrite, progress)
+
+
+def _train(
+    settings: TrainSettings,
+    folder: Path,
+    resume: bool,
+    print_fn: Callable[[str], None],
+    overwrite: bool,
+    progress: bool,
+) -> TrainResult:
     check_folder(settings, folder, resume, overwrite)
+    remove_leftovers(folder)
     checkpoints = Checkpoints(folder / "checkpoints")
     keras.utils.set_random_seed(settings.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(settings.dtype_policy)
     try:
         dataset = settings.load_data()
-        say(
+        print_fn(
             f"{dataset.name}: {len(dataset.train)} images to train on, {len(dataset.validation)} to "
             f"validate on, {dataset.classes} classes, {dataset.input_shape}"
         )
         with on_devices(settings.devices):
-            found = None if overwrite else checkpoints.load()
+            found = None if overwrite else checkpoints.load(print_fn)
             model, state = found or (settings.build_model(dataset), RunState())
+            if state.epoch:
+                path = checkpoints.path(state.epoch)
+                check_same_network(model, settings.build_model(dataset), path)
             # Only now, so that a mistake in the settings leaves no folder behind.
             begin(settings, dataset, folder, overwrite)
-            _fit(settings, dataset, model, state, checkpoints, folder, say, progress)
+            _fit(settings, dataset, model, state, checkpoints, folder, print_fn, progress)
             accuracy = _harden(settings, dataset, model, state)
     finally:
         keras.config.set_dtype_policy(before)
     save_model(model, folder / "model.keras")
     # From here on the one that was saved, on one device.
     model = keras.models.load_model(folder / "model.keras", compile=False)
-    return _deploy(settings, dataset, model, state, accuracy, folder, say)
+    return _deploy(settings, dataset, model, state, accuracy, folder, print_fn)
 
 
-def _require_packages(settings: TrainSettings, say: Callable[[str], None]) -> None:
+def _require_packages(settings: TrainSettings, print_fn: Callable[[str], None]) -> None:
     """Fails before a long training and not after it."""
     if not installed("matplotlib"):
         raise ImportError(f"The report of a run needs matplotlib: {remedy('plot')}")
@@ -197,7 +146,7 @@ def _require_packages(settings: TrainSettings, say: Callable[[str], None]) -> No
     for target in settings.targets:
         reason = why_not_run(target)
         if reason is not None:
-            say(f"the file for {target} will be written, and not compared with the model: {reason}")
+            print_fn(f"the file for {target} will be written, and not compared with the model: {reason}")
 
 
 def _fit(
@@ -207,11 +156,13 @@ def _fit(
     state: RunState,
     checkpoints: Checkpoints,
     folder: Path,
-    say: Callable[[str], None],
+    print_fn: Callable[[str], None],
     progress: bool,
 ) -> None:
     if state.epoch:
-        say(f"resuming after epoch {state.epoch} of {settings.epochs}")
+        print_fn(f"resuming after epoch {state.epoch} of {settings.epochs}")
+        # A process that was killed after the checkpoint has not written it.
+        write_history(folder, state)
     batches = dataset.batches(
         "train",
         settings.batch_size,
@@ -246,11 +197,13 @@ def _fit(
             callbacks=[
                 HardValidation(validation),
                 sharpen,
-                *_tensorboard(settings, dataset, folder, say),
+                *_tensorboard(settings, dataset, folder, print_fn),
                 *([ShowProgress(settings.epochs)] if progress else []),
-                KeepRun(state, checkpoints, folder, settings.epochs, say),
+                KeepRun(state, checkpoints, folder, settings.epochs, print_fn),
             ],
         )
+    # Of a process that was killed after its last epoch.
+    KernelMean.remove(folder / "sharpness.npz")
 
 
 def _validation(settings: TrainSettings, dataset: ImageDataset) -> Batches:
@@ -260,15 +213,16 @@ def _validation(settings: TrainSettings, dataset: ImageDataset) -> Batches:
 
 
 def _tensorboard(
-    settings: TrainSettings, dataset: ImageDataset, folder: Path, say: Callable[[str], None]
+    settings: TrainSettings, dataset: ImageDataset, folder: Path, print_fn: Callable[[str], None]
 ) -> list[Any]:
     if not settings.tensorboard:
         return []
+    x, _ = dataset.arrays("validation", _MONITORED)
     missing = [name for name in ("tensorflow", "tensorboard") if importlib.util.find_spec(name) is None]
     if missing:
-        say(f"no logs for TensorBoard: pip install {' '.join(missing)}")
-        return []
-    x, _ = dataset.arrays("validation", _MONITORED)
+        print_fn(f"no logs for TensorBoard: pip install {' '.join(missing)}")
+        # Its figures are in the history all the same: what is installed changes no checkpoint.
+        return [Monitor(x)]
     logs = folder / "logs"
     return [Monitor(x, logs), keras.callbacks.TensorBoard(str(logs), write_graph=False)]
 
@@ -306,7 +260,7 @@ def _deploy(
     state: RunState,
     accuracy: dict[str, float],
     folder: Path,
-    say: Callable[[str], None],
+    print_fn: Callable[[str], None],
 ) -> TrainResult:
     from keras_sbn.conversion.convert import convert
     from keras_sbn.folding.fold import fold
@@ -314,7 +268,7 @@ def _deploy(
     from keras_sbn.training.page import write_page
     from keras_sbn.verification.verify import verify
 
-    say("folding, converting, and comparing the files with the model")
+    print_fn("folding, converting, and comparing the files with the model")
     folded = fold(
         model,
         input_scaling=dataset.input_scaling,
@@ -341,11 +295,10 @@ def _deploy(
             samples, outputs_unlike = found.samples, found.differing_outputs
             decisions_unlike = found.differing_decisions
             if not found:
-                say(f"{name}: {found}")
+                print_fn(f"{name}: {found}")
         layers = tuple(asdict(layer) for layer in converted.report.layers)
-        files.append(
-            FileResult(name, len(converted.content), samples, decisions_unlike, outputs_unlike, layers)
-        )
+        size = len(converted.content)
+        files.append(FileResult(name, size, samples, decisions_unlike, outputs_unlike, layers))
     result = TrainResult(
         folder=str(folder),
         accuracy=accuracy,
@@ -360,7 +313,7 @@ def _deploy(
     write_page(folder / "report.html", settings, dataset, model, state, result, reports)
     written = ["model.keras", "folded.keras", *reports, "history.csv", "run.toml", DATA, "result.json"]
     written.append("report.html")
-    say(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")
+    print_fn(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")
     return result
 
 

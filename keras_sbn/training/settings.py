@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_sbn.files import write_atomically
 from keras_sbn.suggestions import did_you_mean
+from keras_sbn.training.setting_types import setting_types
 
 # The command line reads the settings before Keras has a backend, so what needs Keras is imported later.
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TrainSettings:
     )
     sharpness_end_at: float | None = _setting(None, "share of the training at which the rise ends")
     reestimate_samples: int = _setting(
-        0, "training images to estimate batch normalization on again; its statistics have settled"
+        0, "training images to estimate batch normalization on again; its statistics fit already"
     )
     backend: str | None = _setting(None, "backend of Keras: tensorflow, jax or torch")
     devices: int = _setting(1, "number of devices to train on, with TensorFlow or JAX")
@@ -135,14 +136,32 @@ class TrainSettings:
         Raises:
             ValueError: If a name is unknown or a value of the wrong type.
         """
-        kinds = {setting.name: str(setting.type) for setting in fields(cls)}
+        kinds = setting_types(cls)
         unknown = sorted(set(values) - set(kinds))
         if unknown:
             raise ValueError(
                 f"Expected settings out of {', '.join(kinds)}. Received: {unknown} in {source}."
                 f"{did_you_mean(unknown[0], kinds)}"
             )
-        return cls(**{name: _of_type(name, value, kinds[name]) for name, value in values.items()})
+        return cls(**{name: kinds[name].convert(name, value) for name, value in values.items()})
+
+    @classmethod
+    def read_whole(cls, path: str | os.PathLike[str]) -> TrainSettings:
+        """Reads a TOML file that `save` wrote: every setting that has a value is in it.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ValueError: As for `read`, and if settings are missing: the file is damaged.
+        """
+        settings = cls.read(path)
+        found = read_toml(path)
+        missing = [n for n, kind in setting_types(cls).items() if not kind.optional and n not in found]
+        if missing:
+            raise ValueError(
+                f"Expected all settings of the run in {path}. Received a file without "
+                f"{', '.join(missing)}: it is damaged. Write them again as they were, or start a new run."
+            )
+        return settings
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the settings as TOML, with a comment on each, and returns the path.
@@ -207,22 +226,6 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"Expected a TOML file. Received: {path} ({error})") from error
-
-
-def _of_type(name: str, value: Any, kind: str) -> Any:
-    wanted = kind.removesuffix(" | None")
-    if wanted == "float" and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if wanted.startswith("tuple") and isinstance(value, list | tuple):
-        item = int if "int" in wanted else str
-        pair = wanted == "tuple[int, int]"
-        if all(isinstance(one, item) for one in value) and (len(value) == 2 or not pair):
-            return tuple(value)
-    kinds = {"int": int, "float": float, "str": str, "bool": bool}
-    fits = type(value) is kinds.get(wanted)
-    if not fits and not (value is None and kind.endswith("None")):
-        raise ValueError(f"Expected `{name}` to be {kind}. Received: {name}={value!r}")
-    return value
 
 
 def _toml(value: Any) -> str:

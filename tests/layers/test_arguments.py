@@ -56,6 +56,22 @@ def test_defaults_are_those_of_keras_but_for_the_bias(ours, theirs):
         assert repr(mine[name]) == repr(plain[name]), name
 
 
+@pytest.mark.parametrize("layer_class", FIRST)
+def test_own_arguments_are_in_the_signature(layer_class):
+    """So that editors complete them and type checkers know them."""
+    found = inspect.signature(layer_class).parameters
+    own = ["binarize_input", "binarize_kernel", "normalize_kernel", "kernel_scale"]
+    own += ["max_gradient_sharpness"] + ["pad_value"] * (layer_class in PADDED)
+    config = layer_class(*FIRST[layer_class]).get_config()
+    for name in own:
+        assert found[name].kind is inspect.Parameter.KEYWORD_ONLY, name
+        assert found[name].default == config[name], name
+        assert found[name].annotation not in ("Any", inspect.Parameter.empty), name
+    # What is left in **kwargs is Keras's own.
+    documented = {"name", "dtype", "trainable"}
+    assert set(config) - documented == set(found) - {"kwargs"}
+
+
 def bad(layer_class, received, **arguments):
     return pytest.param(layer_class, arguments, received, id=f"{layer_class.__name__}-{received}")
 

@@ -23,7 +23,7 @@ from keras_sbn import cli
 from keras_sbn.extras import why_not_run
 from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
 from keras_sbn.training import TrainSettings, progress, train
-from keras_sbn.training.checkpoints import Checkpoints, RunState
+from keras_sbn.training.checkpoints import Checkpoints
 from keras_sbn.training.page import write_page
 
 pytest.importorskip("matplotlib")
@@ -55,7 +55,7 @@ def run(tmp_path_factory):
     """A run that nothing interrupts: its folder, its result, and what it said."""
     folder = tmp_path_factory.mktemp("runs") / "unbroken"
     lines = []
-    result = train(TrainSettings(**SMALL), folder, say=lines.append)
+    result = train(TrainSettings(**SMALL), folder, print_fn=lines.append)
     return folder, result, "\n".join(lines)
 
 
@@ -148,7 +148,7 @@ def test_killed_and_resumed_it_gives_what_it_gives_unbroken(run, tmp_path):
     assert not (folder / "result.json").exists()
     done = max(int(path.stem[6:]) for path in (folder / "checkpoints").glob("epoch-*.json"))
     lines = []
-    result = train(TrainSettings.read(folder / "run.toml"), folder, resume=True, say=lines.append)
+    result = train(TrainSettings.read(folder / "run.toml"), folder, resume=True, print_fn=lines.append)
     assert f"resuming after epoch {done} of 4" in lines[1]
     for name, values in expected.history.items():
         if name != "seconds":
@@ -160,7 +160,9 @@ def test_killed_and_resumed_it_gives_what_it_gives_unbroken(run, tmp_path):
 def test_resumed_after_its_end_it_only_converts_again(run, tmp_path):
     folder, expected, _ = run
     before = (folder / "checkpoints" / "epoch-00004.keras").stat().st_mtime_ns
-    result = train(TrainSettings.read(folder / "run.toml"), folder, resume=True, say=lambda line: None)
+    result = train(
+        TrainSettings.read(folder / "run.toml"), folder, resume=True, print_fn=lambda line: None
+    )
     assert (folder / "checkpoints" / "epoch-00004.keras").stat().st_mtime_ns == before
     assert result.accuracy == pytest.approx(expected.accuracy)
     assert result.files == expected.files
@@ -180,23 +182,12 @@ def test_the_toml_of_a_run_reproduces_it(run, tmp_path, capsys):
 def test_the_best_epoch_is_kept_beside_the_last(run):
     folder, result, _ = run
     hard = result.history["val_hard_accuracy"]
-    assert {path.name for path in (folder / "checkpoints").glob("*.keras")} == {
-        "best.keras",
-        "epoch-00004.keras",
-    }
+    assert (folder / "checkpoints" / "epoch-00004.keras").exists()
     best = keras.models.load_model(folder / "checkpoints" / "best.keras", compile=False)
     keras_sbn.binarize(best)
     x, y = TrainSettings(**SMALL).load_data().arrays()
     accuracy = np.mean(best.predict(x, verbose=0).argmax(-1) == y)
     assert accuracy == pytest.approx(max(hard))
-
-
-def test_only_a_better_epoch_is_the_best():
-    state = RunState()
-    assert not state.is_best()
-    for value, best in ((0.5, True), (0.4, False), (0.6, True), (0.6, False)):
-        state.add({"val_hard_accuracy": value})
-        assert state.is_best() is best
 
 
 def test_overwriting_removes_the_run_and_nothing_else(run, tmp_path, capsys):
@@ -318,7 +309,7 @@ def test_a_file_that_nothing_here_runs_is_written_and_said_to_be_not_compared(tm
     without(monkeypatch, "larq_compute_engine")
     lines = []
     settings = TrainSettings(**{**SMALL, "epochs": 1, "targets": ("lce",)})
-    result = train(settings, tmp_path, say=lines.append)
+    result = train(settings, tmp_path, print_fn=lines.append)
     assert "for lce will be written, and not compared with the model: larq-compute-engine" in lines[0]
     assert (tmp_path / "model_lce.tflite").stat().st_size == result.files[0].bytes
     assert result.files[0].samples == 0
@@ -330,7 +321,7 @@ def test_a_file_that_nothing_here_runs_is_written_and_said_to_be_not_compared(tm
 def test_logs_for_tensorboard(tmp_path):
     pytest.importorskip("tensorboard")
     settings = TrainSettings(**{**SMALL, "epochs": 1, "tensorboard": True, "targets": ()})
-    result = train(settings, tmp_path / "run", say=lambda line: None)
+    result = train(settings, tmp_path / "run", print_fn=lambda line: None)
     assert result.files == ()
     assert {"saturated_weights", "flip_ratio", "val_hard_accuracy"} <= set(result.history)
     runs = {path.parent.name for path in (tmp_path / "run" / "logs").glob("*/events.*")}

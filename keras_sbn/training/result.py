@@ -1,0 +1,106 @@
+"""What a training gave."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from keras_sbn.tables import format_table
+from keras_sbn.training.callbacks import duration
+from keras_sbn.training.checkpoints import RunState
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """A converted file: its bytes, and on how many of `samples` images it decides unlike the model.
+
+    `samples` is 0 where nothing that is installed runs the file.
+    """
+
+    name: str
+    bytes: int
+    samples: int
+    differing_decisions: int
+    differing_outputs: int
+    layers: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training gave; `print` shows it as a table.
+
+    Attributes:
+        folder: Folder of the run.
+        accuracy: Share of correct predictions on the validation images: `soft` (as training left it, at
+            its last sharpness), `hard` (signs, with the statistics of the training), `reestimated`
+            (hard, with those of the hard network; the model that is kept) and `folded`.
+        validation_images: How many there are.
+        folded_unlike_hard: On how many of them folded and hard model decide otherwise. The one has exact
+            sums of integers where the other rounds.
+        float_bytes: Bytes of the parameters, were they all float32.
+        files: A `FileResult` a target.
+        history: From name to the values of the epochs.
+        seconds: Time of the training.
+    """
+
+    folder: str
+    accuracy: dict[str, float]
+    validation_images: int
+    folded_unlike_hard: int
+    float_bytes: int
+    files: tuple[FileResult, ...]
+    history: dict[str, list[float]]
+    seconds: float
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the highest hard validation accuracy, from 1 on: `checkpoints/best.keras`."""
+        return RunState(history=self.history).best_epoch()
+
+    @property
+    def exact(self) -> bool:
+        """Whether every file decides as the folded model, on all images that were compared."""
+        return all(file.differing_decisions == 0 for file in self.files)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures for JSON, which has no infinity: `None` where the sharpness is infinite."""
+        history = {
+            name: [value if math.isfinite(value) else None for value in values]
+            for name, values in self.history.items()
+        }
+        return {**asdict(self), "history": history, "best_epoch": self.best_epoch}
+
+    def __str__(self) -> str:
+        names = {
+            "soft": "as trained",
+            "hard": "hard (sign)",
+            "reestimated": "hard, statistics estimated again",
+            "folded": "folded",
+        }
+        rows = [
+            (label, f"{100 * self.accuracy[name]:.2f} %")
+            for name, label in names.items()
+            if name in self.accuracy
+        ]
+        lines = [format_table(("model", "accuracy"), rows, "lr"), ""]
+        for file in self.files:
+            ratio = self.float_bytes / file.bytes
+            compared = (
+                f"{file.differing_decisions} of {file.samples} decisions unlike the folded model's"
+                if file.samples
+                else "not run here, and so not compared with the model"
+            )
+            lines.append(
+                f"{file.name}: {file.bytes:,} bytes, float32 parameters take {ratio:.1f} times as many; "
+                f"{compared}"
+            )
+        best = self.best_epoch
+        if best is not None:
+            hard = self.history["val_hard_accuracy"]
+            lines.append(
+                f"best epoch by hard accuracy: {best} of {len(hard)} with "
+                f"{100 * hard[best - 1]:.2f} %, kept as checkpoints/best.keras"
+            )
+        lines.append(f"{self.validation_images} validation images; trained for {duration(self.seconds)}")
+        return "\n".join(lines)
