@@ -70,11 +70,11 @@ def files(
     lce, tflite = (keras_sbn.convert(model, target=target).content for target in ("lce", "tflite"))
     float32, int8 = stock
     found = {
-        "Larq -> LCE, default kernel": LceInterpreter(larq, indirect=False),
-        "Larq -> LCE, indirect kernel": LceInterpreter(larq, indirect=True),
-        "ours lce, default kernel": LceInterpreter(lce, indirect=False),
-        "ours lce, indirect kernel": LceInterpreter(lce, indirect=True),
-        "ours lce, as predict runs it": LceInterpreter(lce),
+        "Larq -> LCE, default kernel": LceInterpreter(larq, kernel="default", xnnpack=False),
+        "Larq -> LCE, indirect kernel": LceInterpreter(larq, kernel="indirect", xnnpack=False),
+        "ours lce, default kernel": LceInterpreter(lce, kernel="default", xnnpack=False),
+        "ours lce, indirect kernel": LceInterpreter(lce, kernel="indirect", xnnpack=False),
+        "ours lce, as predict runs it": LceInterpreter(lce, xnnpack=False),
         "ours tflite": TfliteInterpreter(tflite),
         "ours tflite, without XNNPACK": TfliteInterpreter(tflite, xnnpack=False),
         "TensorFlow float32": TfliteInterpreter(float32),

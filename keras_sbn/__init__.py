@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from keras_sbn.summary import summary as summary
     from keras_sbn.verification.latency import Latency as Latency
     from keras_sbn.verification.latency import benchmark as benchmark
-    from keras_sbn.verification.verify import Verification as Verification
+    from keras_sbn.verification.result import Verification as Verification
     from keras_sbn.verification.verify import verify as verify
 
 #: What training needs, and so what `import keras_sbn` imports: modules, and functions by their module.
@@ -64,7 +64,7 @@ _AFTER_TRAINING = {
     "ConversionReport": "keras_sbn.conversion.report",
     "ConvertedModel": "keras_sbn.conversion.converted",
     "Latency": "keras_sbn.verification.latency",
-    "Verification": "keras_sbn.verification.verify",
+    "Verification": "keras_sbn.verification.result",
     "benchmark": "keras_sbn.verification.latency",
     "convert": "keras_sbn.conversion.convert",
     "export_binary": "keras_sbn.export",

@@ -16,6 +16,9 @@ import pytest
 
 from keras_sbn import layers
 from keras_sbn.extras import why_not_run
+from keras_sbn.tflite.interpreter import KERNELS, TFLITE_RUNTIMES, LceInterpreter, TfliteInterpreter
+from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.writer import finish
 
 _HERE = Path(__file__).parent
 #: Where the backend of Keras computes nothing, or nothing that the tests named below it do not compare
@@ -125,3 +128,57 @@ def images(rng, shape, samples=64):
     x = rng.integers(-16, 17, (samples, *shape)).astype("float32") / 8
     x[rng.random(x.shape) < 0.1] = -0.0
     return x
+
+
+def interpreters(converted):
+    """Every way to run a file here: each runtime and kernel, with XNNPACK and without.
+
+    LCE's interpreter runs stock files too, but for operators that are newer than it.
+    """
+    stock = converted.target != "lce"
+    for xnnpack in (True, False):
+        for package in TFLITE_RUNTIMES if stock else ():
+            try:
+                yield TfliteInterpreter(converted.content, xnnpack=xnnpack, package=package)
+            except ImportError:
+                continue
+        for kernel in KERNELS[:1] if stock else KERNELS:
+            try:
+                yield LceInterpreter(converted.content, kernel=kernel, xnnpack=xnnpack)
+            except ImportError:
+                continue
+            except RuntimeError as error:
+                if not stock or "Didn't find op" not in str(error):
+                    raise
+
+
+def run_everywhere(converted, x, tolerance=0.0):
+    """Runs the file in every way there is, asserts equal outputs, and returns them.
+
+    Args:
+        converted: A `ConvertedModel`.
+        x: An array, or a list of them, as `predict` takes them.
+        tolerance: By how much floats may differ, absolutely and relative to their size: sums of floats
+            depend on the order in which a kernel adds. 0 asks for equal bits.
+
+    Returns:
+        What `predict` returns: an array, or a list of them.
+    """
+    inputs = x if isinstance(x, list) else [x]
+    first = None
+    for interpreter in interpreters(converted):
+        outputs = interpreter.predict(inputs)
+        if first is None:
+            first = outputs
+        for a, b in zip(first, outputs, strict=True):
+            np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance, err_msg=interpreter.runtime)
+    assert first is not None, "no runtime is installed"
+    return first if len(first) > 1 else first[0]
+
+
+def crashing(content, operator=1):
+    """The file with an operator that reads nothing: the readers take it, and the engines end."""
+    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
+    operator = file.subgraphs[0].operators[operator]
+    operator.inputs = [-1, *operator.inputs[1:]]
+    return finish(file)

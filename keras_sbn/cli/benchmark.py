@@ -96,7 +96,7 @@ def _run_on_device(options: argparse.Namespace) -> int:
 def _run_here(options: argparse.Namespace) -> int:
     from keras_sbn.verification.latency import benchmark
 
-    found = benchmark(options.files, runs=options.runs, num_threads=options.threads)
+    found = benchmark(options.files, runs=options.runs, num_threads=options.threads, isolated=True)
     if options.json:
         print(json.dumps([asdict(latency) for latency in found]))
         return OK
@@ -104,7 +104,7 @@ def _run_here(options: argparse.Namespace) -> int:
     rows = [
         (
             latency.file,
-            latency.kernels,
+            latency.runtime,
             f"{latency.file_bytes:,}",
             f"{latency.median_ms:.3f}",
             f"{latency.low_ms:.3f} to {latency.high_ms:.3f}",
@@ -112,7 +112,7 @@ def _run_here(options: argparse.Namespace) -> int:
         )
         for latency in found
     ]
-    header = ("file", "kernels", "bytes", "median ms", "10 % to 90 %", "times the fastest")
+    header = ("file", "runtime", "bytes", "median ms", "10 % to 90 %", "times the fastest")
     print(format_table(header, rows, "llrrrr"))
     print(f"{options.runs} runs each in turns, threads: {options.threads}")
     return OK

@@ -77,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
         workers=options.workers,
         progress=not options.json,
         required_agreement=options.required_agreement,
+        isolated=True,
     )
     print(json.dumps(found.to_dict()) if options.json else found)
     return OK if found else CHECK_FAILED

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_sbn.batches import batches, is_iterable_of_batches
 from keras_sbn.conversion.lowering import static_shape
 from keras_sbn.conversion.quantization import Scale, scale_of_lattice, scale_of_range
 from keras_sbn.folding import graph as graphs
@@ -15,7 +16,7 @@ from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.kinds import grid, is_binary
 from keras_sbn.folding.materialize import LayerMaker
 from keras_sbn.folding.ops import Pick, Placeholder
-from keras_sbn.tflite.batches import batches, is_streamed
+from keras_sbn.structures import inputs_in_order
 
 #: Samples that are run at once, and numbers that may be held at once.
 _BATCH, _NUMBERS = 32, 2**26
@@ -52,12 +53,13 @@ class Calibration:
         data: Its inputs: an array, or whatever `keras_sbn.verify` takes; a function without arguments
             that returns an iterable of lists of inputs, as `tf.lite.RepresentativeDataset` wants it,
             does as well.
+        original: The Keras model that was folded, whose dictionaries of inputs are understood.
 
     Raises:
         ValueError: If there is no sample, an input does not fit, or a value is not finite.
     """
 
-    def __init__(self, graph: Graph, data: Any) -> None:
+    def __init__(self, graph: Graph, data: Any, original: Any = None) -> None:
         self.samples = 0
         self._ranges: dict[int, _Range] = {id(node): _Range() for node in graph.inputs}
         nodes = [
@@ -70,10 +72,11 @@ class Calibration:
         if nodes:
             model = graphs.build(Graph(graph.name, graph.inputs, nodes), LayerMaker())
         names = tuple(node.name for node in graph.inputs)
-        data = data() if callable(data) and is_streamed(data) else data
+        data = data() if callable(data) and is_iterable_of_batches(data) else data
         numbers = sum(math.prod(static_shape(node)) for node in nodes)
         size = int(np.clip(_NUMBERS // max(numbers, 1), 1, _BATCH))
-        for arrays in batches(data, names, size):
+        for given in batches(data, size, name="representative_data"):
+            arrays = [np.asarray(array) for array in inputs_in_order(given, original, names)]
             for start in range(0, len(arrays[0]), size):
                 part = [array[start : start + size] for array in arrays]
                 self._add(graph, nodes, model, part)

@@ -104,7 +104,7 @@ def convert(
         )
     graph = folded_graph(model)
     rewrite(graph, _INT8_RULES if quantize else _FLOAT_RULES)
-    calibration = None if representative_data is None else Calibration(graph, representative_data)
+    calibration = None if representative_data is None else Calibration(graph, representative_data, model)
     output_type = output_type or "float32"
     writer = ModelWriter(description="keras_sbn")
     lowering = _TARGETS[target](

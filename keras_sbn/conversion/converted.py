@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from keras_sbn.conversion.inspection import inspect
 from keras_sbn.conversion.report import ConversionReport
 from keras_sbn.files import write_atomically
-from keras_sbn.tflite.batches import arrays_of
-from keras_sbn.tflite.interpreter import Interpreter, open_interpreter
-from keras_sbn.tflite.reader import read_file
+from keras_sbn.tflite.interpreter import InterpreterPool, Kernel, refuse_nan
+from keras_sbn.tflite.reader import content_of, name_of, named, read_file
+from keras_sbn.tflite.worker import Worker
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ConvertedModel:
     """A converted model: the bytes of the file, and what became of every layer.
 
+    It can be pickled and copied, and several threads may call `predict` at once.
+
     Attributes:
         content: The bytes of the `.tflite` file.
-        target: `"lce"` or `"tflite"`.
+        target: `"lce"` for a file with operators of the Larq Compute Engine, `"tflite"` for stock ones.
         report: A `ConversionReport`, one row a layer.
         input_names: Names of the model's inputs, in order.
+        output_names: Names of its outputs, in order.
+        path: Where it was loaded from, or empty.
 
     Example:
 
@@ -39,22 +42,36 @@ class ConvertedModel:
     target: str
     report: ConversionReport
     input_names: tuple[str, ...]
+    output_names: tuple[str, ...] = ()
+    path: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not self.output_names:
+            names = tuple(tensor.name for tensor in self.report.outputs)
+            object.__setattr__(self, "output_names", names)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> ConvertedModel:
+    def load(cls, file: Any) -> ConvertedModel:
         """Reads a `.tflite` file, ours or another's; the report then has a row an operator.
 
+        Inputs and outputs are named as in the model, where the file has a signature, as every file of
+        `keras_sbn.convert` has; else after its tensors.
+
         Args:
-            path: Path of the file.
+            file: Path or bytes of the file; a `ConvertedModel` is returned as it is.
 
         Raises:
             OSError: If the file cannot be read.
-            ValueError: If it is not a TFLite model, or damaged.
+            ValueError: If it is not a TFLite model, or damaged; the message names the file.
         """
-        content = Path(path).read_bytes()
-        info = read_file(content)
+        if isinstance(file, ConvertedModel):
+            return file
+        content = content_of(file)
+        with named(file):
+            info = read_file(content)
         target = "lce" if any(op.name.startswith("Lce") for op in info.operators) else "tflite"
-        return cls(content, target, inspect(content), tuple(tensor.name for tensor in info.inputs))
+        path = str(file) if isinstance(file, str | os.PathLike) else ""
+        return cls(content, target, inspect(content), info.input_names, info.output_names, path=path)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the file, whole or not at all, and returns its path.
@@ -64,15 +81,22 @@ class ConvertedModel:
         """
         return write_atomically(path, self.content)
 
-    @functools.cached_property
-    def _interpreter(self) -> Interpreter:
-        return open_interpreter(self.content, self.target)
-
-    def predict(self, x: Any, dequantize: bool = True) -> Any:
+    def predict(
+        self,
+        x: Any,
+        dequantize: bool = True,
+        *,
+        kernel: Kernel | None = None,
+        xnnpack: bool | None = None,
+        isolated: bool = False,
+    ) -> Any:
         """Runs the file, in the Larq Compute Engine's interpreter or in stock TFLite's.
 
         On x86 LCE runs with its indirect binary kernel, and XNNPACK beside it, and on 64-bit ARM with
-        its defaults: the faster there. Stock files run in XNNPACK.
+        its defaults: the faster there. Stock files run in XNNPACK. `runtime` says what runs.
+
+        Each thread that calls it at the same time has an interpreter of its own, up to the number of
+        processor cores.
 
         Args:
             x: Array `(samples, ...)`; a list of them, or a dictionary by input name, for a model of
@@ -80,14 +104,75 @@ class ConvertedModel:
                 them, unless the array has that very type; then it is taken as stored.
             dequantize: Whether int8 or uint8 outputs are returned as the float32 values they stand for,
                 or, if false, as stored.
+            kernel: Which of LCE's binary kernels runs: `"default"`, that of 64-bit ARM, `"indirect"`, or
+                `"reference"`, that of a build without Ruy; `None` takes the fastest here.
+            xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster.
+            isolated: Whether a process of its own runs the file. A damaged file can end the process that
+                runs it; then this is a RuntimeError. Starting the process takes some tenths of a second.
 
         Returns:
-            Array `(samples, ...)`, or a list of them for a model of several outputs.
+            Array `(samples, ...)`, or a list of them for a model of several outputs, in the order of
+            `output_names`.
 
         Raises:
-            ValueError: If `x` does not fit the model.
+            ValueError: If `x` does not fit the model, or holds NaN; the message names the input.
+            RuntimeError: If the runtime refuses the file, or the process of an isolated one ended; the
+                message names the file, and the layer where that is known.
             ImportError: If larq-compute-engine is not installed, or, for stock files, none of
                 ai-edge-litert, tflite-runtime and TensorFlow.
         """
-        outputs = self._interpreter.predict(arrays_of(x, self.input_names), dequantize)
+        from keras_sbn.batches import arrays_of, inputs_of
+
+        arrays = arrays_of(inputs_of(x), self.input_names, "x")
+        refuse_nan(arrays, self.input_names)
+        with named(self):
+            if isolated:
+                with self.worker(kernel=kernel, xnnpack=xnnpack) as worker:
+                    outputs = worker.predict(arrays, dequantize)
+            else:
+                with self.pool(kernel, xnnpack).borrow() as interpreter:
+                    outputs = interpreter.predict(arrays, dequantize)
         return outputs[0] if len(outputs) == 1 else outputs
+
+    @property
+    def runtime(self) -> str:
+        """What `predict` runs with here, such as "LCE, indirect kernel, XNNPACK".
+
+        Raises:
+            ImportError: If no runtime for the file is installed.
+            RuntimeError: If the runtime refuses the file.
+        """
+        with named(self), self.pool().borrow() as interpreter:
+            return interpreter.runtime
+
+    def pool(self, kernel: Kernel | None = None, xnnpack: bool | None = None) -> InterpreterPool:
+        """The interpreters of this file, kept for the next call."""
+        found = self._pools.get((kernel, xnnpack))
+        if found is None:
+            made = InterpreterPool(self.content, self.target, kernel=kernel, xnnpack=xnnpack)
+            # Of two threads that come here at once, both go on with the one that was first.
+            found = self._pools.setdefault((kernel, xnnpack), made)
+        return found
+
+    def worker(self, num_threads: int = 1, **options: Any) -> Worker:
+        """Starts a process that runs the file; `options` are `kernel` and `xnnpack`."""
+        return Worker(self.content, self.target, num_threads, name=name_of(self), **options)
+
+    @property
+    def _pools(self) -> dict[tuple[Kernel | None, bool | None], InterpreterPool]:
+        found: dict[tuple[Kernel | None, bool | None], InterpreterPool]
+        found = self.__dict__.setdefault("_interpreters", {})
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the interpreters, which belong to a process."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{found.name} {found.dtype} {found.shape}" for found in self.report.inputs)
+        path = f"{self.path}, " if self.path else ""
+        size = f"{len(self.content):,} bytes"
+        return f"<ConvertedModel {path}target={self.target!r}, {size}, inputs: {inputs}>"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from typing import Any
 
-from keras_sbn.conversion.lowering import NO_REASON, Reason
-from keras_sbn.conversion.options import PADDING
+from keras_sbn.conversion.plan import NO_REASON, Reason
 from keras_sbn.conversion.report import (
     MOVING,
     ConversionReport,
@@ -16,34 +14,35 @@ from keras_sbn.conversion.report import (
     tensors,
 )
 from keras_sbn.tflite.costs import Kernel, kernel_of, producers
-from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo, read_file
+from keras_sbn.tflite.options import PADDING
+from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo, content_of, named, read_file
 
 
-def inspect(file: str | os.PathLike[str] | bytes) -> ConversionReport:
+def inspect(file: Any) -> ConversionReport:
     """Says of every operator of a `.tflite` file whether it runs binary, and if not, why.
 
     The file may come from any converter, for the Larq Compute Engine or for stock TFLite. Nothing but the
     file is needed, and nothing of it is run.
 
     Args:
-        file: A path, or the bytes of the file.
+        file: A path, the bytes of the file, or a `keras_sbn.ConvertedModel`.
 
     Returns:
         A `ConversionReport` with a row an operator, named after the tensor it writes.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is not a TFLite model, or damaged.
+        ValueError: If it is not a TFLite model, or damaged; the message names the file.
         ImportError: If no package with the TFLite schema is installed.
 
     Example:
 
     >>> model = keras.Sequential([keras.Input((32,)), keras_sbn.layers.SelfBinarizingDense(4)])
     >>> report = keras_sbn.binarize(model)
-    >>> print(keras_sbn.inspect(keras_sbn.convert(model).content))
+    >>> print(keras_sbn.inspect(keras_sbn.convert(model)))
     """
-    content = file if isinstance(file, bytes) else Path(file).read_bytes()
-    info = read_file(content)
+    with named(file):
+        info = read_file(content_of(file))
     network = _Network(info)
     rows = [network.row(index, op) for index, op in enumerate(info.operators)]
     return ConversionReport(tuple(rows), info.size, tensors(info.inputs), tensors(info.outputs))

@@ -3,51 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from keras_sbn.conversion.options import ACTIVATION
+from keras_sbn.conversion.plan import NO_REASON as NO_REASON
+from keras_sbn.conversion.plan import LoweringError as LoweringError
+from keras_sbn.conversion.plan import PlannedOperator as PlannedOperator
+from keras_sbn.conversion.plan import Reason as Reason
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.tflite.writer import ModelWriter
 
 #: Name of an options table of the schema without "Options", and its fields.
 Options = tuple[str, dict[str, Any]]
-
-
-class LoweringError(ValueError):
-    """A layer cannot be converted as it was meant to be; the message names it and the remedy."""
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why a layer is not binary in the file, and what to do if it should be."""
-
-    reason: str
-    remedy: str
-
-
-NO_REASON = Reason("", "")
-
-
-@dataclass(frozen=True)
-class PlannedOperator:
-    """An operator we mean to write, for comparison with the file that was written.
-
-    `binary` says that it computes with binary values, however the target stores them; `quantization` is
-    scale and zero point of what it writes.
-    """
-
-    layer: str
-    operator: str
-    output: str
-    dtype: str
-    shape: tuple[int, ...]
-    constant_bytes: int
-    binary: bool
-    reason: Reason
-    quantization: tuple[float, int] | None = None
 
 
 def static_shape(node: Node) -> tuple[int, ...]:

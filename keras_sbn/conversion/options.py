@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-PADDING = {"same": 0, "valid": 1}
-ACTIVATION = {"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}
+from keras_sbn.tflite.options import ACTIVATION as ACTIVATION
+from keras_sbn.tflite.options import PADDING as PADDING

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion.lowering import LoweringError, PlannedOperator, Reason
+from keras_sbn.conversion.plan import LoweringError, PlannedOperator, Reason
 from keras_sbn.files import write_atomically
 from keras_sbn.tables import format_table
 from keras_sbn.tflite.costs import kernel_of, producers

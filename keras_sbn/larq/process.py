@@ -7,26 +7,14 @@ with the variable set runs Larq's side, and what it reads or writes goes through
 
 from __future__ import annotations
 
+import importlib
 import os
-import pickle
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-# The package's __init__ imports Keras 3, so an empty module stands for it.
-_START = """
-import sys, types
-package = types.ModuleType("keras_sbn")
-package.__path__ = [sys.argv[1]]
-sys.modules["keras_sbn"] = package
-from keras_sbn.larq.process import serve
-serve()
-"""
-#: What a child's error may be here; any other is a RuntimeError.
-_ERRORS = (ValueError, ImportError, OSError)
+from keras_sbn.larq.description import Call, Description, Input, Kernel, Layer
+from keras_sbn.process import ChildProcess, Connection
 
 
 def has_keras_2() -> bool:
@@ -56,57 +44,35 @@ def beside_keras_2(task: Callable[..., Any], *arguments: Any) -> Any:
 
 def _in_child(task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     environment = {
-        **os.environ,
         "TF_USE_LEGACY_KERAS": "1",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
         # It computes next to nothing, and an accelerator may be taken whole by this process.
         "CUDA_VISIBLE_DEVICES": "-1",
     }
-    package = str(Path(__file__).parent.parent)
-    message = pickle.dumps((sys.path, task.__module__, task.__name__, arguments), protocol=5)
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(
-            [sys.executable, "-c", _START, package],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=environment,
+    with ChildProcess(
+        serve,
+        "read and write models of Larq",
+        environment=environment,
+        answers=(Call, Description, Input, Kernel, Layer),
+        search_path=sys.path,
+    ) as child:
+        child.send((task.__module__, task.__name__, arguments))
+        return child.receive()
+
+
+def serve(connection: Connection) -> None:
+    """Runs the task it is sent."""
+    module, name, arguments = connection.receive()
+    try:
+        answer = getattr(importlib.import_module(module), name)(*arguments)
+    # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
+    except ImportError as error:
+        text = (
+            f"Expected Larq and tf-keras to be installed (pip install 'keras-sbn[larq]'). Received: "
+            f"{error}"
         )
-        answer, _ = child.communicate(message)
-        log.seek(0)
-        said = log.read().decode("utf-8", "replace").strip()[-2000:]
-    if child.returncode != 0 or not answer:
-        raise RuntimeError(
-            f"Expected the process with Keras 2 to answer. Received: exit code {child.returncode}. It "
-            f"said:\n{said}"
-        )
-    failed, result = pickle.loads(answer)
-    if not failed:
-        return result
-    name, text = result
-    kind = next((error for error in _ERRORS if error.__name__ == name), None)
-    raise kind(text) if kind is not None else RuntimeError(f"{name}: {text}")
-
-
-def serve() -> None:
-    """Runs one task from standard input and answers on standard output."""
-    import importlib
-
-    # Libraries may print: their output goes to the log and not into the answer.
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)
-        path, module, name, arguments = pickle.load(sys.stdin.buffer)
-        sys.path[:] = path
-        try:
-            answer = (False, getattr(importlib.import_module(module), name)(*arguments))
-        # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
-        except ImportError as error:
-            text = (
-                f"Expected Larq and tf-keras to be installed (pip install 'keras-sbn[larq]'). Received: "
-                f"{error}"
-            )
-            answer = (True, ("ImportError", text))
-        except Exception as error:
-            kind = next((k.__name__ for k in _ERRORS if isinstance(error, k)), type(error).__name__)
-            answer = (True, (kind, str(error)))
-        pickle.dump(answer, answers, protocol=5)
+        connection.fail(ImportError(text))
+    except Exception as error:
+        connection.fail(error)
+    else:
+        connection.send(answer)

@@ -3,6 +3,8 @@
 Which kernels are fastest depends on the machine. LCE's default binary kernel has its assembly on 64-bit
 ARM alone; elsewhere its indirect kernel is several times faster, so it is chosen there. Stock operators
 run fastest in XNNPACK everywhere.
+
+An interpreter serves one thread. A pool has as many as are in use at once.
 """
 
 from __future__ import annotations
@@ -10,16 +12,29 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 import platform
+import re
+import sys
+import tempfile
+import threading
+import time
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
 
 import numpy as np
 
 from keras_sbn.extras import remedy
+from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.schema import file_of_package, load_module
+
+#: LCE's binary kernels: "default" is the one of 64-bit ARM, "indirect" the faster one elsewhere, and
+#: "reference" the slow one of a build without Ruy, as CMake makes it on a Raspberry Pi.
+Kernel = Literal["default", "indirect", "reference"]
+KERNELS: tuple[Kernel, ...] = ("default", "indirect", "reference")
 
 
 @functools.cache
@@ -48,9 +63,26 @@ def has_fast_default_kernel() -> bool:
     return platform.machine().lower() in ("aarch64", "arm64")
 
 
-class Interpreter(ABC):
-    """Runs the bytes of a model on the CPU, one sample at a time."""
+def refuse_nan(inputs: Sequence[np.ndarray], names: Sequence[str]) -> None:
+    """Raises a ValueError that names the input, if one holds NaN.
 
+    Keras says that the sign of NaN is -1, as NaN >= 0 is false; the Larq Compute Engine reads its sign
+    bit, and TFLite's comparisons and minima give +1. No file can equal the model there.
+    """
+    for name, array in zip(names, inputs, strict=False):
+        if array.dtype.kind == "f" and (nan := np.isnan(array)).any():
+            sample = int(np.argwhere(nan)[0][0]) if array.ndim else 0
+            raise ValueError(
+                f"Expected inputs without NaN, whose sign Keras and the runtimes take differently. "
+                f"Received: NaN in input {name!r}, first in sample {sample}"
+            )
+
+
+class Interpreter(ABC):
+    """Runs the bytes of a model on the CPU, one sample at a time, for one thread."""
+
+    #: What runs it: "LCE, indirect kernel, XNNPACK", "LiteRT, XNNPACK".
+    runtime: str
     #: Shapes and types of the model's inputs and outputs; a batch is one sample.
     input_shapes: list[tuple[int, ...]]
     input_types: list[np.dtype]
@@ -60,9 +92,28 @@ class Interpreter(ABC):
     input_scales: list[tuple[float, int] | None]
     output_scales: list[tuple[float, int] | None]
 
+    def __init__(self, content: bytes, runtime: str) -> None:
+        self._content, self.runtime = content, runtime
+
     @abstractmethod
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         """Returns the outputs of one sample; shapes and types are those of the model."""
+
+    @functools.cached_property
+    def _random_inputs(self) -> list[np.ndarray]:
+        rng = np.random.default_rng(0)
+        inputs = []
+        for shape, dtype in zip(self.input_shapes, self.input_types, strict=True):
+            values = rng.integers(0, 128, shape)
+            inputs.append((values / 128 if dtype.kind == "f" else values).astype(dtype))
+        return inputs
+
+    def time(self) -> float:
+        """Runs one random sample, the same every time, and returns the milliseconds it took."""
+        inputs = self._random_inputs
+        started = time.perf_counter()
+        self.run(inputs)
+        return 1e3 * (time.perf_counter() - started)
 
     def predict(self, inputs: list[np.ndarray], dequantize: bool = True) -> list[np.ndarray]:
         """Returns the outputs for a batch.
@@ -88,7 +139,10 @@ class Interpreter(ABC):
             raise ValueError(f"Expected inputs of shapes {wanted}. Received: shapes {given}")
         described = zip(inputs, self.input_types, self.input_scales, strict=True)
         ready = [_stored(array, dtype, scale) for array, dtype, scale in described]
-        samples = [self.run([array[i : i + 1] for array in ready]) for i in range(given[0][0])]
+        try:
+            samples = [self.run([array[i : i + 1] for array in ready]) for i in range(given[0][0])]
+        except RuntimeError as error:
+            raise RuntimeError(explained(str(error), self._content, self.runtime)) from error
         if samples:
             outputs = [np.concatenate(parts) for parts in zip(*samples, strict=True)]
         else:
@@ -142,25 +196,34 @@ class LceInterpreter(Interpreter):
     Args:
         content: The bytes of a `.tflite` model.
         num_threads: Positive number of threads.
-        indirect: Whether to use LCE's indirect binary kernel; `None` chooses the one that is faster on
-            this machine.
-        xnnpack: Whether stock operators run in XNNPACK.
+        kernel: `"default"`, `"indirect"` or `"reference"`, LCE's binary kernels; `None` chooses the one
+            that is faster on this machine, of the first two.
+        xnnpack: Whether stock operators run in XNNPACK; `None` leaves it off on 64-bit ARM.
 
     Raises:
         ImportError: If larq-compute-engine cannot be used.
-        RuntimeError: If the engine refuses the model.
+        RuntimeError: If the engine refuses the model; the message names the layer.
     """
 
     def __init__(
         self,
         content: bytes,
         num_threads: int = 1,
-        indirect: bool | None = None,
-        xnnpack: bool = False,
+        kernel: Kernel | None = None,
+        xnnpack: bool | None = None,
     ) -> None:
-        indirect = not has_fast_default_kernel() if indirect is None else indirect
-        self._engine = engine = _extension().LiteInterpreter(
-            content, num_threads, False, indirect, xnnpack
+        if kernel is None:
+            kernel = "default" if has_fast_default_kernel() else "indirect"
+        if xnnpack is None:
+            # On x86 the stock operators between LCE's run faster in XNNPACK.
+            xnnpack = not has_fast_default_kernel()
+        super().__init__(content, f"LCE, {kernel} kernel" + (", XNNPACK" if xnnpack else ""))
+        self._engine = engine = _opened(
+            lambda: _extension().LiteInterpreter(
+                content, num_threads, kernel == "reference", kernel == "indirect", xnnpack
+            ),
+            content,
+            self.runtime,
         )
         self.input_shapes = [tuple(shape) for shape in engine.input_shapes]
         self.input_types = [np.dtype(dtype) for dtype in engine.input_types]
@@ -179,27 +242,28 @@ class TfliteInterpreter(Interpreter):
     Args:
         content: The bytes of a `.tflite` model.
         num_threads: Positive number of threads.
-        xnnpack: Whether XNNPACK runs what it can.
+        xnnpack: Whether XNNPACK runs what it can, as it does by default.
+        package: `"ai_edge_litert"`, `"tflite_runtime"` or `"tensorflow"`; `None` takes the first that
+            is installed.
 
     Raises:
         ImportError: If none of them is installed.
-        RuntimeError: If the runtime refuses the model.
-        ValueError: If the model has operators the runtime does not know.
+        RuntimeError: If the runtime refuses the model; the message names the layer.
     """
 
-    def __init__(self, content: bytes, num_threads: int = 1, xnnpack: bool = True) -> None:
-        runtime = _tflite_runtime()
-        resolvers = runtime.OpResolverType
-        resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        with warnings.catch_warnings():
-            # TensorFlow announces that its interpreter moves to LiteRT.
-            warnings.simplefilter("ignore")
-            self._engine = runtime.Interpreter(
-                model_content=content,
-                num_threads=num_threads,
-                experimental_op_resolver_type=resolver,
-            )
-        self._engine.allocate_tensors()
+    def __init__(
+        self,
+        content: bytes,
+        num_threads: int = 1,
+        xnnpack: bool | None = None,
+        package: str | None = None,
+    ) -> None:
+        package, runtime = _tflite_runtime(package)
+        xnnpack = True if xnnpack is None else xnnpack
+        super().__init__(content, _RUNTIME_NAMES[package] + (", XNNPACK" if xnnpack else ""))
+        self._engine = _opened(
+            lambda: self._open(runtime, content, num_threads, bool(xnnpack)), content, self.runtime
+        )
         inputs, outputs = self._engine.get_input_details(), self._engine.get_output_details()
         self._inputs = [detail["index"] for detail in inputs]
         self._outputs = [detail["index"] for detail in outputs]
@@ -209,6 +273,21 @@ class TfliteInterpreter(Interpreter):
         self.output_types = [np.dtype(detail["dtype"]) for detail in outputs]
         self.input_scales = _pairs(*zip(*(detail["quantization"] for detail in inputs), strict=True))
         self.output_scales = _pairs(*zip(*(detail["quantization"] for detail in outputs), strict=True))
+
+    @staticmethod
+    def _open(runtime: Any, content: bytes, num_threads: int, xnnpack: bool) -> Any:
+        resolvers = runtime.OpResolverType
+        resolver = resolvers.AUTO if xnnpack else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        with warnings.catch_warnings():
+            # TensorFlow announces that its interpreter moves to LiteRT.
+            warnings.simplefilter("ignore")
+            engine = runtime.Interpreter(
+                model_content=content,
+                num_threads=num_threads,
+                experimental_op_resolver_type=resolver,
+            )
+        engine.allocate_tensors()
+        return engine
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         for index, array in zip(self._inputs, inputs, strict=True):
@@ -223,31 +302,191 @@ TFLITE_RUNTIMES = {
     "tflite_runtime": "tflite_runtime.interpreter",
     "tensorflow": "tensorflow.lite.python.interpreter",
 }
+_RUNTIME_NAMES = {
+    "ai_edge_litert": "LiteRT",
+    "tflite_runtime": "tflite-runtime",
+    "tensorflow": "TensorFlow Lite",
+}
 
 
 @functools.cache
-def _tflite_runtime() -> Any:
-    for package, module in TFLITE_RUNTIMES.items():
-        if importlib.util.find_spec(package):
-            return importlib.import_module(module)
+def _tflite_runtime(package: str | None = None) -> tuple[str, Any]:
+    """A package that brings stock TFLite, and its module; the first that is there."""
+    for name, module in TFLITE_RUNTIMES.items():
+        if package in (None, name) and importlib.util.find_spec(name):
+            return name, importlib.import_module(module)
     raise ImportError(
         "Running the file needs ai-edge-litert, tflite-runtime or tensorflow, and none is installed: "
         + remedy("convert")
     )
 
 
-def open_interpreter(content: bytes, target: str, num_threads: int = 1) -> Interpreter:
+def open_interpreter(
+    content: bytes,
+    target: str,
+    num_threads: int = 1,
+    *,
+    kernel: Kernel | None = None,
+    xnnpack: bool | None = None,
+) -> Interpreter:
     """Returns an interpreter for a file of the target, with the kernels that are fastest here.
 
     Args:
         content: The bytes of the file.
-        target: `"lce"`, or `"tflite"` for a file of stock operators.
+        target: `"lce"`, or the name of a target whose files have stock operators.
         num_threads: Positive number of threads.
+        kernel: Which of LCE's binary kernels, `"default"`, `"indirect"` or `"reference"`; `None` takes
+            the fastest here. A stock file has none of them, and runs the same with each.
+        xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster.
 
     Raises:
+        ValueError: If there is no such kernel.
         ImportError: If no runtime for the target is installed.
+        RuntimeError: If the runtime refuses the file; the message names the layer.
     """
+    if kernel is not None and kernel not in KERNELS:
+        raise ValueError(f"Expected `kernel` to be one of {list(KERNELS)}. Received: kernel={kernel!r}")
     if target == "lce":
-        # On x86 the stock operators between LCE's run faster in XNNPACK.
-        return LceInterpreter(content, num_threads, xnnpack=not has_fast_default_kernel())
-    return TfliteInterpreter(content, num_threads)
+        return LceInterpreter(content, num_threads, kernel, xnnpack)
+    return TfliteInterpreter(content, num_threads, xnnpack)
+
+
+def can_open(content: bytes, target: str) -> str | None:
+    """Says why a runtime refuses a file; `None` where it opens it, or no runtime is at hand.
+
+    The file is laid out in memory and not run. An LCE file has to open with the default binary kernel,
+    which 64-bit ARM runs, and with the indirect one. TensorFlow is not imported for this, which would
+    take seconds.
+
+    Args:
+        content: The bytes of the file.
+        target: As for `open_interpreter`.
+    """
+    kernels: tuple[Kernel | None, ...] = ("default", "indirect") if target == "lce" else (None,)
+    if target != "lce" and not _has_light_runtime():
+        return None
+    for kernel in kernels:
+        try:
+            open_interpreter(content, target, kernel=kernel)
+        except ImportError:
+            return None
+        except (RuntimeError, ValueError) as error:
+            return str(error)
+    return None
+
+
+def _has_light_runtime() -> bool:
+    """Whether stock TFLite is at hand: a small package, or TensorFlow where it is loaded already."""
+    first = next((name for name in TFLITE_RUNTIMES if importlib.util.find_spec(name)), None)
+    return first is not None and (first != "tensorflow" or first in sys.modules)
+
+
+class InterpreterPool:
+    """Interpreters of one file for any number of threads.
+
+    Each call borrows one that is idle, or opens one more; there are never more than processor cores, and
+    a call beyond that waits. A process that was forked starts with none: it shares no lock with its
+    parent.
+
+    Args:
+        content: The bytes of the file.
+        target: As for `open_interpreter`; so are the rest.
+        kernel: Which of LCE's binary kernels.
+        xnnpack: Whether stock operators run in XNNPACK.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        target: str,
+        *,
+        kernel: Kernel | None = None,
+        xnnpack: bool | None = None,
+    ) -> None:
+        self._open = functools.partial(open_interpreter, content, target, kernel=kernel, xnnpack=xnnpack)
+        self._reset()
+
+    def _reset(self) -> None:
+        self._process = os.getpid()
+        self._free = threading.Semaphore(max(os.cpu_count() or 1, 1))
+        self._idle: list[Interpreter] = []
+
+    @contextmanager
+    def borrow(self) -> Iterator[Interpreter]:
+        """An interpreter that no other thread uses meanwhile."""
+        if self._process != os.getpid():
+            self._reset()
+        free, idle = self._free, self._idle
+        with free:
+            # Taking from a list and adding to it are atomic.
+            try:
+                interpreter = idle.pop()
+            except IndexError:
+                interpreter = self._open()
+            try:
+                yield interpreter
+            finally:
+                idle.append(interpreter)
+
+
+def _opened(open_one: Callable[[], Any], content: bytes, runtime: str) -> Any:
+    """Opens an engine; an error says why, and of which layer."""
+    try:
+        return open_one()
+    except (RuntimeError, ValueError) as error:
+        # LCE's engine tells the reason on standard error alone.
+        reason = f"{_said_by(open_one)}\n{error}" if runtime.startswith("LCE") else str(error)
+        raise RuntimeError(explained(reason, content, runtime)) from error
+
+
+def _said_by(open_one: Callable[[], Any]) -> str:
+    """What opening an engine, which fails, writes to standard error."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            open_one()
+        except (RuntimeError, ValueError):
+            pass
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        kept.seek(0)
+        return kept.read().decode("utf-8", "replace")
+
+
+_OPERATOR = re.compile(r"(?:Node number |node #)(\d+)")
+_TENSOR = re.compile(r"Tensor (\d+) is invalidly specified")
+
+
+def explained(reason: str, content: bytes, runtime: str) -> str:
+    """What a runtime says of a file, with the layer that it gives by number.
+
+    Args:
+        reason: What it says.
+        content: The bytes of the file.
+        runtime: Its name.
+    """
+    lines = [line.removeprefix("ERROR: ").strip() for line in reason.splitlines()]
+    # Where LCE's binding noticed it tells nothing.
+    said = "; ".join(line for line in lines if line and "the following was false" not in line)
+    layer = _layer_in(reason, content)
+    where = f" Layer {layer}:" if layer else ""
+    return f"Expected a file that {runtime} runs. Received:{where} {said or reason.strip()}"
+
+
+def _layer_in(reason: str, content: bytes) -> str | None:
+    try:
+        info = read_file(content)
+    except ValueError:
+        return None
+    for index in map(int, _OPERATOR.findall(reason)):
+        # Numbers past the last operator are those of delegates.
+        if index < len(info.operators) and info.operators[index].outputs:
+            op = info.operators[index]
+            return f"{op.outputs[0].name!r} ({op.name}, operator {index})"
+    for index in map(int, _TENSOR.findall(reason)):
+        if index < len(info.tensors):
+            return f"{info.tensors[index].name!r} (tensor {index})"
+    return None

@@ -7,8 +7,12 @@ twice the file, and options are read one level deep.
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,12 +67,62 @@ class OperatorInfo:
 
 @dataclass(frozen=True, eq=False)
 class FileInfo:
-    """A TFLite file: its operators, its inputs and outputs, and its size."""
+    """A TFLite file: its operators, its inputs and outputs, all its tensors, and its size.
+
+    `input_names` and `output_names` are those of the file's signature, which a Keras model's dictionaries
+    have; of a file without one they are the names of the tensors.
+    """
 
     size: int
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     operators: tuple[OperatorInfo, ...]
+    tensors: tuple[TensorInfo, ...] = field(repr=False)
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+
+def content_of(file: Any) -> bytes:
+    """The bytes of a file, however it is given: the one place that says what "a file" may be.
+
+    Args:
+        file: A path, the bytes, or a `keras_sbn.ConvertedModel`.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is none of these.
+    """
+    if isinstance(file, bytes | bytearray | memoryview):
+        return bytes(file)
+    if isinstance(file, str | os.PathLike):
+        return Path(file).read_bytes()
+    content = getattr(file, "content", None)
+    if isinstance(content, bytes):
+        return content
+    raise ValueError(
+        "Expected a .tflite file as a path, as bytes, or as a ConvertedModel. Received: "
+        f"{type(file).__name__}"
+    )
+
+
+def name_of(file: Any) -> str:
+    """What messages and tables call a file: its path, or what it is where it has none."""
+    if isinstance(file, str | os.PathLike):
+        return str(file)
+    return getattr(file, "path", None) or f"a file of {len(content_of(file)):,} bytes"
+
+
+@contextmanager
+def named(file: Any) -> Iterator[None]:
+    """ValueErrors and RuntimeErrors within it begin with the path of the file, if it has one."""
+    path = str(file) if isinstance(file, str | os.PathLike) else getattr(file, "path", "")
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if not path or str(error).startswith(f"{path}: "):
+            raise
+        kind = ValueError if isinstance(error, ValueError) else RuntimeError
+        raise kind(f"{path}: {error}") from error
 
 
 def read_file(content: bytes) -> FileInfo:
@@ -118,14 +172,33 @@ class _Parser:
             self._operator(graph.Operators(i), codes, tensors)
             for i in self._range(graph.OperatorsLength(), 4)
         )
-        inputs = [graph.Inputs(i) for i in self._range(graph.InputsLength(), 4)]
-        outputs = [graph.Outputs(i) for i in self._range(graph.OutputsLength(), 4)]
+        inputs = [_natural(graph.Inputs(i)) for i in self._range(graph.InputsLength(), 4)]
+        outputs = [_natural(graph.Outputs(i)) for i in self._range(graph.OutputsLength(), 4)]
+        names = self._signature()
         return FileInfo(
             size=self._size,
-            inputs=tuple(tensors[_natural(index)] for index in inputs),
-            outputs=tuple(tensors[_natural(index)] for index in outputs),
+            inputs=tuple(tensors[index] for index in inputs),
+            outputs=tuple(tensors[index] for index in outputs),
             operators=operators,
+            tensors=tensors,
+            input_names=_names(inputs, names[0], tensors),
+            output_names=_names(outputs, names[1], tensors),
         )
+
+    def _signature(self) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
+        """Names of inputs and of outputs by their tensors, of the signature of the first subgraph."""
+        found: tuple[dict[int, list[str]], dict[int, list[str]]] = ({}, {})
+        for i in self._range(self._model.SignatureDefsLength(), 4):
+            signature = self._model.SignatureDefs(i)
+            if signature.SubgraphIndex() != 0 or found[0] or found[1]:
+                continue
+            for names, length, entry in (
+                (found[0], signature.InputsLength(), signature.Inputs),
+                (found[1], signature.OutputsLength(), signature.Outputs),
+            ):
+                for j in self._range(length, 4):
+                    names.setdefault(entry(j).TensorIndex(), []).append(self._text(entry(j).Name()))
+        return found
 
     def _range(self, length: int, element_bytes: int) -> range:
         """The indices of a vector, once it is known to fit into the file."""
@@ -200,6 +273,14 @@ class _Parser:
         keys, values = root.AsMap.Keys, root.AsMap.Values
         names = [keys[i].AsKey for i in self._range(len(keys), 1)]
         return {str(name): int(values[i].AsInt) for i, name in enumerate(names)}
+
+
+def _names(
+    indices: list[int], found: dict[int, list[str]], tensors: tuple[TensorInfo, ...]
+) -> tuple[str, ...]:
+    """A name an input or output: a tensor that is several outputs has several names."""
+    left = {index: list(names) for index, names in found.items()}
+    return tuple(left[i].pop(0) if left.get(i) else tensors[i].name for i in indices)
 
 
 def _natural(index: int) -> int:

@@ -1,33 +1,18 @@
-"""Interpreters in processes of their own, for comparing many samples.
+"""Interpreters in processes of their own: for comparing many samples, and for files that are not trusted.
 
-A worker loads the interpreter and NumPy, and not Keras: it starts in a fraction of a second, and it runs
-no code of the caller's main module again, as `multiprocessing` would.
+The engines check what they read only in part: a damaged file can end the process that runs it. In a
+process of its own such a file is an error like any other.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from keras_sbn.tflite.interpreter import open_interpreter
-
-# The package's __init__ imports Keras, so an empty module stands for it.
-_START = """
-import sys, types
-package = types.ModuleType("keras_sbn")
-package.__path__ = [sys.argv[1]]
-sys.modules["keras_sbn"] = package
-from keras_sbn.tflite.worker import work
-work()
-"""
+from keras_sbn.process import ChildProcess, Connection
+from keras_sbn.tflite.interpreter import Kernel, open_interpreter
 
 
 class Worker:
@@ -35,56 +20,68 @@ class Worker:
 
     Args:
         content: The bytes of a `.tflite` model.
-        target: `"lce"` or `"tflite"`.
+        target: As for `open_interpreter`; so are the rest.
+        num_threads: Positive number of threads.
+        kernel: Which of LCE's binary kernels.
+        xnnpack: Whether stock operators run in XNNPACK.
+        name: What messages call the file.
     """
 
-    def __init__(self, content: bytes, target: str) -> None:
-        package = str(Path(__file__).parent.parent)
-        # What the process says is kept for the case that it fails.
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, package],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
-        self._send((content, target))
+    def __init__(
+        self,
+        content: bytes,
+        target: str,
+        num_threads: int = 1,
+        *,
+        kernel: Kernel | None = None,
+        xnnpack: bool | None = None,
+        name: str = "the file",
+    ) -> None:
+        self._runtime: str | None = None
+        self._process = ChildProcess(work, f"run {name}")
+        try:
+            self._process.send((content, target, num_threads, kernel, xnnpack))
+        except BaseException:
+            self._process.close()
+            raise
 
-    def submit(self, inputs: list[np.ndarray]) -> None:
+    @property
+    def runtime(self) -> str:
+        """What runs the file; waits until it is open.
+
+        Raises:
+            ImportError: If no runtime for the target is installed.
+            RuntimeError: If the runtime refuses the file, or the process ended.
+        """
+        if self._runtime is None:
+            self._runtime = str(self._process.receive())
+        return self._runtime
+
+    def submit(self, inputs: list[np.ndarray], dequantize: bool = True) -> None:
         """Starts on a batch; `result` has to be called before the next."""
-        self._send(inputs)
+        self._process.send(("predict", (inputs, dequantize)))
 
     def result(self) -> list[np.ndarray]:
         """Returns the outputs of the batch.
 
         Raises:
             ValueError: If the batch does not fit the model.
-            RuntimeError: If the process failed.
+            RuntimeError: If the runtime refuses the file, or the process ended.
         """
-        assert self._process.stdout is not None
-        try:
-            answer = pickle.load(self._process.stdout)
-        except EOFError:
-            raise self._failure() from None
-        if isinstance(answer, Exception):
-            raise answer
-        return list(answer)
+        _ = self.runtime
+        return list(self._process.receive())
 
-    def _send(self, message: Any) -> None:
-        assert self._process.stdin is not None
-        try:
-            pickle.dump(message, self._process.stdin, protocol=5)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._failure() from None
+    def predict(self, inputs: list[np.ndarray], dequantize: bool = True) -> list[np.ndarray]:
+        """As `Interpreter.predict`."""
+        _ = self.runtime
+        self.submit(inputs, dequantize)
+        return self.result()
 
-    def _failure(self) -> RuntimeError:
-        code = self._process.wait()
-        self._log.seek(0)
-        said = self._log.read().decode("utf-8", "replace").strip()[-2000:]
-        return RuntimeError(
-            f"Expected the interpreter's process to answer. Received: exit code {code}. It said:\n{said}"
-        )
+    def time(self) -> float:
+        """As `Interpreter.time`: measured in the process itself."""
+        _ = self.runtime
+        self._process.send(("time", ()))
+        return float(self._process.receive())
 
     def __enter__(self) -> Worker:
         return self
@@ -95,27 +92,26 @@ class Worker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._log.close()
+        self._process.close()
 
 
-def work() -> None:
-    """Serves batches from standard input until it ends."""
-    source: BinaryIO = sys.stdin.buffer
-    # Native libraries may print: their output goes to the log and not among the answers.
-    with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)
-        content, target = pickle.load(source)
-        interpreter = open_interpreter(content, target)
-        while True:
-            try:
-                inputs = pickle.load(source)
-            except EOFError:
-                return
-            try:
-                answer: Any = interpreter.predict(inputs)
-            except (RuntimeError, ValueError) as error:
-                answer = error
-            pickle.dump(answer, answers, protocol=5)
-            answers.flush()
+def work(connection: Connection) -> None:
+    """Opens the file it is sent, and serves until no more is asked."""
+    content, target, num_threads, kernel, xnnpack = connection.receive()
+    try:
+        interpreter = open_interpreter(content, target, num_threads, kernel=kernel, xnnpack=xnnpack)
+    except Exception as error:
+        connection.fail(error)
+        return
+    connection.send(interpreter.runtime)
+    while True:
+        try:
+            method, arguments = connection.receive()
+        except EOFError:
+            return
+        try:
+            answer: Any = getattr(interpreter, method)(*arguments)
+        except Exception as error:
+            connection.fail(error)
+        else:
+            connection.send(answer)

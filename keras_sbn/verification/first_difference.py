@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras_sbn.folding.fold import fold
 from keras_sbn.tflite.interpreter import open_interpreter
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
+from keras_sbn.verification.inputs import Batch
 
 #: Float values of layers before the first sign may differ by rounding; ±1 and integers may not.
 _TOLERANCE = 1e-4
@@ -21,6 +23,29 @@ _STEPS = 2.0
 
 
 def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.ndarray]) -> str | None:
+    """Returns the first layer that differs where model and file take the same inputs.
+
+    Args:
+        content: The bytes of the file.
+        target: `"lce"` or `"tflite"`.
+        model: The Keras model it should equal, hard or folded.
+        x: Inputs, one array an input of the model.
+    """
+
+    def run(other: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        return open_interpreter(other, target).predict(inputs, dequantize=False)
+
+    return compare_layers(content, model, Batch(x, x), run=run)[0]
+
+
+def compare_layers(
+    content: bytes,
+    model: Any,
+    batch: Batch,
+    *,
+    input_scaling: tuple[float, float] | None = None,
+    run: Callable[[bytes, list[np.ndarray]], list[np.ndarray]],
+) -> tuple[str | None, int]:
     """Compares the value of every layer, in the order in which the file computes them.
 
     A tensor of the file that has the name of a folded layer holds that layer's value. All of them are
@@ -28,18 +53,20 @@ def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.nd
 
     Args:
         content: The bytes of the file.
-        target: `"lce"` or `"tflite"`.
         model: The Keras model it should equal, hard or folded.
-        x: Inputs, one array an input of the model.
+        batch: Inputs.
+        input_scaling: As for `keras_sbn.verify`: the layers of the fold take the images then.
+        run: Runs a file on inputs, and returns its outputs as stored.
 
     Returns:
         Name of the first layer whose values differ, or `None` where no layer of the file does, or the
-        model cannot be folded, as one that is still soft.
+        model cannot be folded, as one that is still soft; and the number of layers before it, which
+        agree.
     """
     try:
-        folded = fold(model)
+        folded = fold(model, input_scaling=input_scaling if _takes_floats(model) else None)
     except ValueError:
-        return None
+        return None, 0
     layers = {layer.name: layer for layer in folded.layers if len(layer._inbound_nodes) == 1}
     file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
     graph = file.subgraphs[0]
@@ -50,12 +77,15 @@ def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.nd
         if (tensor := graph.tensors[index]).name and tensor.name.decode() in layers
     ]
     if not found:
-        return None
+        return None, 0
     graph.outputs = [index for _, index in found]
-    received = open_interpreter(finish(file), target).predict(x, dequantize=False)
+    # A signature names outputs that the copy does not have.
+    file.signatureDefs = []
+    received = run(finish(file), batch.for_file)
     wanted = keras.Model(folded.inputs, [layers[name].output for name, _ in found])
-    expected = wanted.predict_on_batch(x)
-    for (name, index), a, b in zip(found, expected, received, strict=True):
+    inputs = batch.for_model if input_scaling is None else batch.for_images
+    expected = wanted.predict_on_batch(inputs)
+    for agreeing, ((name, index), a, b) in enumerate(zip(found, expected, received, strict=True)):
         tensor = graph.tensors[index]
         # Rows and columns that no layer reads are not in the file.
         a = np.asarray(a)
@@ -64,8 +94,12 @@ def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.nd
         value = _value(b, tensor, a.shape)
         near = max(_TOLERANCE, _STEPS * _step(tensor))
         if value is None or not np.allclose(a, value, rtol=_TOLERANCE, atol=near):
-            return name
-    return None
+            return name, agreeing
+    return None, len(found)
+
+
+def _takes_floats(model: Any) -> bool:
+    return all(keras.backend.standardize_dtype(t.dtype).startswith("float") for t in model.inputs)
 
 
 def _step(tensor: Any) -> float:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import time
+import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.tflite.interpreter import Interpreter, has_fast_default_kernel, open_interpreter
+from keras_sbn.tflite.interpreter import Interpreter, Kernel, open_interpreter
+from keras_sbn.tflite.reader import name_of, named
+from keras_sbn.tflite.worker import Worker
 
 _WARM_UP = 3
 
@@ -20,9 +23,9 @@ class Latency:
     """What `benchmark` measured of one file, in milliseconds a sample.
 
     Attributes:
-        file: The path.
+        file: The path, or what it is where it has none.
         file_bytes: Its size.
-        kernels: What ran it: `"LCE, indirect"`, `"LCE, default"` or `"TFLite, XNNPACK"`.
+        runtime: What ran it: `"LCE, indirect kernel, XNNPACK"`, `"LiteRT, XNNPACK"`.
         num_threads: Number of threads.
         runs: Number of runs.
         median_ms: Half of the runs took no longer.
@@ -32,16 +35,28 @@ class Latency:
 
     file: str
     file_bytes: int
-    kernels: str
+    runtime: str
     num_threads: int
     runs: int
     median_ms: float
     low_ms: float
     high_ms: float
 
+    @property
+    def kernels(self) -> str:
+        """The old name of `runtime`."""
+        warnings.warn("Latency.kernels is called Latency.runtime now", DeprecationWarning, stacklevel=2)
+        return self.runtime
+
 
 def benchmark(
-    files: Sequence[str | os.PathLike[str]], *, runs: int = 50, num_threads: int = 1
+    files: Sequence[Any],
+    *,
+    runs: int = 50,
+    num_threads: int = 1,
+    kernel: Kernel | None = None,
+    xnnpack: bool | None = None,
+    isolated: bool = False,
 ) -> list[Latency]:
     """Measures the latency of several files side by side.
 
@@ -50,9 +65,13 @@ def benchmark(
     XNNPACK on x86, LCE's defaults on 64-bit ARM, and XNNPACK for stock files.
 
     Args:
-        files: Paths of `.tflite` files.
+        files: `.tflite` files, each as a path, as bytes or as a `keras_sbn.ConvertedModel`.
         runs: Positive number of runs of each file, after three that do not count.
         num_threads: Positive number of threads.
+        kernel: Which of LCE's binary kernels, as for `keras_sbn.verify`; `None` takes the fastest here.
+        xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster.
+        isolated: Whether each file runs in a process of its own, which measures itself. A damaged file
+            can end the process that runs it; then this is a RuntimeError.
 
     Returns:
         A `Latency` a file, in order.
@@ -61,7 +80,9 @@ def benchmark(
         OSError: If a file cannot be read.
         ValueError: If a file is not a TFLite model, or a number is not positive.
         ImportError: If the runtime of a file is not installed.
-        RuntimeError: If the runtime refuses a file.
+        RuntimeError: If the runtime refuses a file, or the process of an isolated one ended.
+
+    Errors name the file.
 
     Example:
 
@@ -74,29 +95,29 @@ def benchmark(
     for name, value in (("runs", runs), ("num_threads", num_threads)):
         if value < 1:
             raise ValueError(f"Expected `{name}` to be positive. Received: {name}={value}")
-    models = [ConvertedModel.load(path) for path in files]
-    interpreters = [open_interpreter(model.content, model.target, num_threads) for model in models]
-    inputs = [_random_inputs(interpreter) for interpreter in interpreters]
+    models = [ConvertedModel.load(file) for file in files]
     times = np.zeros((len(models), _WARM_UP + runs))
-    for run in range(_WARM_UP + runs):
-        for index, interpreter in enumerate(interpreters):
-            started = time.perf_counter()
-            interpreter.run(inputs[index])
-            times[index, run] = 1e3 * (time.perf_counter() - started)
-    lce = "LCE, default" if has_fast_default_kernel() else "LCE, indirect"
+    with ExitStack() as stack:
+        runners: list[Interpreter | Worker] = []
+        for model in models:
+            with named(model):
+                if isolated:
+                    worker = model.worker(num_threads, kernel=kernel, xnnpack=xnnpack)
+                    runners.append(stack.enter_context(worker))
+                else:
+                    runners.append(
+                        open_interpreter(
+                            model.content, model.target, num_threads, kernel=kernel, xnnpack=xnnpack
+                        )
+                    )
+        for run in range(_WARM_UP + runs):
+            for index, runner in enumerate(runners):
+                with named(models[index]):
+                    times[index, run] = runner.time()
+        names = [runner.runtime for runner in runners]
     found = []
-    for path, model, row in zip(files, models, times[:, _WARM_UP:], strict=True):
+    for file, model, runtime, row in zip(files, models, names, times[:, _WARM_UP:], strict=True):
         low, median, high = (float(value) for value in np.quantile(row, (0.1, 0.5, 0.9)))
-        kernels = lce if model.target == "lce" else "TFLite, XNNPACK"
         size = len(model.content)
-        found.append(Latency(str(path), size, kernels, num_threads, runs, median, low, high))
+        found.append(Latency(name_of(file), size, runtime, num_threads, runs, median, low, high))
     return found
-
-
-def _random_inputs(interpreter: Interpreter) -> list[np.ndarray]:
-    rng = np.random.default_rng(0)
-    inputs = []
-    for shape, dtype in zip(interpreter.input_shapes, interpreter.input_types, strict=True):
-        values = rng.integers(0, 128, shape)
-        inputs.append((values / 128 if dtype.kind == "f" else values).astype(dtype))
-    return inputs

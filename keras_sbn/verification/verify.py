@@ -3,105 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import keras
-import numpy as np
-
-from keras_sbn.binarize import decisions
+from keras_sbn.batches import batches, sample_count
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.tflite.batches import batches, sample_count
-from keras_sbn.tflite.reader import read_file
-from keras_sbn.tflite.worker import Worker
-from keras_sbn.verification.first_difference import first_differing_layer
+from keras_sbn.tflite.interpreter import Kernel
+from keras_sbn.tflite.reader import named, read_file
+from keras_sbn.verification.comparison import Comparison
+from keras_sbn.verification.first_difference import compare_layers
+from keras_sbn.verification.inputs import InputForms
+from keras_sbn.verification.result import Verification
+from keras_sbn.verification.runner import Runner
 
 #: Operators that write values as they read them.
 _COPYING = ("CONCATENATION", "MAX_POOL_2D", "MAXIMUM", "PAD", "PADV2", "REDUCE_MAX", "RESHAPE", "SLICE")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where two models first decide differently: the sample, the output, and both outputs there."""
-
-    sample: int
-    output: int
-    expected: np.ndarray
-    received: np.ndarray
-
-
-@dataclass(frozen=True)
-class Verification:
-    """What `verify` found. It is true where no decision differs, or no more than were allowed to.
-
-    Attributes:
-        samples: Number of samples compared.
-        differing_decisions: Number of samples with a decision (class, or sign of a single output) that
-            differs in any output.
-        differing_outputs: Number of output values that are not equal bit for bit.
-        largest_difference: Largest absolute difference of two output values.
-        first_difference: The first `Difference` in a decision, or `None`.
-        first_differing_layer: Name of the first layer that differs on that sample, where there is one
-            and the file has a tensor of its name.
-        rounding_operators: Number of operators of the file that round values to int8.
-        required_agreement: The share of samples on which decisions have to be equal.
-    """
-
-    samples: int
-    differing_decisions: int
-    differing_outputs: int
-    largest_difference: float
-    first_difference: Difference | None
-    first_differing_layer: str | None = None
-    rounding_operators: int = 0
-    required_agreement: float = 1.0
-
-    @property
-    def agreement(self) -> float:
-        """The share of the samples on which every decision is equal."""
-        return 1 - self.differing_decisions / self.samples
-
-    def __bool__(self) -> bool:
-        return self.agreement >= self.required_agreement
-
-    def __str__(self) -> str:
-        text = (
-            f"{self.samples} samples: {self.differing_decisions} decisions differ; "
-            f"{self.differing_outputs} output values differ, by at most {self.largest_difference:.3g}"
-        )
-        if self.rounding_operators or self.required_agreement < 1:
-            count = self.rounding_operators
-            rounding = f"{count} operators round to int8; " if count else ""
-            text += (
-                f"\n{rounding}decisions agree on {100 * self.agreement:.4g} % of the samples, "
-                f"{100 * self.required_agreement:.4g} % required"
-            )
-        first = self.first_difference
-        if first is not None:
-            text += (
-                f"\nfirst difference: sample {first.sample}, output {first.output}\n"
-                f"  expected {np.array2string(first.expected, precision=6)}\n"
-                f"  received {np.array2string(first.received, precision=6)}"
-            )
-        if self.first_differing_layer is not None:
-            text += f"\nfirst layer that differs: {self.first_differing_layer}"
-        return text
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as plain lists, strings and numbers."""
-        found = {**asdict(self), "agreement": self.agreement}
-        first = self.first_difference
-        if first is not None:
-            found["first_difference"]["expected"] = first.expected.tolist()
-            found["first_difference"]["received"] = first.received.tolist()
-        return found
+#: What the layers of a file compute with.
+_PRECISION = "float32"
 
 
 def verify(
-    converted: ConvertedModel,
+    converted: Any,
     model: Any,
     x: Any,
     *,
@@ -109,6 +31,10 @@ def verify(
     workers: int = 1,
     progress: bool = False,
     required_agreement: float = 1.0,
+    input_scaling: tuple[float, float] | None = None,
+    kernel: Kernel | None = None,
+    xnnpack: bool | None = None,
+    isolated: bool = False,
 ) -> Verification:
     """Compares the file with the Keras model on all of `x`, batch by batch.
 
@@ -116,24 +42,39 @@ def verify(
     values differ by steps of its scales and now and then a decision with them: say what share of
     equal decisions you require.
 
+    Several outputs are compared one by one. Outputs, and inputs in a dictionary, are paired by name where
+    file and model have the same names, and by their order otherwise.
+
     Args:
-        converted: The result of `keras_sbn.convert`, or of `ConvertedModel.load(path)`.
+        converted: The result of `keras_sbn.convert`, or the path or the bytes of a file.
         model: The Keras model it should equal: hard, or folded.
-        x: Inputs, `(samples, ...)`, as `model.predict` takes them; or a `PyDataset`, a
-            `tf.data.Dataset`, or a generator, of batches of inputs or of `(inputs, labels)`.
+        x: Inputs, `(samples, ...)`, as `model.predict` takes them: an array, a list or a dictionary; a
+            tuple `(inputs, targets)`; or a `PyDataset`, a `tf.data.Dataset`, a generator of batches of
+            these.
         batch_size: Samples that are compared at once, where `x` is not batched yet.
         workers: Number of processes that run the file. 1 runs it in this one.
         progress: Whether to show the number of samples done, on standard error.
         required_agreement: The share of the samples, at most 1, on which decisions have to be equal.
+        input_scaling: `(scale, offset)` where the file is of a model that was folded with this
+            `input_scaling` and `model` is the one before: `x` may be the images or the scaled values,
+            and the file is given the images and the model ``scale * image + offset``.
+        kernel: Which of LCE's binary kernels runs the file: `"default"`, which 64-bit ARM runs,
+            `"indirect"`, which is the faster one elsewhere, or `"reference"`, that of a build without
+            Ruy; `None` takes the fastest here. A file that only devices with another kernel can run is an
+            error here only with that kernel.
+        xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster.
+        isolated: Whether a process of its own runs the file, though `workers` is 1. A damaged file can
+            end the process that runs it; then this is a RuntimeError.
 
     Returns:
-        A `Verification`, true where the decisions are equal; `print` shows the figures, where the first
-        difference is, and the first layer that differs there.
+        A `Verification`, true where the decisions are equal; `print` shows the figures, what ran the
+        file, where the first difference is, and the first layer that differs there.
 
     Raises:
-        ValueError: If `x` is empty or does not fit, `batch_size` or `workers` is not positive, or
-            `required_agreement` is no share.
-        RuntimeError: If the interpreter refuses the file.
+        ValueError: If `x` is empty, holds NaN or does not fit, the model has other inputs or outputs than
+            the file, `batch_size` or `workers` is not positive, or `required_agreement` is no share.
+        RuntimeError: If the runtime refuses the file, or a process that runs it ended; the message names
+            the file, and the layer where that is known.
 
     Example:
 
@@ -150,23 +91,45 @@ def verify(
             "Expected `required_agreement` to be a share, from 0 to 1. Received: "
             f"required_agreement={required_agreement}"
         )
-    comparison = _Comparison()
+    converted = ConvertedModel.load(converted)
+    run = Runner(converted, workers, isolated, kernel, xnnpack)
+    forms = InputForms(model, converted, input_scaling)
+    comparison = Comparison(converted, model)
     total = sample_count(x)
-    for inputs, expected, received in _outputs(converted, model, x, batch_size, workers):
-        comparison.add(inputs, expected, received)
-        if progress:
-            _show(comparison.samples, total)
+    stream = (forms.batch(inputs) for inputs in batches(x, batch_size, name="x"))
+    with named(converted):
+        for batch, expected, received in run.outputs(model, filter(len, stream)):
+            comparison.add(batch, expected, received)
+            if progress:
+                _show(comparison.samples, total)
     if progress:
         print(file=sys.stderr)
     if comparison.samples == 0:
         raise ValueError("Expected at least one sample. Received: none.")
-    layer = None
-    if comparison.first_inputs is not None:
-        layer = first_differing_layer(converted.content, converted.target, model, comparison.first_inputs)
+    layer, notes = None, []
+    if comparison.differing:
+        notes += _notes_on_precision(model)
+    if comparison.first_batch is not None:
+        first = comparison.first_batch
+        layer, agreeing = compare_layers(
+            converted.content, model, first, input_scaling=input_scaling, run=run.whole
+        )
+        if forms.can_be_scaled and not agreeing:
+            # Every layer that was compared differs: the inputs may be the reason.
+            layer = None
+            notes.append(
+                "the file takes 8-bit images and the model floats, and no layer agrees: if the file is "
+                "of a model folded with `input_scaling`, give `verify` the same `input_scaling`; "
+                "(1, 0) says that the model takes the images as they are"
+            )
+    notes += comparison.notes()
     return replace(
-        comparison.result(layer),
+        comparison.result(),
+        first_differing_layer=layer,
         rounding_operators=_rounding_operators(converted.content),
         required_agreement=float(required_agreement),
+        runtime=run.runtime,
+        notes=tuple(notes),
     )
 
 
@@ -179,86 +142,22 @@ def _rounding_operators(content: bytes) -> int:
     )
 
 
-class _Comparison:
-    """Counts what differs, batch after batch."""
-
-    def __init__(self) -> None:
-        self.samples = 0
-        self.first_inputs: list[np.ndarray] | None = None
-        self._decisions, self._outputs, self._largest = 0, 0, 0.0
-        self._first: Difference | None = None
-
-    def add(
-        self, inputs: list[np.ndarray], expected: list[np.ndarray], received: list[np.ndarray]
-    ) -> None:
-        samples = len(inputs[0])
-        differing = np.zeros(samples, bool)
-        first: Difference | None = None
-        for index, (a, b) in enumerate(zip(expected, received, strict=True)):
-            self._outputs += int(np.count_nonzero(~((a == b) | (np.isnan(a) & np.isnan(b)))))
-            self._largest = max(self._largest, float(np.abs(a - b).max(initial=0)))
-            here = (decisions(a) != decisions(b)).reshape(samples, -1).any(axis=1)
-            differing |= here
-            at = int(here.argmax()) if here.any() else samples
-            if at < samples and (first is None or self.samples + at < first.sample):
-                first = Difference(self.samples + at, index, a[at], b[at])
-        if first is not None and self._first is None:
-            at = first.sample - self.samples
-            self._first = first
-            self.first_inputs = [array[at : at + 1] for array in inputs]
-        self._decisions += int(differing.sum())
-        self.samples += samples
-
-    def result(self, layer: str | None) -> Verification:
-        return Verification(
-            self.samples, self._decisions, self._outputs, self._largest, self._first, layer
-        )
-
-
-def _outputs(
-    converted: ConvertedModel, model: Any, x: Any, batch_size: int, workers: int
-) -> Iterator[tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]]:
-    """Yields inputs, Keras's outputs and the file's outputs of every batch.
-
-    While the workers run the file, this process runs Keras on the batches after.
-    """
-    stream = (
-        _as_the_model_takes(model, arrays) for arrays in batches(x, converted.input_names, batch_size)
+def _notes_on_precision(model: Any) -> list[str]:
+    """Says so where layers of the model do not compute in float32, as those of every file do."""
+    found = sorted(
+        {
+            str(layer.compute_dtype)
+            for layer in model._flatten_layers()
+            if str(layer.compute_dtype).endswith(("float16", "float64"))
+        }
     )
-    if workers == 1:
-        for inputs in stream:
-            yield inputs, _expected(model, inputs), _as_list(converted.predict(inputs))
-        return
-    with ExitStack() as stack:
-        content, target = converted.content, converted.target
-        idle = [stack.enter_context(Worker(content, target)) for _ in range(workers)]
-        pending: deque[tuple[list[np.ndarray], list[np.ndarray], Worker]] = deque()
-        for inputs in stream:
-            if not idle:
-                done, expected, worker = pending.popleft()
-                yield done, expected, worker.result()
-                idle.append(worker)
-            worker = idle.pop()
-            worker.submit(inputs)
-            pending.append((inputs, _expected(model, inputs), worker))
-        for done, expected, worker in pending:
-            yield done, expected, worker.result()
-
-
-def _as_the_model_takes(model: Any, arrays: list[np.ndarray]) -> list[np.ndarray]:
-    """Integers for a model of float inputs are values, though the file's inputs may be integers."""
-    tensors = getattr(model, "inputs", None) or []
-    if len(tensors) != len(arrays):
-        return arrays
-    wanted = [keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors]
+    if not found:
+        return []
     return [
-        array.astype("float32") if dtype.startswith("float") and array.dtype.kind in "iu" else array
-        for array, dtype in zip(arrays, wanted, strict=True)
+        f"the model computes in {' and '.join(found)} and the file in {_PRECISION}, so values differ by "
+        "rounding, and decisions with them: build the model with the policy 'float32', give it these "
+        "weights with set_weights, and compare with that"
     ]
-
-
-def _expected(model: Any, inputs: list[np.ndarray]) -> list[np.ndarray]:
-    return _as_list(model.predict_on_batch(inputs[0] if len(inputs) == 1 else inputs))
 
 
 def _show(samples: int, total: int | None) -> None:
@@ -267,11 +166,3 @@ def _show(samples: int, total: int | None) -> None:
         filled = 30 * samples // total
         share = f"/{total:,} [{'#' * filled}{'.' * (30 - filled)}]"
     print(f"\rverify {samples:,}{share}", end="", file=sys.stderr, flush=True)
-
-
-def _as_list(outputs: Any) -> list[np.ndarray]:
-    if isinstance(outputs, dict):
-        return [np.asarray(value) for value in outputs.values()]
-    if isinstance(outputs, list | tuple):
-        return [np.asarray(value) for value in outputs]
-    return [np.asarray(outputs)]

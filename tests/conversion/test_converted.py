@@ -1,7 +1,11 @@
+import copy
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import keras
 import numpy as np
@@ -10,6 +14,9 @@ from conftest import digit_network, images, randomize
 
 import keras_sbn
 from keras_sbn.callbacks import Sharpen
+from keras_sbn.tflite.interpreter import LceInterpreter
+from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.writer import finish
 
 
 @pytest.fixture
@@ -25,6 +32,104 @@ def test_saves_the_bytes(model, tmp_path):
     path = converted.save(tmp_path / "model.tflite")
     assert path.read_bytes() == converted.content
     assert os.listdir(tmp_path) == ["model.tflite"]
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+@pytest.mark.parametrize("threads", [4, 8])
+def test_several_threads_get_their_own_results(target, threads, model, rng):
+    converted = keras_sbn.convert(model, target)
+    x = images(rng, (7, 6, 2), 40 * threads)
+    parts = np.split(x, 10 * threads)
+    expected = [converted.predict(part) for part in parts]
+    start = threading.Barrier(threads)
+
+    def run(mine):
+        start.wait()
+        return [[converted.predict(part) for part in mine] for _ in range(5)]
+
+    with ThreadPoolExecutor(threads) as pool:
+        found = list(pool.map(run, [parts[i::threads] for i in range(threads)]))
+    for i, rounds in enumerate(found):
+        for received in rounds:
+            np.testing.assert_array_equal(received, expected[i::threads])
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+def test_pickles_and_copies_after_it_has_run(target, model, rng):
+    converted = keras_sbn.convert(model, target)
+    x = images(rng, (7, 6, 2), 4)
+    expected = converted.predict(x)
+    for other in (pickle.loads(pickle.dumps(converted)), copy.deepcopy(converted), copy.copy(converted)):
+        assert other.content == converted.content
+        assert (other.input_names, other.output_names) == (converted.input_names, converted.output_names)
+        np.testing.assert_array_equal(other.predict(x), expected)
+
+
+def test_a_console_shows_one_short_line(model, tmp_path):
+    converted = keras_sbn.convert(model)
+    size = f"{len(converted.content):,} bytes"
+    inputs = "inputs: image float32 (1, 7, 6, 2)"
+    assert repr(converted) == f"<ConvertedModel target='lce', {size}, {inputs}>"
+    path = converted.save(tmp_path / "model.tflite")
+    loaded = keras_sbn.ConvertedModel.load(path)
+    assert repr(loaded) == f"<ConvertedModel {path}, target='lce', {size}, {inputs}>"
+
+
+def test_says_what_runs_it_and_runs_the_kernel_that_is_asked_for(model, rng):
+    converted = keras_sbn.convert(model)
+    x = images(rng, (7, 6, 2), 4)
+    assert converted.runtime == LceInterpreter(converted.content).runtime
+    expected = converted.predict(x)
+    for kernel in ("default", "indirect", "reference"):
+        received = converted.predict(x, kernel=kernel, xnnpack=False)
+        np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5)
+        with converted.pool(kernel, False).borrow() as interpreter:
+            assert interpreter.runtime == f"LCE, {kernel} kernel"
+
+
+def test_loads_from_a_path_from_bytes_and_from_itself(model, tmp_path):
+    converted = keras_sbn.convert(model)
+    path = converted.save(tmp_path / "model.tflite")
+    assert keras_sbn.ConvertedModel.load(converted) is converted
+    assert keras_sbn.ConvertedModel.load(path.read_bytes()).content == converted.content
+    for file in (path, str(path), path.read_bytes(), converted):
+        assert keras_sbn.inspect(file).file_bytes == len(converted.content)
+
+
+def test_a_loaded_file_has_the_names_of_its_signature(model, rng):
+    """Tensors are named after layers; a signature says what the model's dictionaries call them."""
+    converted = keras_sbn.convert(model)
+    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(converted.content, 0))
+    signature = schema().SignatureDefT()
+    signature.signatureKey, signature.subgraphIndex = "serving_default", 0
+    signature.inputs, signature.outputs = [], []
+    graph = file.subgraphs[0]
+    for entries, name, tensor in (
+        (signature.inputs, "picture", graph.inputs[0]),
+        (signature.outputs, "digit", graph.outputs[0]),
+    ):
+        entry = schema().TensorMapT()
+        entry.name, entry.tensorIndex = name, int(tensor)
+        entries.append(entry)
+    file.signatureDefs = [signature]
+    loaded = keras_sbn.ConvertedModel.load(finish(file))
+    assert (loaded.input_names, loaded.output_names) == (("picture",), ("digit",))
+    x = images(rng, (7, 6, 2), 4)
+    np.testing.assert_array_equal(loaded.predict({"picture": x}), converted.predict(x))
+    assert keras_sbn.verify(loaded, model, x)
+    # Without one they are those of the tensors.
+    plain = keras_sbn.ConvertedModel.load(converted.content)
+    assert plain.output_names == tuple(tensor.name for tensor in converted.report.outputs)
+
+
+def test_data_means_what_it_means_everywhere(model, rng):
+    converted = keras_sbn.convert(model)
+    x = images(rng, (7, 6, 2), 4)
+    expected = converted.predict(x)
+    for form in ([x], {"image": x}, (x, np.zeros(4)), (x,)):
+        np.testing.assert_array_equal(converted.predict(form), expected)
+    with pytest.raises(ValueError, match=r"Expected `x` to have inputs named \['image'\]"):
+        converted.predict({"photo": x})
 
 
 def test_a_folder_that_is_not_there_leaves_nothing(model, tmp_path):

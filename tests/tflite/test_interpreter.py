@@ -2,14 +2,19 @@
 
 import importlib
 import importlib.util
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import digit_network, images, randomize
+from conftest import digit_network, images, randomize, run_everywhere
 
 import keras_sbn
 from keras_sbn.tflite import interpreter
-from keras_sbn.tflite.schema import load_module
+from keras_sbn.tflite.reader import read_file
+from keras_sbn.tflite.schema import load_module, schema
+from keras_sbn.tflite.writer import finish
 
 RUNTIMES = interpreter.TFLITE_RUNTIMES
 
@@ -40,6 +45,8 @@ def test_the_smallest_installed_runtime_runs_stock_files(installed, module, monk
     monkeypatch.setattr(importlib, "import_module", chosen.append)
     interpreter._tflite_runtime()
     assert chosen == [module]
+    with pytest.raises(ImportError, match="none is installed"):
+        interpreter._tflite_runtime("another")
 
 
 @pytest.mark.lce
@@ -73,12 +80,146 @@ def test_every_runtime_decides_as_the_hard_model(package, monkeypatch, rng):
     randomize(model, rng)
     keras_sbn.binarize(model)
     converted = keras_sbn.convert(model, target="tflite")
-    monkeypatch.setattr(interpreter, "TFLITE_RUNTIMES", {package: RUNTIMES[package]})
     x = images(rng, (7, 6, 2))
     for xnnpack in (True, False):
-        engine = interpreter.TfliteInterpreter(converted.content, xnnpack=xnnpack)
+        engine = interpreter.TfliteInterpreter(converted.content, xnnpack=xnnpack, package=package)
+        assert engine.runtime.endswith(", XNNPACK") == xnnpack
         assert type(engine._engine).__module__.startswith(package)
         (received,) = engine.predict([x])
         np.testing.assert_allclose(received, model.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(interpreter, "TFLITE_RUNTIMES", {package: RUNTIMES[package]})
     verification = keras_sbn.verify(converted, model, x)
     assert verification, str(verification)
+
+
+@pytest.fixture
+def hard(rng):
+    model = digit_network()
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    return model
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+def test_every_kernel_gives_the_same_with_xnnpack_and_without(target, hard, rng):
+    x = images(rng, (7, 6, 2), 8)
+    converted = keras_sbn.convert(hard, target)
+    received = run_everywhere(converted, x, tolerance=1e-5)
+    np.testing.assert_allclose(received, hard.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
+
+
+def test_running_everywhere_finds_what_differs_between_kernels(hard, rng, monkeypatch):
+    converted = keras_sbn.convert(hard)
+    predict = interpreter.Interpreter.predict
+
+    def wrong(self, inputs, dequantize=True):
+        outputs = predict(self, inputs, dequantize)
+        return [value + (self.runtime == "LCE, default kernel") for value in outputs]
+
+    monkeypatch.setattr(interpreter.Interpreter, "predict", wrong)
+    with pytest.raises(AssertionError, match="LCE, default kernel"):
+        run_everywhere(converted, images(rng, (7, 6, 2), 2), tolerance=1e-5)
+
+
+def _changed(content, change):
+    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
+    change(file.subgraphs[0])
+    return finish(file)
+
+
+def _only_one_input(operator):
+    def change(graph):
+        graph.operators[operator].inputs = graph.operators[operator].inputs[:1]
+
+    return change
+
+
+def _other_shape(operator):
+    def change(graph):
+        graph.tensors[graph.operators[operator].inputs[1]].shape = [3]
+
+    return change
+
+
+def test_the_engines_errors_name_the_layer(hard):
+    lce, tflite = (keras_sbn.convert(hard, target).content for target in ("lce", "tflite"))
+    names = [op.name for op in read_file(lce).operators]
+    binary = names.index("LceBconv2d")
+    message = rf"LCE, indirect kernel.* Layer '\w+' \(LceBconv2d, operator {binary}\):.*inputs->size != 5"
+    with pytest.raises(RuntimeError, match=message):
+        interpreter.open_interpreter(
+            _changed(lce, _only_one_input(binary)), "lce", kernel="indirect", xnnpack=False
+        )
+    with pytest.raises(RuntimeError, match=r"Layer '.*' \(tensor \d+\): .*required_bytes != bytes"):
+        interpreter.open_interpreter(_changed(lce, _other_shape(binary)), "lce")
+    multiply = [op.name for op in read_file(tflite).operators].index("MUL")
+    for xnnpack in (True, False):
+        message = rf"Received: Layer '[\w/]+' \(MUL, operator {multiply}\): .*failed to prepare"
+        with pytest.raises(RuntimeError, match=message):
+            interpreter.open_interpreter(
+                _changed(tflite, _only_one_input(multiply)), "tflite", xnnpack=xnnpack
+            )
+
+
+def test_says_whether_a_file_opens(hard, monkeypatch):
+    for target in ("lce", "tflite"):
+        content = keras_sbn.convert(hard, target).content
+        assert interpreter.can_open(content, target) is None
+        names = [op.name for op in read_file(content).operators]
+        bad = _changed(content, _only_one_input(names.index("MUL")))
+        said = interpreter.can_open(bad, target)
+        assert "(MUL, operator" in said
+        assert "failed to prepare" in said
+    monkeypatch.setattr(interpreter, "_extension", _not_installed)
+    assert interpreter.can_open(b"no model", "lce") is None
+    _install(monkeypatch)
+    assert interpreter.can_open(b"no model", "tflite") is None
+
+
+def test_asking_whether_a_file_opens_does_not_import_tensorflow(monkeypatch):
+    _install(monkeypatch, "tensorflow")
+    monkeypatch.delitem(interpreter.sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr(interpreter, "open_interpreter", _not_installed)
+    assert interpreter.can_open(b"no model", "tflite") is None
+
+
+def _not_installed(*arguments, **options):
+    raise ImportError("not installed")
+
+
+class _Busy:
+    """An interpreter that notices two threads in it."""
+
+    made = 0
+
+    def __init__(self, *arguments, **options):
+        _Busy.made += 1
+        self.inside = threading.Lock()
+
+    def run(self):
+        assert self.inside.acquire(blocking=False), "two threads in one interpreter"
+        time.sleep(0.001)
+        self.inside.release()
+
+
+def test_a_pool_lends_an_interpreter_to_one_thread_and_makes_no_more_than_cores(monkeypatch):
+    monkeypatch.setattr(_Busy, "made", 0)
+    monkeypatch.setattr(interpreter, "open_interpreter", _Busy)
+    monkeypatch.setattr(interpreter.os, "cpu_count", lambda: 3)
+    pool = interpreter.InterpreterPool(b"", "lce")
+
+    def use(_):
+        with pool.borrow() as lent:
+            lent.run()
+
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(use, range(200)))
+    assert _Busy.made == 3
+    with pytest.raises(KeyError), pool.borrow():
+        raise KeyError
+    with pool.borrow():
+        assert _Busy.made == 3
+    # A forked process starts with none, whatever another thread held at that moment.
+    monkeypatch.setattr(interpreter.os, "getpid", lambda: -1)
+    with pool.borrow():
+        assert _Busy.made == 4

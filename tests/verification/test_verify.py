@@ -1,9 +1,11 @@
+import os
+import re
 from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from conftest import digit_network, images, randomize
+from conftest import crashing, digit_network, images, randomize
 
 import keras_sbn
 
@@ -116,5 +118,190 @@ def test_a_required_agreement_that_is_no_share(share, converted, rng):
 
 
 def test_needs_samples(converted):
-    with pytest.raises(ValueError, match="Expected at least one sample"):
+    with pytest.raises(ValueError, match="Expected `x` to have at least one batch"):
         keras_sbn.verify(*converted, np.zeros((0, 7, 6, 2), "float32"))
+    with pytest.raises(ValueError, match="Expected at least one sample"):
+        keras_sbn.verify(*converted, iter([np.zeros((0, 7, 6, 2), "float32")]))
+
+
+def test_says_what_ran_the_file_and_runs_the_kernel_of_a_device(converted, rng):
+    x = images(rng, (7, 6, 2), 8)
+    for kernel in ("default", "indirect", "reference"):
+        found = keras_sbn.verify(*converted, x, kernel=kernel, xnnpack=False)
+        assert found
+        assert found.runtime == f"LCE, {kernel} kernel"
+        assert f"the file ran in LCE, {kernel} kernel" in str(found)
+        assert found.to_dict()["runtime"] == found.runtime
+    with pytest.raises(ValueError, match=r"Expected `kernel` to be one of .* Received: kernel='fast'"):
+        keras_sbn.verify(*converted, x, kernel="fast")
+
+
+def test_takes_a_path_and_bytes(converted, rng, tmp_path):
+    file, model = converted
+    x = images(rng, (7, 6, 2), 8)
+    assert keras_sbn.verify(file.save(tmp_path / "model.tflite"), model, x)
+    assert keras_sbn.verify(file.content, model, x)
+
+
+def test_a_tuple_is_inputs_and_targets(converted, rng):
+    x = images(rng, (7, 6, 2), 8)
+    assert keras_sbn.verify(*converted, (x, np.zeros(8))).samples == 8
+
+
+def test_a_short_line_in_a_console(converted, rng):
+    found = keras_sbn.verify(*converted, images(rng, (7, 6, 2), 8))
+    figures = "8 samples: 0 decisions and 0 output values differ"
+    assert repr(found) == f"<Verification of {figures}; {found.runtime}>"
+
+
+def _two_branches():
+    """Keys that are not the names of the inputs; outputs whose keys are not in alphabetical order."""
+    given = {"zeta": keras.Input((4,), name="first"), "alpha": keras.Input((4,), name="second")}
+    z = keras.layers.Dense(3, name="b")(given["zeta"])
+    a = keras.layers.Dense(3, name="a")(given["alpha"])
+    return given, z, a
+
+
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+def test_dictionaries_and_nested_outputs(target, rng):
+    given, z, a = _two_branches()
+    x = {"zeta": rng.normal(size=(9, 4)).astype("float32"), "alpha": np.ones((9, 4), "float32")}
+    by_input = {"first": x["zeta"], "second": x["alpha"], "unused": np.zeros(9)}
+    for outputs in ({"z": z, "a": a}, {"a": z, "b": a}, [z, {"y": a, "x": z}], (a, [z])):
+        model = keras.Model(given, outputs)
+        converted = keras_sbn.convert(model, target)
+        for form in (x, by_input, [x["alpha"], x["zeta"]], ([x["alpha"], x["zeta"]], None)):
+            found = keras_sbn.verify(converted, model, form)
+            assert found.samples == 9
+            assert found.largest_difference < 1e-5
+        assert keras_sbn.verify(
+            converted, model, ({key: x[key][i : i + 3] for key in x} for i in (0, 3, 6))
+        )
+        with pytest.raises(ValueError, match=r"inputs named \['(zeta|alpha)', .*Received: \['zeta'\]"):
+            keras_sbn.verify(converted, model, {"zeta": x["zeta"]})
+    with pytest.raises(ValueError, match=r"Expected 2 inputs, as the model has\. Received: 1"):
+        keras_sbn.verify(converted, model, x["zeta"])
+
+
+def test_a_model_with_other_outputs_or_inputs(converted, rng):
+    file, model = converted
+    x = images(rng, (7, 6, 2), 4)
+    wider = keras.Sequential([model, keras.layers.Dense(5)], name="wider")
+    twice = keras.Model(model.input, [model.output, model.output], name="twice")
+    for wrong in (wider, twice):
+        message = (
+            r"with the outputs of the file, '\w+' of shape \('samples', 3\)\. "
+            rf"Received: '{wrong.name}' with outputs of shapes \('samples', "
+        )
+        with pytest.raises(ValueError, match=message):
+            keras_sbn.verify(file, wrong, x)
+    a, b = keras.Input((2,)), keras.Input((2,))
+    two = keras.Model([a, b], keras.layers.Add()([a, b]), name="two")
+    with pytest.raises(
+        ValueError, match=r"with the inputs of the file, \['image'\]\. Received: 'two' with"
+    ):
+        keras_sbn.verify(file, two, x)
+
+
+def _network_on_images():
+    inputs = keras.Input((6, 6, 3), name="photo")
+    x = keras_sbn.layers.SelfBinarizingConv2D(8, 3, name="conv")(inputs)
+    x = keras_sbn.layers.BinaryBatchNormalization(name="norm")(x)
+    x = keras_sbn.layers.SelfBinarizingActivation(name="sign")(x)
+    x = keras_sbn.layers.SelfBinarizingDense(3, name="dense")(keras.layers.Flatten()(x))
+    return keras.Model(inputs, keras_sbn.layers.BinaryBatchNormalization(name="logits")(x))
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+@pytest.mark.parametrize("scaling", [(1 / 255, 0.0), (1 / 127.5, -1.0)])
+def test_a_fold_with_input_scaling_and_the_model_before_it(target, scaling, rng):
+    model = _network_on_images()
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    file = keras_sbn.convert(keras_sbn.fold(model, input_scaling=scaling), target)
+    photos = rng.integers(0, 256, (16, 6, 6, 3)).astype("uint8")
+    floats = photos.astype("float32") * np.float32(scaling[0]) + np.float32(scaling[1])
+    for x in (photos, floats, photos.astype("int64")):
+        found = keras_sbn.verify(file, model, x, input_scaling=scaling)
+        assert found.samples == 16
+        assert found, str(found)
+    with pytest.raises(ValueError, match=r"8-bit images, as `input_scaling` says\. Received: .* 'photo'"):
+        keras_sbn.verify(file, model, floats + 0.001, input_scaling=scaling)
+    with pytest.raises(ValueError, match=r"takes the 8-bit image\. .*give `verify` the same"):
+        keras_sbn.verify(file, model, floats)
+    # Without it no layer that is right is blamed.
+    blind = keras_sbn.verify(file, model, photos)
+    assert blind.first_differing_layer is None
+    assert not blind
+    assert "give `verify` the same `input_scaling`" in str(blind)
+    # And with it the wrong one is.
+    model.get_layer("dense").kernel.assign(-model.get_layer("dense").kernel)
+    wrong = keras_sbn.verify(file, model, photos, input_scaling=scaling)
+    assert wrong.first_differing_layer == "dense"
+    assert wrong.notes == ()
+
+
+def test_input_scaling_of_a_file_that_takes_floats(converted, rng):
+    with pytest.raises(ValueError, match=r"for a file that takes 8-bit images.*'image' is float32"):
+        keras_sbn.verify(*converted, images(rng, (7, 6, 2), 4), input_scaling=(1 / 255, 0))
+    with pytest.raises(ValueError, match="to be \\(scale, offset\\), finite"):
+        keras_sbn.verify(*converted, images(rng, (7, 6, 2), 4), input_scaling=(0, 0))
+
+
+def test_a_model_of_mixed_precision_says_why_values_differ(rng):
+    def build(policy):
+        inputs = keras.Input((40,))
+        x = keras.layers.Dense(64, dtype=policy, name="float_dense")(inputs)
+        return keras.Model(inputs, keras.layers.Dense(5, dtype=policy)(x))
+
+    mixed, whole = build("mixed_float16"), build("float32")
+    whole.set_weights(mixed.get_weights())
+    x = rng.normal(size=(32, 40)).astype("float32")
+    file = keras_sbn.convert(mixed, "tflite")
+    found = keras_sbn.verify(file, mixed, x, required_agreement=0.5)
+    assert found.differing_outputs
+    assert "note: the model computes in float16 and the file in float32" in str(found)
+    same = keras_sbn.verify(file, whole, x)
+    assert same
+    assert same.notes == ()
+
+
+def test_outputs_in_int8_that_are_equal_after_rounding():
+    """Outputs 1 and 1.1 are one step of 0.8, and the first of equal ones is the class."""
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(3, use_bias=False)(inputs))
+    model.layers[-1].kernel.assign([[1.0, 1.1, 0.0], [0.0, 0.0, 100.0]])
+    wide = np.array([[0.0, 1.0], [0.0, -1.0]], "float32")
+    file = keras_sbn.convert(
+        model, "tflite", activations="int8", representative_data=wide, output_type="int8"
+    )
+    found = keras_sbn.verify(file, model, np.array([[1.0, 0.0], [0.0, 1.0]], "float32"))
+    assert found.differing_decisions == 1
+    assert re.search(r"on 1 of the 1 differing samples .* in steps of up to 0\.78", str(found))
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+def test_nan_is_refused_and_the_input_named(target, converted, rng):
+    _, model = converted
+    file = keras_sbn.convert(model, target)
+    x = images(rng, (7, 6, 2), 4)
+    x[2, 0, 0, 0] = np.nan
+    for run in (file.predict, lambda x: keras_sbn.verify(file, model, x)):
+        with pytest.raises(ValueError, match="NaN in input 'image', first in sample 2"):
+            run(x)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+def test_a_file_that_is_not_trusted_runs_in_a_process_of_its_own(converted, rng):
+    file, model = converted
+    x = images(rng, (7, 6, 2), 4)
+    assert keras_sbn.verify(file, model, x, isolated=True)
+    bad = crashing(file.content)
+    for call in (
+        lambda: keras_sbn.verify(bad, model, x, isolated=True),
+        lambda: keras_sbn.verify(bad, model, x, workers=2),
+        lambda: keras_sbn.ConvertedModel.load(bad).predict(x, isolated=True),
+    ):
+        with pytest.raises(RuntimeError, match=r"ended by signal SIGSEGV"):
+            call()

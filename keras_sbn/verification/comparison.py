@@ -1,0 +1,111 @@
+"""Counting where the outputs of the file and of the model differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.binarize import decisions
+from keras_sbn.conversion.converted import ConvertedModel
+from keras_sbn.structures import names_in_order, order_by_name, outputs_in_order
+from keras_sbn.verification.inputs import Batch
+from keras_sbn.verification.result import Difference, Verification
+
+
+class Comparison:
+    """Counts what differs, batch after batch."""
+
+    def __init__(self, converted: ConvertedModel, model: Any) -> None:
+        self.samples, self.differing = 0, 0
+        self.first_batch: Batch | None = None
+        self._tensors = converted.report.outputs
+        self._names = converted.output_names
+        self._model = model
+        self._order: list[int] | None = None
+        self._decisions, self._ties, self._largest = 0, 0, 0.0
+        self._first: Difference | None = None
+
+    def add(self, batch: Batch, outputs: Any, received: list[np.ndarray]) -> None:
+        expected = [np.asarray(value, _float(value)) for value in outputs_in_order(outputs, self._model)]
+        received = self._paired(expected, received)
+        samples = len(batch.for_model[0])
+        differing, tied = np.zeros(samples, bool), np.ones(samples, bool)
+        first: Difference | None = None
+        for index, (a, b) in enumerate(zip(expected, received, strict=True)):
+            self.differing += int(np.count_nonzero(~((a == b) | (np.isnan(a) & np.isnan(b)))))
+            self._largest = max(self._largest, float(np.abs(a - b).max(initial=0)))
+            here = (decisions(a) != decisions(b)).reshape(samples, -1).any(axis=1)
+            tied &= ~here | _ties(a, b, samples)
+            differing |= here
+            at = int(here.argmax()) if here.any() else samples
+            if at < samples and (first is None or self.samples + at < first.sample):
+                first = Difference(self.samples + at, index, a[at], b[at])
+        if first is not None and self._first is None:
+            self._first = first
+            self.first_batch = batch.sample(first.sample - self.samples)
+        self._decisions += int(differing.sum())
+        self._ties += int((differing & tied).sum())
+        self.samples += samples
+
+    def _paired(self, expected: list[np.ndarray], received: list[np.ndarray]) -> list[np.ndarray]:
+        """The file's outputs in the order of the model's.
+
+        Raises:
+            ValueError: If they are not as many, or of other shapes.
+        """
+        if self._order is None:
+            structure = getattr(self._model, "output", None)
+            known: list[list[str]] = []
+            if structure is not None:
+                known = [names_in_order(structure), list(getattr(self._model, "output_names", []))]
+            self._order = order_by_name(self._names, *known)
+        wanted = [array.shape[1:] for array in expected]
+        found = [array.shape[1:] for array in received]
+        if len(wanted) == len(found):
+            received = [received[index] for index in self._order]
+            if [array.shape[1:] for array in received] == wanted:
+                return received
+        raise ValueError(
+            f"Expected a model with the outputs of the file, {_described(self._names, found)}. Received: "
+            f"{getattr(self._model, 'name', 'a model')!r} with outputs of shapes {_shapes(wanted)}"
+        )
+
+    def notes(self) -> list[str]:
+        """What explains differences that are no fault of a layer."""
+        steps = [tensor.scale for tensor in self._tensors if tensor.dtype in ("int8", "uint8")]
+        if not self._ties or not any(steps):
+            return []
+        step = max(scale for scale in steps if scale is not None)
+        return [
+            f"on {self._ties} of the {self._decisions} differing samples several outputs of the file are "
+            "largest, that of the model's decision among them: the outputs are rounded to 8 bits, in "
+            f"steps of up to {step:.3g}"
+        ]
+
+    def result(self) -> Verification:
+        return Verification(self.samples, self._decisions, self.differing, self._largest, self._first)
+
+
+def _ties(a: np.ndarray, b: np.ndarray, samples: int) -> np.ndarray:
+    """For each sample whether `b` is largest, among others, wherever `a` is."""
+    if a.ndim < 2 or a.shape[-1] < 2:
+        return np.zeros(samples, bool)
+    there = np.take_along_axis(b, a.argmax(axis=-1)[..., None], axis=-1)[..., 0]
+    return np.asarray((there == b.max(axis=-1)).reshape(samples, -1).all(axis=1))
+
+
+def _float(value: Any) -> Any:
+    """What outputs are compared in: float32 for halves, whose kinds NumPy does not all know."""
+    dtype = np.asarray(value).dtype
+    return np.float32 if dtype.itemsize == 2 and dtype.kind in "fV" else dtype
+
+
+def _described(names: Sequence[str], shapes: list[tuple[int, ...]]) -> str:
+    pairs = zip(names, shapes, strict=False)
+    return ", ".join(f"{name!r} of shape {('samples', *shape)}" for name, shape in pairs)
+
+
+def _shapes(shapes: list[tuple[int, ...]]) -> str:
+    return ", ".join(str(("samples", *shape)) for shape in shapes)

@@ -1,0 +1,180 @@
+"""A batch in its two forms: as the model takes it, and as the file does.
+
+Mostly they are the same. A model that was folded with `input_scaling` takes floats and its file the 8-bit
+image: then the model is given ``scale * image + offset`` and the file the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sbn.conversion.converted import ConvertedModel
+from keras_sbn.conversion.report import TensorReport
+from keras_sbn.structures import inputs_in_order, names_in_order, order_by_name
+from keras_sbn.tflite.interpreter import refuse_nan
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The inputs of one batch, an array an input.
+
+    Attributes:
+        for_model: What the model takes, in its order.
+        for_file: What the file takes, in its order.
+        order: For every input of the model its index in the file; empty where they are the same.
+    """
+
+    for_model: list[np.ndarray]
+    for_file: list[np.ndarray]
+    order: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.for_model[0])
+
+    @property
+    def for_images(self) -> list[np.ndarray]:
+        """What the file takes, in the order of the model."""
+        return [self.for_file[index] for index in self.order] if self.order else self.for_file
+
+    def sample(self, index: int) -> Batch:
+        """One sample of it."""
+        rows = slice(index, index + 1)
+        return Batch([a[rows] for a in self.for_model], [a[rows] for a in self.for_file], self.order)
+
+
+class InputForms:
+    """How the inputs that `verify` is given go to the model and to the file.
+
+    Args:
+        model: The Keras model.
+        converted: The file.
+        input_scaling: `(scale, offset)` with which the model was folded, or `None`.
+
+    Raises:
+        ValueError: If model and file have not the same number of inputs, or the scaling is none.
+    """
+
+    def __init__(
+        self, model: Any, converted: ConvertedModel, input_scaling: tuple[float, float] | None
+    ) -> None:
+        self._model, self._names = model, converted.input_names
+        structure = getattr(model, "input", None)
+        tensors = list(keras.tree.flatten(structure)) if structure is not None else []
+        count = len(converted.report.inputs)
+        if tensors and len(tensors) != count:
+            raise ValueError(
+                f"Expected a model with the inputs of the file, {list(self._names)}. Received: "
+                f"{model.name!r} with {[tensor.name for tensor in tensors]}"
+            )
+        known = [names_in_order(structure), [tensor.name for tensor in tensors]] if tensors else []
+        self._order = order_by_name(self._names, *known)
+        self._tensors = [converted.report.inputs[index] for index in self._order]
+        self._floats = [keras.backend.standardize_dtype(t.dtype).startswith("float") for t in tensors]
+        self._scaling = None if input_scaling is None else _checked(input_scaling)
+        if self._scaling is not None:
+            for tensor in self._tensors:
+                if not _takes_images(tensor):
+                    raise ValueError(
+                        "Expected `input_scaling` for a file that takes 8-bit images, of a model folded "
+                        f"with it. Received: a file whose input {tensor.name!r} is {tensor.dtype}"
+                    )
+
+    @property
+    def can_be_scaled(self) -> bool:
+        """Whether the file takes images and the model floats, and nothing says how they are related."""
+        return self._scaling is None and any(
+            floats and _takes_images(tensor)
+            for floats, tensor in zip(self._floats, self._tensors, strict=False)
+        )
+
+    def batch(self, inputs: Any) -> Batch:
+        """Both forms of a batch.
+
+        Raises:
+            ValueError: If inputs are missing, hold NaN, or are not what the file takes.
+        """
+        arrays = [np.asarray(value) for value in inputs_in_order(inputs, self._model, self._names)]
+        refuse_nan(arrays, [self._names[index] for index in self._order])
+        lengths = sorted({len(array) for array in arrays})
+        if len(lengths) != 1:
+            raise ValueError(f"Expected inputs with equally many samples. Received: {lengths}")
+        for_model, in_order = [], []
+        for index, array in enumerate(arrays):
+            floats = self._floats[index] if index < len(self._floats) else False
+            model_form, file_form = self._forms(array, floats, self._tensors[index])
+            for_model.append(model_form)
+            in_order.append(file_form)
+        for_file: list[Any] = [None] * len(arrays)
+        for array, place in zip(in_order, self._order, strict=True):
+            for_file[place] = array
+        return Batch(for_model, for_file, tuple(self._order))
+
+    def _forms(
+        self, array: np.ndarray, floats: bool, tensor: TensorReport
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if self._scaling is not None:
+            image = array if array.dtype.kind in "iu" else _image_of(array, self._scaling, tensor)
+            return (_scaled(image, self._scaling) if floats else image), image
+        if not floats:
+            return array, array
+        if array.dtype.kind in "iub":
+            # Integers for a model of float inputs are values, though the file's inputs may be integers.
+            return array.astype("float32"), array
+        if _takes_images(tensor) and not np.array_equal(array, np.round(array)):
+            raise ValueError(
+                f"Expected values that the file's input {tensor.name!r} has: it takes the 8-bit image. "
+                f"Received: {array.dtype} values in [{array.min():.6g}, {array.max():.6g}]. Of a model "
+                "that was folded with `input_scaling`, give `verify` the same `input_scaling`."
+            )
+        return array, array
+
+
+def _takes_images(tensor: TensorReport) -> bool:
+    """Whether an input of the file is the stored 8-bit integer itself."""
+    return tensor.dtype in ("uint8", "int8") and (tensor.scale, tensor.zero_point) in (
+        (None, None),
+        (1.0, 0),
+    )
+
+
+def _checked(scaling: Sequence[float]) -> tuple[float, float]:
+    found = tuple(float(value) for value in scaling)
+    if len(found) != 2 or not np.isfinite(found).all() or found[0] <= 0:
+        raise ValueError(
+            "Expected `input_scaling` to be (scale, offset), finite, with a positive scale. Received: "
+            f"input_scaling={scaling}"
+        )
+    return found[0], found[1]
+
+
+def _scaled(image: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:
+    scale, offset = np.asarray(scaling, np.float32)
+    return np.asarray(image.astype(np.float32) * scale + offset, np.float32)
+
+
+def _image_of(array: np.ndarray, scaling: tuple[float, float], tensor: TensorReport) -> np.ndarray:
+    """The 8-bit image whose scaled values these are.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    scale, offset = scaling
+    limits = np.iinfo(np.dtype(tensor.dtype))
+    image = np.round((array.astype(np.float64) - offset) / scale)
+    # Whoever scaled them may have rounded otherwise, by a few units in the last place.
+    near = 8 * np.finfo(np.float32).eps * max(abs(scale) * limits.max, abs(offset), 1e-30)
+    fits = (
+        (np.abs(image * scale + offset - array) <= near) & (image >= limits.min) & (image <= limits.max)
+    )
+    if not fits.all():
+        raise ValueError(
+            f"Expected {scale:g} * image + {offset:g} of 8-bit images, as `input_scaling` says. "
+            f"Received: {np.count_nonzero(~fits)} of {array.size} values of input {tensor.name!r} that "
+            f"are not, such as {array[~fits][0]:.6g}"
+        )
+    return image.astype(tensor.dtype)
