@@ -276,6 +276,7 @@ def test_bad_input_exits_with_2(tmp_path, capsys):
         (["--model", "vgg"], "Expected one of the models"),
         (["--model", "binarynt"], "Did you mean 'binarynet'?"),
         (["--schedule", "linaer"], "Did you mean 'linear'?"),
+        (["--dataset", "cifra10"], "Did you mean 'cifar10'?"),
         (["--epochs", "0"], "Expected `epochs` to be a positive integer"),
         (["--config", str(tmp_path / "no.toml")], "no.toml"),
         (["--dataset", str(tmp_path / "no.npz")], "which does not exist"),
