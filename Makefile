@@ -44,10 +44,15 @@ notebook: install
 release-check:
 	$(PYTHON) tools/release_check.py
 
-# On JAX most of the time goes into compiling, so XLA optimizes little there.
+# On JAX most of the time goes into compiling, so XLA optimizes little there. A Python for which there is no
+# TensorFlow runs everything on JAX.
 unit: install
-	$(BIN)/pytest -n 2
-	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"
+	if $(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"; then \
+	  $(BIN)/pytest -n 2 && \
+	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"; \
+	else \
+	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2; \
+	fi
 
 # Every supported set of versions that noxfile.py names, each in an environment of its own; an hour and more.
 # One row: make test-matrix ROW='test(oldest)'.
