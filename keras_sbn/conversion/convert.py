@@ -11,7 +11,8 @@ from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.report import compare_with_plan
-from keras_sbn.conversion.targets import TARGETS, Settings
+from keras_sbn.conversion.targets import TARGETS, target_class
+from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.graph import Graph
 from keras_sbn.tflite.interpreter import can_open
@@ -100,7 +101,7 @@ def convert(
     output_type = output_type or "float32"
     writer = ModelWriter(description="keras_sbn")
     settings = Settings(allow_float_fallback, quantize, output_type == "float32")
-    writing = TARGETS[target](writer, settings, calibration)
+    writing = target_class(target)(writer, settings, calibration)
     for run in PASSES:
         run(graph, writing)
     inputs = [writing.values.add_input(node, input_type) for node in graph.inputs]
