@@ -149,7 +149,9 @@ def interpreters(converted):
             except ImportError:
                 continue
             except RuntimeError as error:
-                if not stock or "Didn't find op" not in str(error):
+                # The reference kernel has no padding with 0 for an odd number of channels.
+                limits = "Didn't find op" if stock else "only supported by the reference kernel"
+                if limits not in str(error):
                     raise
 
 

@@ -9,7 +9,7 @@ from keras_sbn.conversion import layers as _layers  # noqa: F401 (registers the 
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
-from keras_sbn.conversion.plan import LoweringError
+from keras_sbn.conversion.plan import LoweringError, PlannedOperator
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.targets import TARGETS, target_class
 from keras_sbn.conversion.targets.base import Settings
@@ -95,35 +95,48 @@ def convert(
             "Expected `representative_data` with activations='int8', from which the scales of int8 "
             "values follow. Received: none. Give some hundred inputs of the kind the model will see."
         )
-    graph = folded_graph(model)
-    rewrite(graph, INT8_RULES if quantize else FLOAT_RULES)
-    calibration = None if representative_data is None else Calibration(graph, representative_data, model)
-    output_type = output_type or "float32"
-    writer = ModelWriter(description="keras_sbn")
-    settings = Settings(allow_float_fallback, quantize, output_type == "float32")
-    writing = target_class(target)(writer, settings, calibration)
-    for run in PASSES:
-        run(graph, writing)
-    inputs = [writing.values.add_input(node, input_type) for node in graph.inputs]
-    for node in graph.nodes():
-        writing.write(node)
-    outputs = [writing.values.output(node, output_type) for node in graph.outputs]
-    content = writer.finish(
-        [x.index for x in inputs],
-        [y.index for y in outputs],
-        [node.name for node in graph.inputs],
-        _output_names(graph),
-    )
+    settings = Settings(allow_float_fallback, quantize, (output_type or "float32") == "float32")
+    types = input_type, output_type or "float32"
+    content, plan, input_names = _written(model, target, settings, types, representative_data)
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
-    report = compare_with_plan(writing.emitter.plan, read_file(content), allow_float_fallback)
+    report = compare_with_plan(plan, read_file(content), allow_float_fallback)
     refused = can_open(content, target)
     if refused is not None:
         raise LoweringError(
             f"Expected a file that its runtime opens. Received: {refused}. Please report this as a bug, "
             "with the model; target='tflite' or another layer in place of the one that is named may help."
         )
-    return ConvertedModel(content, target, report, tuple(node.name for node in graph.inputs))
+    return ConvertedModel(content, target, report, input_names)
+
+
+def _written(
+    model: Any,
+    target: str,
+    settings: Settings,
+    types: tuple[str | None, str],
+    representative_data: Any,
+) -> tuple[bytes, list[PlannedOperator], tuple[str, ...]]:
+    """The bytes of the file, what was meant to be in it, and the names of its inputs."""
+    graph = folded_graph(model)
+    rewrite(graph, INT8_RULES if settings.quantize else FLOAT_RULES)
+    calibration = None
+    if representative_data is not None:
+        calibration = Calibration(graph, representative_data, model)
+    writer = ModelWriter(description="keras_sbn")
+    writing = target_class(target)(writer, settings, calibration)
+    for run in PASSES:
+        run(graph, writing)
+    input_type, output_type = types
+    inputs = [writing.values.add_input(node, input_type) for node in graph.inputs]
+    for node in graph.nodes():
+        writing.write(node)
+    outputs = [writing.values.output(node, output_type) for node in graph.outputs]
+    input_names = tuple(node.name for node in graph.inputs)
+    content = writer.finish(
+        [x.index for x in inputs], [y.index for y in outputs], input_names, _output_names(graph)
+    )
+    return content, writing.emitter.plan, input_names
 
 
 def _output_names(graph: Graph) -> list[str]:
