@@ -43,6 +43,7 @@ _ONCE = (
     "test_import.py",
     "test_readme.py",
     "test_summary.py",
+    "training/test_lock.py",
     "training/test_settings.py",
 )
 _ON_EVERY_BACKEND = (

@@ -1,6 +1,8 @@
 """Sharpen: when the sharpness changes, in which weights, and what happens at the end."""
 
+import inspect
 import math
+import re
 
 import keras
 import numpy as np
@@ -36,6 +38,15 @@ def test_needs_no_arguments_and_leaves_a_binary_network():
     assert "activation_sharpness" not in history.history
     assert keras_sbn.binarize(network).already_binary
     assert sharpen.report.changed_predictions is None
+
+
+def test_arguments_after_the_schedule_are_keywords_and_documented_in_their_order():
+    found = inspect.signature(Sharpen).parameters
+    kinds = [parameter.kind for parameter in found.values()]
+    assert kinds[0] is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
+    arguments = inspect.getdoc(Sharpen).split("Args:\n")[1].split("Attributes:")[0]
+    assert re.findall(r"^    (\w+): ", arguments, re.MULTILINE) == list(found)
 
 
 def test_every_batch_of_training_has_the_sharpness_of_its_progress():

@@ -243,6 +243,7 @@ def test_rows_and_text():
     assert (dense.binary_parameters, dense.float_parameters) == (64, 0)
     assert by_name["normalize_first"].float_parameters == 8
     text = str(summary)
+    assert "memory (KiB)" in text
     assert text.splitlines()[0].split()[0] == "layer"
     assert f"{summary.parameters:,}" in text
     assert "(None, 4, 4, 4)" in text

@@ -250,8 +250,10 @@ class Sharpen(keras.callbacks.Callback):
         values, unsaturated = self._unsaturated() if restored else (0, 0)
         if not restored:
             self._warn_if_stopped_early()
+        batch_normalizations = normalizations(model, trained=True)
         if not all(np.isfinite(kernel).all() for layer in layers for kernel in latent_kernels(layer)):
             self.report = None
+            end_freezing(layers, batch_normalizations)
             warnings.warn(
                 "Expected finite kernels at the end of training, to make them hard. Received NaN or "
                 "infinite ones: the training diverged, and the model is left as it is. Lower the "
@@ -260,7 +262,6 @@ class Sharpen(keras.callbacks.Callback):
             )
             self._left = _fingerprint(model)
             return
-        batch_normalizations = normalizations(model, trained=True)
         self.report = binarize_layers(model, layers, batch_normalizations, self.data)
         if self.data is not None:
             reestimate_batch_normalization(model, self.data)

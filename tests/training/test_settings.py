@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_sbn.training import TrainSettings
+from keras_sbn.training.setting_types import SettingType, setting_types
 
 NAMES = {setting.name for setting in fields(TrainSettings)}
 
@@ -62,6 +63,22 @@ def test_wrong_settings(text, message, tmp_path):
     (tmp_path / "run.toml").write_text(text)
     with pytest.raises(ValueError, match=message):
         TrainSettings.read(tmp_path / "run.toml")
+
+
+def test_types_are_those_of_the_annotations():
+    kinds = setting_types(TrainSettings)
+    assert kinds.keys() == NAMES
+    assert kinds["epochs"] == SettingType(int)
+    assert kinds["backend"] == SettingType(str, optional=True)
+    assert kinds["image_size"] == SettingType(int, several=True, length=2, optional=True)
+    assert kinds["targets"] == SettingType(str, several=True)
+    assert kinds["image_size"].convert("image_size", [3, 4]) == (3, 4)
+    with pytest.raises(
+        ValueError, match=r"`image_size` to be 2 of int or nothing\. Received: image_size=\[3\]"
+    ):
+        kinds["image_size"].convert("image_size", [3])
+    with pytest.raises(ValueError, match=r"`targets` to be tuple\[str, \.\.\.\]"):
+        kinds["targets"].convert("targets", "lce")
 
 
 def test_schedules():
