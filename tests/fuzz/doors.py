@@ -133,7 +133,8 @@ def _interpreter(content: bytes, folder: Path, right: bool) -> str:
     if isinstance(answered, list):
         return SURVIVED
     assert isinstance(answered, RuntimeError | ValueError), repr(answered)
-    return ENDED if "Received: exit code" in str(answered) or "ended by" in str(answered) else REFUSED
+    # A process that an exception ends has refused the file.
+    return ENDED if "exit code -" in str(answered) or "ended by signal" in str(answered) else REFUSED
 
 
 @cache
