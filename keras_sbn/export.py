@@ -17,7 +17,6 @@ from keras_sbn.files import write_atomically
 from keras_sbn.folding.affine_maps import multiplied_out
 from keras_sbn.folding.fold import folded_graph
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import grid, is_binary
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv,
@@ -30,6 +29,7 @@ from keras_sbn.folding.ops import (
     Threshold,
 )
 from keras_sbn.folding.thresholds import on_grid
+from keras_sbn.folding.value_ranges import grid, is_binary
 
 #: Version of the layout, in the archive's graph.
 LAYOUT = 1

@@ -30,6 +30,7 @@ _ONCE = (
     "conversion",
     "data",
     "deployment",
+    "fuzz",
     "tflite",
     "verification",
     "folding/test_affine_maps.py",

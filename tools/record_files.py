@@ -43,6 +43,10 @@ class Recorder:
         self._found[self._test].append(digest)
 
     def pytest_runtest_setup(self, item: Any) -> None:
+        # Names that Keras counts up would differ with the order of the tests.
+        import keras
+
+        keras.utils.clear_session()
         self._test = item.nodeid
 
     def pytest_sessionfinish(self) -> None:

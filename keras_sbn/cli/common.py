@@ -138,17 +138,10 @@ def read_data(path: str) -> Any:
         OSError: If the file cannot be read.
         ValueError: If it is neither.
     """
-    import numpy as np
+    from keras_sbn.data.arrays import read_arrays
 
-    try:
-        data = np.load(path, allow_pickle=False)
-    except (EOFError, ValueError) as error:
-        raise ValueError(f"Expected inputs as .npy or .npz. Received: {path} ({error})") from error
-    if not isinstance(data, np.lib.npyio.NpzFile):
-        return data
-    with data:
-        arrays = {name: data[name] for name in data.files}
-    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+    arrays = read_arrays(path)
+    return next(iter(arrays.values())) if isinstance(arrays, dict) and len(arrays) == 1 else arrays
 
 
 def number(text: str) -> float:

@@ -20,6 +20,7 @@ from keras_sbn.cli.common import (
     read_labels,
 )
 from keras_sbn.cli.runs import run_of
+from keras_sbn.conversion.targets import TARGETS
 
 
 def add_to(commands: Any) -> None:
@@ -44,7 +45,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--target",
-        choices=("lce", "tflite"),
+        choices=tuple(TARGETS),
         default="lce",
         help="lce: one bit a weight; tflite: stock int8 operators (default: %(default)s)",
     )

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.batches import batches, is_iterable_of_batches
-from keras_sbn.conversion.lowering import static_shape
-from keras_sbn.conversion.quantization import Scale, scale_of_lattice, scale_of_range
+from keras_sbn.conversion.geometry import static_shape
+from keras_sbn.conversion.quantization import QuantParams, params_of_lattice, params_of_range
 from keras_sbn.folding import graph as graphs
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid, is_binary
-from keras_sbn.folding.materialize import LayerMaker
 from keras_sbn.folding.ops import Pick, Placeholder
+from keras_sbn.folding.to_keras import LayerMaker
+from keras_sbn.folding.value_ranges import grid, is_binary
 from keras_sbn.structures import inputs_in_order
 
 #: Samples that are run at once, and numbers that may be held at once.
@@ -109,11 +109,11 @@ class Calibration:
         found = self._ranges[id(node)]
         return found.low, found.high
 
-    def scale(self, node: Node) -> Scale:
+    def scale(self, node: Node) -> QuantParams:
         """How a node's values are stored."""
         found = self._ranges[id(node)]
         if isinstance(node.op, Placeholder) and found.values is not None:
-            lattice = scale_of_lattice(found.values)
+            lattice = params_of_lattice(found.values)
             if lattice is not None:
                 return lattice
-        return scale_of_range(found.low, found.high, grid(node))
+        return params_of_range(found.low, found.high, grid(node))

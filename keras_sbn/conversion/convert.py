@@ -5,28 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from keras_sbn.conversion.affine_into_float_layers import AffineIntoFloatLayers
-from keras_sbn.conversion.binary_lowering import BinaryLowering
+from keras_sbn.conversion import layers as _layers  # noqa: F401 (registers the lowerings)
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.conversion.dense_over_maps import DenseOverMaps
-from keras_sbn.conversion.lce import LceLowering
-from keras_sbn.conversion.one_dimensional_convolutions import FloatConvolutionOverRows
+from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
+from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.report import compare_with_plan
-from keras_sbn.conversion.shared_normalization import SignOfSharedAffine
-from keras_sbn.conversion.split_layers import SplitActivation, SplitMerge
-from keras_sbn.conversion.tflite import TfliteLowering
-from keras_sbn.conversion.unread_positions import drop_unread_positions
+from keras_sbn.conversion.targets import TARGETS, target_class
+from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite
-from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
+from keras_sbn.folding.graph import Graph
+from keras_sbn.tflite.interpreter import can_open
 from keras_sbn.tflite.metadata import with_metadata
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.writer import ModelWriter
 
-_TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
-_RULES = (DenseOverMaps(), FloatConvolutionOverRows(), ElementwiseBeforeReshape())
-_FLOAT_RULES = (*_RULES, AffineIntoFloatLayers())
-_INT8_RULES = (*_RULES, SplitActivation(), SplitMerge(), SignOfSharedAffine())
 _ACTIVATIONS = ("float32", "int8")
 _TYPES = (None, "float32", "int8", "uint8")
 
@@ -89,7 +82,7 @@ def convert(
     >>> path = keras_sbn.convert(model, target="tflite").save("model.tflite")
     """
     for name, value, known in (
-        ("target", target, tuple(_TARGETS)),
+        ("target", target, tuple(TARGETS)),
         ("activations", activations, _ACTIVATIONS),
         ("input_type", input_type, _TYPES),
         ("output_type", output_type, _TYPES),
@@ -103,22 +96,40 @@ def convert(
             "values follow. Received: none. Give some hundred inputs of the kind the model will see."
         )
     graph = folded_graph(model)
-    rewrite(graph, _INT8_RULES if quantize else _FLOAT_RULES)
+    rewrite(graph, INT8_RULES if quantize else FLOAT_RULES)
     calibration = None if representative_data is None else Calibration(graph, representative_data, model)
     output_type = output_type or "float32"
     writer = ModelWriter(description="keras_sbn")
-    lowering = _TARGETS[target](
-        graph, writer, allow_float_fallback, quantize, calibration, output_type == "float32"
-    )
-    drop_unread_positions(graph, lowering.can_drop)
-    for node in graph.inputs:
-        lowering.add_input(node, input_type)
-    inputs = lowering.inputs
+    settings = Settings(allow_float_fallback, quantize, output_type == "float32")
+    writing = target_class(target)(writer, settings, calibration)
+    for run in PASSES:
+        run(graph, writing)
+    inputs = [writing.values.add_input(node, input_type) for node in graph.inputs]
     for node in graph.nodes():
-        lowering.lower(node)
-    outputs = [lowering.output(node, output_type) for node in graph.outputs]
-    content = writer.finish(inputs, outputs)
+        writing.write(node)
+    outputs = [writing.values.output(node, output_type) for node in graph.outputs]
+    content = writer.finish(
+        [x.index for x in inputs],
+        [y.index for y in outputs],
+        [node.name for node in graph.inputs],
+        _output_names(graph),
+    )
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
-    report = compare_with_plan(lowering.plan, read_file(content), allow_float_fallback)
+    report = compare_with_plan(writing.emitter.plan, read_file(content), allow_float_fallback)
+    refused = can_open(content, target)
+    if refused is not None:
+        raise LoweringError(
+            f"Expected a file that its runtime opens. Received: {refused}. Please report this as a bug, "
+            "with the model; target='tflite' or another layer in place of the one that is named may help."
+        )
     return ConvertedModel(content, target, report, tuple(node.name for node in graph.inputs))
+
+
+def _output_names(graph: Graph) -> list[str]:
+    """The keys of a dictionary of outputs, elsewhere the names of the layers, each once."""
+    structure = graph.output_structure
+    if isinstance(structure, dict) and len(structure) == len(graph.outputs):
+        return sorted(structure)
+    names = [node.name for node in graph.outputs]
+    return [f"{name}_{i}" if names.count(name) > 1 else name for i, name in enumerate(names)]

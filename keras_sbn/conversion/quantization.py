@@ -14,12 +14,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import keras
 import numpy as np
 
-from keras_sbn.folding.graph import Node
-from keras_sbn.folding.kinds import Grid
-from keras_sbn.folding.ops import KerasCall
+from keras_sbn.folding.value_ranges import Grid
 
 LOWEST, HIGHEST = -128, 127
 #: Largest magnitude of an int32 bias; the products that are added to it have room above.
@@ -27,7 +24,7 @@ _LARGEST_BIAS = 2.0**30
 _LEVELS = HIGHEST - LOWEST
 
 
-class Scale(NamedTuple):
+class QuantParams(NamedTuple):
     """Scale and zero point of an int8 tensor."""
 
     scale: float
@@ -45,33 +42,28 @@ class Scale(NamedTuple):
 
 
 #: What the kernels of these functions write, fixed by TFLite.
-PROBABILITY = Scale(1 / 256, -128)
-HYPERBOLIC = Scale(1 / 128, 0)
+PROBABILITY = QuantParams(1 / 256, -128)
+HYPERBOLIC = QuantParams(1 / 128, 0)
 #: ±1 and other small integers.
-INTEGER = Scale(1.0, 0)
+INTEGER = QuantParams(1.0, 0)
+#: A binary value as the portable target stores it, (x - 1) / 2: int8 ends at 127, which is the value 0.
+BINARY = QuantParams(1.0, 127)
+#: An 8-bit image in int8.
+IMAGE = QuantParams(1.0, -128)
 
 
-def fixed_scale(node: Node) -> Scale | None:
-    """The scale that TFLite prescribes for what a node computes, or `None` where its range decides."""
-    layer = node.op.operation if isinstance(node.op, KerasCall) else None
-    if isinstance(layer, keras.layers.Softmax):
-        return PROBABILITY
-    name = getattr(getattr(layer, "activation", None), "__name__", "")
-    return {"softmax": PROBABILITY, "sigmoid": PROBABILITY, "tanh": HYPERBOLIC}.get(name)
-
-
-def scale_of_range(low: float, high: float, grid: Grid | None = None) -> Scale:
+def params_of_range(low: float, high: float, grid: Grid | None = None) -> QuantParams:
     """The finest scale that stores [low, high] and 0, but none finer than the grid of the values."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = (high - low) / _LEVELS or 1.0
     if grid is not None:
         scale = max(scale, 1 / grid.steps)
     scale = float(np.float32(scale))
-    return Scale(scale, int(np.clip(np.round(LOWEST - low / scale), LOWEST, HIGHEST)))
+    return QuantParams(scale, int(np.clip(np.round(LOWEST - low / scale), LOWEST, HIGHEST)))
 
 
-def scale_of_lattice(values: np.ndarray) -> Scale | None:
-    """The scale that stores the given sorted, different values exactly, or `None` if there is none."""
+def params_of_lattice(values: np.ndarray) -> QuantParams | None:
+    """What stores the given sorted, different values exactly, or `None` if there is none."""
     if not 2 <= values.size <= _LEVELS + 1:
         return None
     step = float(np.diff(values).min())
@@ -82,27 +74,38 @@ def scale_of_lattice(values: np.ndarray) -> Scale | None:
         return None
     # The step again, from the farthest value, where rounding matters least.
     farthest = int(np.abs(whole).argmax())
-    return Scale(float(np.float32(values[farthest] / whole[farthest])), int(LOWEST - low))
+    return QuantParams(float(np.float32(values[farthest] / whole[farthest])), int(LOWEST - low))
 
 
 def quantized_kernel(
-    kernel: np.ndarray, bias: np.ndarray, input_scale: float, largest: int = HIGHEST
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    source: QuantParams,
+    output: QuantParams | None = None,
+    largest: int = HIGHEST,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A kernel and bias as a convolution of int8 reads them.
+
+    A bias beyond which every sum ends at the same end of the output's range is cut off there: a channel
+    that is constant in all but name would otherwise have a bias that overflows when the sums are scaled.
 
     Args:
         kernel: Real weights `(..., filters)`.
         bias: Real numbers `(filters,)`.
-        input_scale: Scale of the convolution's input.
+        source: How the convolution's input is stored.
+        output: How its output is stored, where it is rounded.
         largest: The integer that the largest weight of a filter becomes.
 
     Returns:
         int8 weights, a positive float32 scale a filter, and the int32 bias in units of
         ``input_scale * scale``.
     """
-    filters = kernel.shape[-1]
-    size = np.abs(kernel).reshape(-1, filters).max(axis=0)
-    scale = size / largest
+    filters, input_scale = kernel.shape[-1], source.scale
+    by_filter = np.abs(kernel).reshape(-1, filters)
+    scale = by_filter.max(axis=0) / largest
+    if output is not None:
+        end = 2 * _LEVELS * output.scale + source.largest * by_filter.sum(axis=0)
+        bias = np.clip(bias, -end, end)
     # A filter of small weights and a large bias: its products may lose digits, its bias may not.
     scale = np.maximum(scale, np.abs(bias) / (input_scale * _LARGEST_BIAS))
     scale = np.where(scale > 0, scale, 1.0).astype(np.float32).astype(np.float64)
@@ -114,3 +117,17 @@ def quantized_kernel(
 def int32(values: np.ndarray) -> np.ndarray:
     """Integers, clipped to where sums of products still fit beside them."""
     return np.clip(values, -_LARGEST_BIAS, _LARGEST_BIAS).astype(np.int32)
+
+
+def reach(weights: np.ndarray, source: QuantParams) -> np.ndarray:
+    """The largest magnitude that the sum of products of int8 weights can have, a filter."""
+    steps = round(source.largest / source.scale)
+    return steps * np.abs(weights.astype(np.int64)).reshape(-1, weights.shape[-1]).sum(axis=0)
+
+
+def largest_weight(products: int) -> int:
+    """The largest weight with which so many products, doubled, stay below 2^30.
+
+    Sums that are compared are multiplied by 1, which runtimes store as a half and a shift to the left.
+    """
+    return int(np.clip((2**29 - 1) // (max(products, 1) * _LEVELS), 1, HIGHEST))

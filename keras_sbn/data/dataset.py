@@ -10,9 +10,10 @@ import numpy as np
 from keras_sbn.data.augmentation import Augmentation
 from keras_sbn.data.batches import Batches
 from keras_sbn.data.images import Images
+from keras_sbn.layers.base import is_integer, positive_integer
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Split:
     """One part of a data set.
 
@@ -34,6 +35,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"<Split of {len(self):,} images {self.images.shape}>"
+
     def select(self, indices: np.ndarray) -> Split:
         """The samples at `indices`, in that order."""
         where = np.asarray(indices)
@@ -45,14 +49,19 @@ class Split:
         return Split(Images(len(where), self.images.shape, read, cache_bytes=0), self.labels[where])
 
     def take(self, count: int, seed: int = 0) -> Split:
-        """Some of the samples, chosen by the seed, in their order; all, where there are not as many."""
+        """Some of the samples, chosen by the seed, in their order; all, where there are not as many.
+
+        Raises:
+            ValueError: If `count` is not positive.
+        """
+        positive_integer(count, "count")
         if count >= len(self):
             return self
         chosen = np.random.default_rng(seed).permutation(len(self))[:count]
         return self.select(np.sort(chosen))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageDataset:
     """What `keras_sbn.data.load` returns.
 
@@ -88,6 +97,12 @@ class ImageDataset:
                 f"{labels.min()} to {labels.max()}"
             )
 
+    def __repr__(self) -> str:
+        return (
+            f"<ImageDataset {self.name!r}: {self.classes} classes, images {self.input_shape}, "
+            f"{len(self.train):,} for training, {len(self.validation):,} for validation>"
+        )
+
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """`(height, width, channels)`."""
@@ -111,7 +126,12 @@ class ImageDataset:
         Args:
             split: `"train"` or `"validation"`.
             count: Largest number of samples; `None` takes all.
+
+        Raises:
+            ValueError: If there is no such split, or `count` is not positive.
         """
+        if count is not None:
+            positive_integer(count, "count")
         part = self._split(split)
         return self.scaled(part.images[:count]), part.labels[:count]
 
@@ -134,7 +154,16 @@ class ImageDataset:
     def take(
         self, train: int | None = None, validation: int | None = None, seed: int = 0
     ) -> ImageDataset:
-        """A smaller data set, of samples of each split that the seed chooses; `None` takes all."""
+        """A smaller data set, of samples of each split that the seed chooses; `None` takes all.
+
+        Raises:
+            ValueError: If a number of samples is not positive.
+        """
+        for name, count in (("train", train), ("validation", validation)):
+            if count is not None and (not is_integer(count) or count < 1):
+                raise ValueError(
+                    f"Expected a positive number of {name} samples, or None. Received: {name}={count!r}"
+                )
         return replace(
             self,
             train=self.train if train is None else self.train.take(train, seed),

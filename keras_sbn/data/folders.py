@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,15 @@ def load_folder(
 ) -> ImageDataset:
     """Loads `path/class/*.png`, or `path/split/class/*.png`; classes are in alphabetical order.
 
+    Hidden files and folders, such as `.git` and those of `__MACOSX`, are no part of it.
+
     Raises:
         ImportError: If Pillow is not installed.
-        ValueError: If there are no images, or a class of the validation data is not in training.
+        OSError: If a folder cannot be read.
+        ValueError: If a class has no images, a class of the validation data is not in training, or a file
+            or the name of a class cannot be taken. The message names it.
     """
-    folders = {folder.name: folder for folder in sorted(path.iterdir()) if folder.is_dir()}
+    folders = {folder.name: folder for folder in _contents(path)[0]}
     validation = next((folders[name] for name in _VALIDATION if name in folders), None)
     if "train" in folders and validation is not None:
         names = _classes(folders["train"])
@@ -38,7 +43,7 @@ def load_folder(
                 f"Expected the classes of {folders['train']} in {validation}. Received others: {unknown}"
             )
         files, labels = _files(folders["train"], names)
-        other_files, other_labels = _files(validation, names)
+        other_files, other_labels = _files(validation, names, every_class=False)
     else:
         # A training split alone is split like a folder without splits.
         root = folders["train"] if set(folders) == {"train"} else path
@@ -61,7 +66,7 @@ def load_folder(
 
 
 def _classes(root: Path) -> list[str]:
-    names = sorted(folder.name for folder in root.iterdir() if folder.is_dir())
+    names = [folder.name for folder in _contents(root)[0]]
     if len(names) < 2:
         raise ValueError(
             "Expected a folder with a folder for every class, at least two, or with the splits train and "
@@ -70,13 +75,18 @@ def _classes(root: Path) -> list[str]:
     return names
 
 
-def _files(root: Path, names: list[str]) -> tuple[list[Path], np.ndarray]:
+def _files(root: Path, names: list[str], every_class: bool = True) -> tuple[list[Path], np.ndarray]:
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(names):
         if not (root / name).is_dir():
             continue
-        found = sorted(file for file in (root / name).iterdir() if file.suffix.lower() in _SUFFIXES)
+        _, found = _contents(root / name)
+        if not found and every_class:
+            raise ValueError(
+                f"Expected images ({', '.join(sorted(_SUFFIXES))}) in the folder of every class. "
+                f"Received: {root / name} with none. Remove the folder if it is no class"
+            )
         files += found
         labels += [label] * len(found)
     if not files:
@@ -84,3 +94,30 @@ def _files(root: Path, names: list[str]) -> tuple[list[Path], np.ndarray]:
             f"Expected images ({', '.join(sorted(_SUFFIXES))}) in the folders of {root}. Received: none"
         )
     return files, np.array(labels, np.int64)
+
+
+def _contents(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The folders and the images in a folder, without what is hidden, each in alphabetical order."""
+    folders, images = [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_symlink() and not path.exists():
+                raise ValueError(
+                    f"Expected a file or a folder. Received: {path}, a link that leads nowhere"
+                )
+            if entry.is_dir():
+                # A name of a class goes into files of labels, a line each, in UTF-8.
+                if not entry.name.isprintable():
+                    raise ValueError(
+                        "Expected names of classes of one line of text. Received: folder "
+                        f"{entry.name!r} in {folder}"
+                    )
+                folders.append(path)
+            elif path.suffix.lower() in _SUFFIXES:
+                if not entry.is_file():
+                    raise ValueError(f"Expected a file. Received: {path}, a device or a pipe")
+                images.append(path)
+    return sorted(folders), sorted(images)

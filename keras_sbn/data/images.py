@@ -11,6 +11,8 @@ import numpy as np
 
 #: How many bytes of decoded images are kept in memory, unless told otherwise.
 CACHE_BYTES = 2 << 30
+#: Number of EXIF's note of how a picture has to be turned.
+_ORIENTATION = 0x0112
 
 
 class Records(Protocol):
@@ -108,15 +110,22 @@ def from_files(
         ImportError: If Pillow is not installed.
         ValueError: If a file is not an image.
     """
-    first = _open(paths[0])
+    first = _pixels(paths[0])
     if channels is None:
-        channels = 1 if first.mode in ("1", "L", "I;16") else 3
-    size = image_size or (first.height, first.width)
+        channels = 1 if first.ndim == 2 else 3
+    height, width = image_size or first.shape[:2]
+    shape = (height, width, channels)
 
     def read(index: int) -> np.ndarray:
-        return _fitted(_open(paths[index]), channels, image_size)
+        image = _fitted(paths[index], channels, image_size)
+        if image.shape != shape:
+            raise ValueError(
+                f"Expected images of shape {shape}, as {paths[0]}. Received: {paths[index]} of shape "
+                f"{image.shape}. Give `image_size` to bring all to one size."
+            )
+        return image
 
-    return Images(len(paths), (*size, channels), read, cache_bytes)
+    return Images(len(paths), shape, read, cache_bytes)
 
 
 def from_records(
@@ -140,26 +149,57 @@ def from_records(
     return Images(len(records), (*size, channels), read, cache_bytes)
 
 
-def _fitted(image: Any, channels: int, image_size: tuple[int, int] | None) -> np.ndarray:
+def _fitted(path: Path, channels: int, image_size: tuple[int, int] | None) -> np.ndarray:
     """The pixels as a device makes them of the same picture."""
     from keras_sbn.deployment.preprocessing import fit_image
 
-    if image.mode == "I;16":
-        pixels = (np.asarray(image) >> 8).astype(np.uint8)
-    else:
-        pixels = np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
+    pixels = _pixels(path)
     height, width = image_size or pixels.shape[:2]
-    return fit_image(pixels, height, width, channels)
+    try:
+        return fit_image(pixels, height, width, channels)
+    except MemoryError as error:
+        raise ValueError(
+            f"Expected an image that fits into memory. Received: {path} of {pixels.shape[1]} x "
+            f"{pixels.shape[0]} pixels, for {width} x {height}"
+        ) from error
 
 
-def _open(path: Path) -> Any:
+def _pixels(path: Path) -> np.ndarray:
+    """An image as uint8, `(height, width)` of grey or `(height, width, 3)`, turned upright.
+
+    Of an animation it is the first image. Transparency is left out, and of 16 bits the upper 8 are taken.
+    """
     module = _pillow("Image")
+    size = ""
     try:
         with module.open(path) as image:
+            size = f"{image.width} x {image.height} pixels"
+            limit = module.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise ValueError(f"more than {limit:,} pixels, which PIL.Image.MAX_IMAGE_PIXELS allows")
+            image.load()
             # Cameras turn pictures by a note in the file; a device's decoder heeds it.
-            return _pillow("ImageOps").exif_transpose(image)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"Expected an image that Pillow reads. Received: {path} ({error})") from error
+            if image.getexif().get(_ORIENTATION, 1) != 1:
+                image = _pillow("ImageOps").exif_transpose(image)
+            return _as_uint8(image)
+    # Each decoder raises what it likes; a bomb, Pillow's word, and too little memory are among it.
+    except Exception as error:
+        said = ", ".join(part for part in (size, str(error) or type(error).__name__) if part)
+        raise ValueError(f"Expected an image that Pillow reads. Received: {path} ({said})") from error
+
+
+def _as_uint8(image: Any) -> np.ndarray:
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
+        return (np.asarray(image) >> 8).astype(np.uint8)
+    if mode in ("I", "F"):
+        raise ValueError(f"mode {mode!r}, of 32 bits a pixel; save it with 8 or 16 bits")
+    if mode in ("1", "L", "LA", "La"):
+        return np.asarray(image if mode == "L" else image.convert("L"))
+    if mode == "P" and "transparency" in image.info:
+        # Pillow warns of the shorter way.
+        image = image.convert("RGBA")
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _pillow(module: str) -> Any:

@@ -75,7 +75,14 @@ def load(
             "Expected `validation_split` to be between 0 and 1. Received: "
             f"validation_split={validation_split}"
         )
-    size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+    size = None
+    if image_size is not None:
+        if len(image_size) != 2 or not all(int(side) == side and side > 0 for side in image_size):
+            raise ValueError(
+                "Expected `image_size` to be (height, width), positive integers. Received: "
+                f"image_size={image_size!r}"
+            )
+        size = (int(image_size[0]), int(image_size[1]))
     common: dict[str, Any] = {
         "image_size": size,
         "validation_split": validation_split,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_sbn.deployment.image_model import ImageModel, read_image_model
+from keras_sbn.files import move_into_place
 
 _CODE = "app/src/main/kotlin/org/kerassbn/classifier"
 #: The files of the project, without the model's.
@@ -153,11 +154,11 @@ def _write_together(folder: Path, files: Mapping[str, bytes]) -> None:
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).write_bytes(content)
         if not there:
-            os.replace(staged, folder)
+            move_into_place(staged, folder)
             return
         for name in files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staged / name, folder / name)
+            move_into_place(staged / name, folder / name)
 
 
 def _assets(model: ImageModel) -> dict[str, bytes]:

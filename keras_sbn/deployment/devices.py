@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import shlex
 import shutil
@@ -15,6 +17,9 @@ _TOOLS = {
     "ssh": "apt-get install openssh-client",
     "scp": "apt-get install openssh-client",
 }
+
+#: What ssh and scp take for a host and for nothing else.
+_HOST = re.compile(r"([\w.+][\w.+-]*@)?[\w.+:][\w.+:%-]*")
 
 
 class DeviceError(RuntimeError):
@@ -71,7 +76,8 @@ class AdbDevice(Device):
         return _call(["adb", "-s", self._serial, "shell", command])
 
     def push(self, path: Path, name: str) -> None:
-        done = _call(["adb", "-s", self._serial, "push", str(path), f"{self.folder}/{name}"])
+        source = os.path.abspath(path)
+        done = _call(["adb", "-s", self._serial, "push", source, f"{self.folder}/{name}"])
         if done.returncode:
             raise DeviceError(f"Expected {path} to be copied to {self._serial}. Received: {_end(done)}")
 
@@ -95,20 +101,27 @@ class SshDevice(Device):
     """
 
     def __init__(self, host: str) -> None:
-        if not host or host.startswith("-"):
-            raise DeviceError(f"Expected a host such as pi@raspberrypi. Received: {host!r}")
+        if not _HOST.fullmatch(host):
+            raise DeviceError(
+                "Expected a host such as pi@raspberrypi: letters, digits and any of . _ + : % -, which "
+                f"does not begin with -. Received: {host!r}"
+            )
         _require("ssh")
         _require("scp")
         self._host = host
         super().__init__()
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
-        return _call(["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", self._host, command])
+        return _call(["ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "--", self._host, command])
 
     def push(self, path: Path, name: str) -> None:
-        done = _call(
-            ["scp", "-q", "-o", "BatchMode=yes", str(path), f"{self._host}:{self.folder}/{name}"]
-        )
+        # To scp a path with a colon before the first slash is one of another host.
+        source = os.path.abspath(path)
+        user, at, host = self._host.rpartition("@")
+        if ":" in host:  # An address of IPv6.
+            host = f"[{host}]"
+        place = f"{user}{at}{host}:{self.folder}/{name}"
+        done = _call(["scp", "-q", "-o", "BatchMode=yes", "--", source, place])
         if done.returncode:
             raise DeviceError(f"Expected {path} to be copied to {self._host}. Received: {_end(done)}")
 
@@ -119,7 +132,14 @@ class SshDevice(Device):
                 f"Expected `ssh {self._host}` to work without a password. Received: {_end(done)}. Turn "
                 f"the device on, check its name, and give it your key: ssh-copy-id {self._host}"
             )
-        return done.stdout.strip()
+        folder = done.stdout.strip()
+        # Some versions of scp let the other side's shell read the path: it needs no quotes.
+        if not re.fullmatch(r"/[\w./-]+", folder, re.ASCII):
+            raise DeviceError(
+                f"Expected `ssh {self._host} mktemp -d` to print a folder and nothing else. Received: "
+                f"{folder[:200]!r}. A start-up file of its shell may print more"
+            )
+        return folder
 
 
 def _listed(text: str) -> dict[str, str]:

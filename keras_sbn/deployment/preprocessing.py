@@ -20,6 +20,8 @@ import numpy as np
 
 #: Parts of red, green and blue in grey, in thousandths (ITU-R BT.601).
 _GREY = np.array([299, 587, 114])
+#: How many running sums are held at once.
+_SUMS = 1 << 22
 
 
 def fit_image(image: np.ndarray, height: int, width: int, channels: int = 3) -> np.ndarray:
@@ -82,6 +84,13 @@ def fit_image(image: np.ndarray, height: int, width: int, channels: int = 3) -> 
 
 def _covered(values: np.ndarray, target: int) -> np.ndarray:
     """Sums along the first axis of what each of `target` parts covers, in 1/target of a value."""
+    # In pieces along the second axis, so that a large photograph takes little memory.
+    step = max(_SUMS // (len(values) * values.shape[2]), 1)
+    starts = range(0, values.shape[1], step)
+    return np.concatenate([_sums(values[:, start : start + step], target) for start in starts], axis=1)
+
+
+def _sums(values: np.ndarray, target: int) -> np.ndarray:
     source = len(values)
     whole, part = np.divmod(np.arange(target + 1) * source, target)
     before = np.zeros((source + 1, *values.shape[1:]), np.int64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,8 @@ def _measure(device: Device, path: str, model: ConvertedModel, runs: int, num_th
     # XNNPACK runs the stock operators; those of LCE are not its own to take.
     options = "" if model.target == "lce" else " --use_xnnpack=true"
     done = device.run(
-        f"cd {device.folder} && chmod +x benchmark_model && ./benchmark_model --graph=model.tflite "
-        f"--num_runs={runs} --num_threads={num_threads}{options}"
+        f"cd {shlex.quote(device.folder)} && chmod +x benchmark_model && ./benchmark_model "
+        f"--graph=model.tflite --num_runs={runs} --num_threads={num_threads}{options}"
     )
     try:
         return parse_timings(f"{done.stdout}\n{done.stderr}")

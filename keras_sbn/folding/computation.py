@@ -14,9 +14,12 @@ in a later version is refused until it is known.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
+
+from keras_sbn.layers.batch_normalization import BinaryBatchNormalization
 
 #: What a subclass may define without changing what the layer computes from its weights and arguments.
 _HARMLESS = frozenset(
@@ -53,7 +56,7 @@ _OWN_PACKAGES = ("keras.", "keras_sbn.")
 
 def base_class(operation: Any) -> type:
     """The class of Keras or of this package that an operation is, or derives from."""
-    return next(cls for cls in type(operation).__mro__ if _is_own(cls))
+    return next(cls for cls in type(operation).__mro__ if is_known_class(cls))
 
 
 def computed_class(operation: Any) -> type | None:
@@ -69,6 +72,11 @@ def computed_class(operation: Any) -> type | None:
     return base_class(operation) if change_of(operation) is None else None
 
 
+def runs_own_code(operation: Any) -> bool:
+    """Whether an operation computes with code of a class that is not one of Keras or of this package."""
+    return _own_code(operation) is not None
+
+
 def change_of(operation: Any) -> str | None:
     """What makes an operation compute otherwise than its class of Keras or of this package does.
 
@@ -76,6 +84,56 @@ def change_of(operation: Any) -> str | None:
         Words such as "class StandardizedConv2D defines its own convolution_op", or `None` where nothing
         does.
     """
+    found = _own_code(operation)
+    if found is not None:
+        return found
+    mode = getattr(operation, "quantization_mode", None)
+    if mode is not None:
+        return f"Keras quantized it to {mode}, which rounds its inputs anew for every batch"
+    return None
+
+
+def takes(layer: Any, name: str) -> bool:
+    """Whether the computation of a layer has an argument, such as "training" or "mask"."""
+    return name in inspect.signature(layer.call).parameters
+
+
+def ignores_mask(operation: Any) -> bool:
+    """Whether a layer takes a mask for training alone: batch normalization, for its statistics."""
+    known = computed_class(operation)
+    return known in (keras.layers.BatchNormalization, BinaryBatchNormalization)
+
+
+def plain_copy(layer: Any, **changes: Any) -> Any:
+    """A layer of the class whose computation `layer` has, with its arguments, some of them changed.
+
+    The copy is not built. A subclass that only fixes arguments cannot be made from its own configuration
+    in general: its constructor need not take what `get_config` returns. Functions, and objects without
+    weights, are the same in the copy, whether Keras can write them into a file or not.
+    """
+    known = base_class(layer)
+    same = {name: value for name, value in vars(layer).items() if _is_function(name, value)}
+    # What Keras asks for the configuration is not the layer, whose functions it may not be able to name.
+    asked = object.__new__(type(layer))
+    asked.__dict__.update(vars(layer))
+    for name in same:
+        asked.__dict__[name] = keras.activations.linear if name.endswith("activation") else None
+    config = known.get_config(asked)  # type: ignore[attr-defined]
+    given = {name: value for name, value in same.items() if name in config}
+    return known.from_config({**config, **given, **changes})  # type: ignore[attr-defined]
+
+
+def _is_function(name: str, value: Any) -> bool:
+    suffixes = ("activation", "_initializer", "_regularizer", "_constraint")
+    return value is not None and name.endswith(suffixes) and not isinstance(value, keras.layers.Layer)
+
+
+def is_known_class(cls: type) -> bool:
+    """Whether a class is one of Keras or of this package."""
+    return cls is object or cls.__module__.startswith(_OWN_PACKAGES) or cls.__module__ == "keras"
+
+
+def _own_code(operation: Any) -> str | None:
     known = base_class(operation)
     if known in (keras.layers.Layer, keras.Operation, object):
         return f"class {type(operation).__name__} is not one of Keras"
@@ -85,25 +143,14 @@ def change_of(operation: Any) -> str | None:
         for name in vars(cls):
             if name not in _HARMLESS and hasattr(known, name):
                 return f"class {cls.__name__} defines its own {name}"
+    replaced = replaced_on(operation)
+    return None if replaced is None else f"its {replaced} was replaced on the instance"
+
+
+def replaced_on(operation: Any) -> str | None:
+    """The name of a method of its class that was replaced on an operation, if one was."""
+    known = base_class(operation)
     for name in vars(operation) if hasattr(operation, "__dict__") else ():
-        replaced = callable(getattr(known, name, None)) and name not in _WRAPPED_BY_KERAS
-        if replaced:
-            return f"its {name} was replaced on the instance"
-    mode = getattr(operation, "quantization_mode", None)
-    if mode is not None:
-        return f"Keras quantized it to {mode}, which rounds its inputs anew for every batch"
+        if callable(getattr(known, name, None)) and name not in _WRAPPED_BY_KERAS:
+            return name
     return None
-
-
-def plain_copy(layer: Any, **changes: Any) -> Any:
-    """A layer of the class whose computation `layer` has, with its arguments, some of them changed.
-
-    The copy is not built. A subclass that only fixes arguments cannot be made from its own configuration
-    in general: its constructor need not take what `get_config` returns.
-    """
-    known = base_class(layer)
-    return known.from_config({**known.get_config(layer), **changes})  # type: ignore[attr-defined]
-
-
-def _is_own(cls: type) -> bool:
-    return cls is object or cls.__module__.startswith(_OWN_PACKAGES) or cls.__module__ == "keras"

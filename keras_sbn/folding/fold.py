@@ -11,14 +11,16 @@ from keras import ops
 
 from keras_sbn.binarize import saturation
 from keras_sbn.folding import graph as graphs
+from keras_sbn.folding.computation import base_class
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.materialize import LayerMaker
 from keras_sbn.folding.ops import Affine, KerasCall, Placeholder
+from keras_sbn.folding.rewriting import rewrite as rewrite
 from keras_sbn.folding.rules import DEFAULT_RULES, Rule
 from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
 from keras_sbn.folding.rules.quantized_first_layer import QuantizeFirstLayer
 from keras_sbn.folding.rules.reshapes import LowerReshapes
-from keras_sbn.folding.trace import FoldStep, FoldTrace, describe
+from keras_sbn.folding.to_keras import LayerMaker
+from keras_sbn.folding.trace import FoldTrace
 from keras_sbn.layers.base import SelfBinarizingLayer
 
 
@@ -94,7 +96,7 @@ def fold(
     ['InputLayer', 'BinaryConv2D', 'Threshold']
     """
     graph = graphs.read(model)
-    _refuse_lambdas(graph)
+    _refuse_unknown_arithmetic(graph)
     _require_finite_weights(model)
     require_hard_layers(model)
     if input_scaling is not None:
@@ -110,8 +112,7 @@ def fold(
     folded = graphs.build(graph, LayerMaker())
     if not trace:
         return folded
-    alive = {id(node) for node in graph.nodes()}
-    signs = {name: node.name for name, node in graph.signs.items() if id(node) in alive}
+    signs = {name: node.name for name, node in graph.signs.items() if node in graph.links}
     return folded, FoldTrace(tuple(steps), signs)
 
 
@@ -125,31 +126,23 @@ def folded_graph(model: Any) -> Graph:
     return graph
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule]) -> list[FoldStep]:
-    """Applies the rules, the first that matches first, until none matches any more."""
-    steps: list[FoldStep] = []
-    while step := _rewrite_once(graph, rules):
-        steps.append(step)
-    return steps
-
-
-def _rewrite_once(graph: Graph, rules: Sequence[Rule]) -> FoldStep | None:
-    nodes = graph.nodes()
-    for rule in rules:
-        for node in nodes:
-            before = describe(node)
-            if rule.apply(graph, node):
-                return FoldStep(type(rule).__name__, node.name, before)
-    return None
-
-
-def _refuse_lambdas(graph: Graph) -> None:
+def _refuse_unknown_arithmetic(graph: Graph) -> None:
+    """Raises a ValueError for a layer that has to be folded, and whose arithmetic is not known."""
     for node in graph.nodes():
-        if isinstance(node.op, KerasCall) and isinstance(node.op.operation, keras.layers.Lambda):
+        if not isinstance(node.op, KerasCall):
+            continue
+        known = base_class(node.op.operation)
+        if known is keras.layers.Lambda:
             raise ValueError(
                 f"Expected layers whose arithmetic is known. Received: Lambda layer {node.name!r}. Write "
                 "it with keras.ops or Keras layers, or as a registered layer of your own outside the "
                 "binary part of the network."
+            )
+        if node.op.change is not None and known.__module__.startswith("keras_sbn."):
+            raise ValueError(
+                f"Expected layer {node.name!r} to compute what {known.__name__} does. Received: "
+                f"{node.op.change}. Use {known.__name__} itself, and put what is added to it into a "
+                "layer of its own before or after it."
             )
 
 
@@ -172,7 +165,7 @@ def _take_images(graph: Graph, scaling: tuple[float, float]) -> None:
         node.op = Placeholder(node.op.tensor, "uint8", 255)
         zeros = np.zeros(channels)
         affine = Affine(zeros, zeros + scale, zeros + offset)
-        graph.replace(node, Node(f"{node.name}_rescaling", affine, [node], node.shape))
+        graph.replace(node, Node(graph.new_name(f"{node.name}_rescaling"), affine, [node], node.shape))
 
 
 def _require_finite_weights(model: Any) -> None:

@@ -2,48 +2,131 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
 
+from keras_sbn.folding.computation import ignores_mask, is_known_class, takes
+from keras_sbn.folding.links import Links
 from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Slot
 
 
-@dataclass(eq=False)
 class Node:
     """One operation of the graph and where its inputs come from.
 
-    `shape` is that of the output, batch axis first; `name` is the name of the Keras layer it stems
-    from, and the name of the layer that is built from it.
+    Attributes:
+        name: The name of the Keras layer it stems from, and of the layer that is built from it.
+        op: The operation.
+        inputs: The nodes it reads. To change them, assign a new list.
+        shape: The shape of the output, batch axis first.
+        links: The `Links` that the node is in, which it tells of its changes.
     """
 
-    name: str
-    op: Op
-    inputs: list[Node]
-    shape: tuple[int | None, ...]
+    def __init__(self, name: str, op: Op, inputs: Iterable[Node], shape: tuple[int | None, ...]) -> None:
+        self.name = name
+        self.shape = shape
+        self.links: list[Links] = []
+        self._op = op
+        self._inputs = list(inputs)
+
+    def __repr__(self) -> str:
+        sources = ", ".join(source.name for source in self._inputs)
+        return f"Node({self.name!r}, {type(self._op).__name__}, [{sources}], {self.shape})"
+
+    @property
+    def op(self) -> Op:
+        """The operation."""
+        return self._op
+
+    @op.setter
+    def op(self, op: Op) -> None:
+        self._op = op
+        for links in self.links:
+            links.operation_changed(self)
+
+    @property
+    def inputs(self) -> list[Node]:
+        """The nodes it reads."""
+        return self._inputs
+
+    @inputs.setter
+    def inputs(self, inputs: Iterable[Node]) -> None:
+        before, self._inputs = self._inputs, list(inputs)
+        for links in list(self.links):
+            links.inputs_changed(self, before)
 
     @property
     def input(self) -> Node:
         """The only input of a node that has one."""
-        (only,) = self.inputs
+        (only,) = self._inputs
         return only
 
 
-@dataclass
 class Graph:
     """Inputs and outputs; everything between hangs on the outputs.
 
-    `signs` says where the value of each sign of the original model is to be found, by the name of the
-    layer that took it; a value that no node holds any more is not in it.
+    Args:
+        name: The name of the model.
+        inputs: The nodes of its inputs.
+        outputs: The nodes of its outputs.
+        output_structure: The lists and dictionaries in which the model returns its outputs.
+        input_structure: The lists and dictionaries in which the model takes its inputs.
+        names: Names that no node that comes later may have, beside those of the nodes.
+
     """
 
-    name: str
-    inputs: list[Node]
-    outputs: list[Node]
-    output_structure: Any = field(repr=False, default=None)
-    signs: dict[str, Node] = field(repr=False, default_factory=dict)
+    def __init__(
+        self,
+        name: str,
+        inputs: list[Node],
+        outputs: list[Node],
+        output_structure: Any = None,
+        input_structure: Any = None,
+        names: Iterable[str] = (),
+    ) -> None:
+        self.name = name
+        self.inputs = inputs
+        self._outputs = list(outputs)
+        self.output_structure = output_structure
+        self.input_structure = input_structure
+        self._signs: dict[Node, list[str]] = {}
+        self._names = {*names, *(node.name for node in self.nodes())}
+        self._links: Links | None = None
+
+    @property
+    def links(self) -> Links:
+        """Which node reads which, from when this is asked first."""
+        if self._links is None:
+            self._links = Links(self.nodes(), (*self.inputs, *self._outputs))
+        return self._links
+
+    @property
+    def outputs(self) -> list[Node]:
+        """The nodes of the outputs. To change them, assign a new list."""
+        return self._outputs
+
+    @outputs.setter
+    def outputs(self, outputs: Iterable[Node]) -> None:
+        self._outputs = list(outputs)
+        if self._links is not None:
+            self._links.keep((*self.inputs, *self._outputs))
+
+    @property
+    def signs(self) -> dict[str, Node]:
+        """Where the value of each sign of the original model is to be found.
+
+        Keys are the names of the layers that took the signs. A value that no node holds any more is not
+        in it.
+        """
+        return {name: node for node, names in self._signs.items() for name in names}
+
+    def add_sign(self, name: str, node: Node) -> None:
+        """Says that `node` holds the value of the sign that the layer `name` takes."""
+        self._signs.setdefault(node, []).append(name)
 
     def nodes(self) -> list[Node]:
         """All nodes, each after its inputs."""
@@ -65,28 +148,42 @@ class Graph:
             stack.pop()
         return ordered
 
+    def new_name(self, wanted: str) -> str:
+        """Returns a name that no node has and no layer of the model had: `wanted`, or with a number.
+
+        Every node that a rule adds, beside the one that takes the place of another, asks here.
+        """
+        return _free(wanted, self._names)
+
     def consumers(self, node: Node) -> list[Node]:
         """The nodes that read `node`, once for each reading."""
-        return [other for other in self.nodes() for source in other.inputs if source is node]
+        return self.links.readers(node)
 
     def is_output(self, node: Node) -> bool:
-        return any(output is node for output in self.outputs)
+        return any(output is node for output in self._outputs)
 
     def has_one_use(self, node: Node) -> bool:
         """Whether exactly one node reads `node` and the model does not return it."""
-        return not self.is_output(node) and len(self.consumers(node)) == 1
+        return not self.is_output(node) and self.links.readings(node) == 1
 
     def replace(self, old: Node, new: Node) -> None:
         """Makes every reader of `old` read `new`, `new` itself excepted."""
-        for node in self.nodes():
+        links = self.links
+        readers = dict.fromkeys(links.readers(old))
+        if old in links:
+            links.add_after(new, old)
+        for node in readers:
             if node is not new:
                 node.inputs = [new if source is old else source for source in node.inputs]
-        self.outputs = [new if output is old else output for output in self.outputs]
+        if self.is_output(old):
+            self.outputs = [new if output is old else output for output in self.outputs]
         self.follow(old, new)
 
     def follow(self, old: Node, new: Node) -> None:
         """Says that the sign whose value `old` held is found in `new` from now on."""
-        self.signs = {name: new if at is old else at for name, at in self.signs.items()}
+        names = self._signs.pop(old, [])
+        if names:
+            self._signs.setdefault(new, []).extend(names)
 
     def exchange(self, node: Node, before: Node, moved: list[Node]) -> None:
         """Puts `before`, which `node` alone reads, in the place of `node`, and has it read `moved`.
@@ -99,7 +196,17 @@ class Graph:
 
     def forget(self, node: Node) -> None:
         """Says that `node` no longer holds the value of a sign of the original model."""
-        self.signs = {name: at for name, at in self.signs.items() if at is not node}
+        self._signs.pop(node, None)
+
+
+def _free(wanted: str, names: set[str]) -> str:
+    """Returns `wanted`, or it with the first number that makes it new, and adds it to `names`."""
+    name, count = wanted, 0
+    while name in names:
+        count += 1
+        name = f"{wanted}_{count}"
+    names.add(name)
+    return name
 
 
 def read(model: Any) -> Graph:
@@ -112,18 +219,134 @@ def read(model: Any) -> Graph:
         The graph, whose leaves are the original layers: it holds no copy of their weights.
 
     Raises:
-        ValueError: If the model is subclassed or not built.
+        ValueError: If the model is subclassed or not built, or calls a nested model in a way that its
+            layers alone do not show.
     """
     functional = _as_functional(model)
-    values: dict[int, Node] = {}
-    inputs = []
-    for tensor in functional.inputs:
-        node = Node(tensor.name, _placeholder(tensor), [], tuple(tensor.shape))
-        values[id(tensor)] = node
-        inputs.append(node)
-    _read_calls(functional, values, {})
-    outputs = [values[id(tensor)] for tensor in functional.outputs]
-    return Graph(model.name, inputs, outputs, functional.output)
+    reader = _Reader(functional)
+    inputs = [reader.input(tensor) for tensor in functional.inputs]
+    outputs = reader.read(functional, inputs, training=None)
+    return Graph(model.name, inputs, outputs, functional.output, functional.input, names=reader.names)
+
+
+class _Reader:
+    """Makes the nodes of a model; the layers of nested models get names that no other layer has."""
+
+    def __init__(self, functional: Any) -> None:
+        self.names = {operation.name for operation in _operations(functional)}
+        self.names |= {tensor.name for tensor in functional.inputs}
+        self._given: set[str] = set()
+
+    def input(self, tensor: Any) -> Node:
+        """The node of an input."""
+        self._given.add(tensor.name)
+        return Node(tensor.name, _placeholder(tensor), [], tuple(tensor.shape))
+
+    def read(self, functional: Any, inputs: list[Node], training: bool | None) -> list[Node]:
+        """Returns the nodes of the outputs of `functional` on `inputs`."""
+        values = {id(t): node for t, node in zip(functional.inputs, inputs, strict=True)}
+        for depth in sorted(functional._nodes_by_depth, reverse=True):
+            for call in functional._nodes_by_depth[depth]:
+                if call.is_input or all(id(tensor) in values for tensor in call.outputs):
+                    continue
+                if isinstance(call.operation, keras.Model):
+                    self._read_model(call, values, training)
+                else:
+                    self._read_call(call, values, training)
+        return [values[id(tensor)] for tensor in functional.outputs]
+
+    def _read_call(self, call: Any, values: dict[int, Node], training: bool | None) -> None:
+        operation = call.operation
+        args, kwargs = _arguments(operation, call.arguments, training)
+        inputs: list[Node] = []
+
+        def slot(x: Any) -> Any:
+            if not isinstance(x, keras.KerasTensor):
+                return x
+            inputs.append(values[id(x)])
+            return Slot(len(inputs) - 1)
+
+        arguments = keras.tree.map_structure(slot, (args, kwargs))
+        name = self._name(operation.name)
+        node = Node(name, KerasCall(operation, arguments), inputs, tuple(call.outputs[0].shape))
+        if len(call.outputs) == 1:
+            values[id(call.outputs[0])] = node
+            return
+        for index, tensor in enumerate(call.outputs):
+            pick = Node(self._name(f"{name}_{index}"), Pick(index), [node], tuple(tensor.shape))
+            values[id(tensor)] = pick
+
+    def _read_model(self, call: Any, values: dict[int, Node], training: bool | None) -> None:
+        model = call.operation
+        inner = _as_functional(model)
+        args, kwargs = call.arguments.args, call.arguments.kwargs
+        if any(mask is not None for mask in keras.tree.flatten(kwargs.get("mask"))):
+            _refuse_masked(model)
+        given = kwargs.get("training")
+        actual = _in_the_order_of_the_inputs(inner, args[0] if args else kwargs["inputs"])
+        inputs = [values[id(tensor)] for tensor in actual]
+        outputs = self.read(inner, inputs, training if given is None else given)
+        for tensor, output in zip(call.outputs, outputs, strict=True):
+            values[id(tensor)] = output
+
+    def _name(self, wanted: str) -> str:
+        if wanted in self.names and wanted not in self._given:
+            self._given.add(wanted)
+            return wanted
+        name = _free(wanted, self.names)
+        self._given.add(name)
+        return name
+
+
+def _operations(functional: Any) -> Iterator[Any]:
+    """All operations, those of nested models included."""
+    for operation in functional.operations:
+        yield operation
+        if isinstance(operation, keras.Model):
+            yield from _operations(_as_functional(operation))
+
+
+def _arguments(operation: Any, arguments: Any, training: bool | None) -> tuple[Any, Any]:
+    """The arguments of a call, without those that its layer does not use at inference.
+
+    `training` is what the nested model that the call is part of was called with.
+    """
+    args, kwargs = arguments.args, dict(arguments.kwargs)
+    if not isinstance(operation, keras.layers.Layer):
+        return args, kwargs
+    if training is not None and kwargs.get("training") is None and takes(operation, "training"):
+        kwargs["training"] = training
+    if ignores_mask(operation) and not kwargs.get("training"):
+        kwargs.pop("mask", None)
+    return args, kwargs
+
+
+def _in_the_order_of_the_inputs(inner: Any, given: Any) -> list[Any]:
+    """The tensors that a nested model is called with, one an input, as Keras assigns them."""
+    names = [tensor.name for tensor in inner.inputs]
+    if isinstance(given, dict) and not isinstance(inner.input, dict):
+        given = [given[name] for name in names if name in given]
+    flat = keras.tree.flatten(given)
+    ranks = [None if x is None else len(x.shape) for x in flat]
+    if ranks != [len(tensor.shape) for tensor in inner.inputs]:
+        raise ValueError(
+            f"Expected nested model {inner.name!r} to be called with a tensor of the same rank for each "
+            f"of its inputs {names}. Received: {[None if x is None else tuple(x.shape) for x in flat]}. "
+            "Reshape them before the call."
+        )
+    return flat
+
+
+def _refuse_masked(model: Any) -> None:
+    """Raises a ValueError where a layer of a nested model that is called with a mask uses it."""
+    layers = [x for x in model._flatten_layers() if not isinstance(x, keras.Model)]
+    using = [layer.name for layer in layers if takes(layer, "mask") and not ignores_mask(layer)]
+    if using:
+        raise ValueError(
+            f"Expected nested model {model.name!r} to be called without a mask. Received a mask, which "
+            f"its layers {using} use. Call these layers outside of the nested model, after a Masking or "
+            "Embedding layer of the same model."
+        )
 
 
 def _placeholder(tensor: Any) -> Placeholder:
@@ -134,6 +357,16 @@ def _placeholder(tensor: Any) -> Placeholder:
 def _as_functional(model: Any) -> Any:
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a Keras model. Received: {type(model).__name__} {model!r}")
+    for cls in type(model).__mro__:
+        if is_known_class(cls):
+            break
+        for name in ("call", "__call__"):
+            if name in vars(cls) and hasattr(model, "_nodes_by_depth"):
+                raise ValueError(
+                    "Expected a model that computes what its layers do. Received: model "
+                    f"{model.name!r} of class {cls.__name__}, which defines its own {name}. Build what "
+                    "it adds from layers: model = keras.Model(inputs, outputs)."
+                )
     if isinstance(model, keras.Sequential):
         if not model.built or getattr(model, "_functional", None) is None:
             raise ValueError(
@@ -150,96 +383,82 @@ def _as_functional(model: Any) -> Any:
     return model
 
 
-def _is_model(operation: Any) -> bool:
-    return isinstance(operation, keras.Model)
-
-
-def _read_calls(functional: Any, values: dict[int, Node], names: dict[str, int]) -> None:
-    """Adds a node for every call of `functional`, in an order in which inputs come first."""
-    for depth in sorted(functional._nodes_by_depth, reverse=True):
-        for call in functional._nodes_by_depth[depth]:
-            if call.is_input or all(id(tensor) in values for tensor in call.outputs):
-                continue
-            operation = call.operation
-            if _is_model(operation):
-                _inline(operation, call, values, names)
-                continue
-            inputs = [values[id(tensor)] for tensor in call.arguments.keras_tensors]
-            slots = iter(range(len(inputs)))
-            arguments = keras.tree.map_structure(
-                lambda x, slots=slots: Slot(next(slots)) if _is_symbolic(x) else x,
-                (call.arguments.args, call.arguments.kwargs),
-            )
-            name = _unique(operation.name, names)
-            shape = tuple(call.outputs[0].shape)
-            node = Node(name, KerasCall(operation, arguments), inputs, shape)
-            if len(call.outputs) == 1:
-                values[id(call.outputs[0])] = node
-                continue
-            for index, tensor in enumerate(call.outputs):
-                pick = Node(f"{name}_{index}", Pick(index), [node], tuple(tensor.shape))
-                values[id(tensor)] = pick
-
-
-def _inline(model: Any, call: Any, values: dict[int, Node], names: dict[str, int]) -> None:
-    inner = _as_functional(model)
-    local = {
-        id(formal): values[id(actual)]
-        for formal, actual in zip(inner.inputs, call.arguments.keras_tensors, strict=True)
-    }
-    _read_calls(inner, local, names)
-    for formal, actual in zip(inner.outputs, call.outputs, strict=True):
-        values[id(actual)] = local[id(formal)]
-
-
-def _is_symbolic(x: Any) -> bool:
-    return isinstance(x, keras.KerasTensor)
-
-
-def _unique(name: str, names: dict[str, int]) -> str:
-    count = names.get(name, 0)
-    names[name] = count + 1
-    return name if count == 0 else f"{name}_{count}"
-
-
 def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
     """Builds a Keras model from the graph.
 
     Args:
         graph: The graph.
-        make_layer: Returns the Keras layer or operation that computes a node, with its weights ready to
-            be set once it is built, as a pair `(layer, weights or None)`.
+        make_layer: Returns the Keras layer or operation that computes a node, and what gives it its
+            weights once it is built: a function without arguments, or `None`.
 
     Returns:
         A Functional `keras.Model` with the inputs and outputs of the model that was read.
     """
     values: dict[int, Any] = {}
     inputs = []
+    nodes = graph.nodes()
+    _make_names_unique(nodes)
     for node in graph.inputs:
         assert isinstance(node.op, Placeholder)
         tensor = keras.Input(batch_shape=node.shape, dtype=node.op.dtype, name=node.name)
         values[id(node)] = tensor
         inputs.append(tensor)
-    for node in graph.nodes():
+    for node in nodes:
         if id(node) in values:
             continue
         sources = [values[id(source)] for source in node.inputs]
         if isinstance(node.op, Pick):
             values[id(node)] = keras.tree.flatten(sources[0])[node.op.index]
             continue
-        layer, weights = make_layer(node)
+        layer, load = make_layer(node)
         if isinstance(node.op, KerasCall):
             args, kwargs = keras.tree.map_structure(
                 lambda x, sources=sources: sources[x.index] if isinstance(x, Slot) else x,
                 node.op.arguments,
             )
+            _check_mask(node, layer, args, kwargs)
             values[id(node)] = layer(*args, **kwargs)
         else:
             values[id(node)] = layer(*sources)
-        if weights is not None:
-            layer.set_weights(weights)
+        if load is not None:
+            load()
     outputs = [values[id(output)] for output in graph.outputs]
-    structure = graph.output_structure
-    packed = keras.tree.pack_sequence_as(structure, outputs) if structure is not None else outputs
-    single_input = len(inputs) == 1
-    return keras.Model(inputs[0] if single_input else inputs, packed, name=graph.name)
+    taken = _packed(graph.input_structure, inputs, inputs[0] if len(inputs) == 1 else inputs)
+    with _recursion_of(len(nodes)), warnings.catch_warnings():
+        # The keys of a dictionary need not be the names of the inputs; the original has said so.
+        warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
+        return keras.Model(taken, _packed(graph.output_structure, outputs, outputs), name=graph.name)
+
+
+@contextlib.contextmanager
+def _recursion_of(layers: int) -> Iterator[None]:
+    """Lets Keras find the layers of a deep model: it goes from one to the next by recursion."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 1000 + 3 * layers))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
+
+
+def _check_mask(node: Node, layer: Any, args: Any, kwargs: Any) -> None:
+    """Raises a ValueError where a layer would use a mask that did not reach it in the original model."""
+    masked = args and getattr(args[0], "_keras_mask", None) is not None
+    if masked and kwargs.get("mask") is None and takes(layer, "mask") and not ignores_mask(layer):
+        raise ValueError(
+            f"Expected a mask to end in front of layer {node.name!r}, as it does in the model. Received: "
+            "a layer before it that passes masks on once the model is folded. Take the Masking layer, or "
+            "mask_zero=True of the Embedding, out of the model: nothing uses the mask."
+        )
+
+
+def _packed(structure: Any, tensors: list[Any], otherwise: Any) -> Any:
+    return otherwise if structure is None else keras.tree.pack_sequence_as(structure, tensors)
+
+
+def _make_names_unique(nodes: list[Node]) -> None:
+    """Gives nodes whose name another one has before them, from a rule of one's own, a new name."""
+    names: set[str] = set()
+    again = [node for node in nodes if node.name in names or names.add(node.name)]  # type: ignore[func-returns-value]
+    for node in again:
+        node.name = _free(node.name, names)

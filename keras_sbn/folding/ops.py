@@ -6,12 +6,13 @@ Parameters are NumPy arrays: integers where the arithmetic is integer, float64 e
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_sbn.folding.computation import base_class, change_of
+from keras_sbn.folding.computation import base_class, change_of, takes
 
 
 @dataclass
@@ -31,27 +32,32 @@ class Placeholder:
 class KerasCall:
     """A call of a Keras layer or operation that no rule has rewritten.
 
-    `arguments` is the nested `(args, kwargs)` of the call with a `Slot` in place of every tensor.
+    `arguments` is the nested `(args, kwargs)` of the call with a `Slot` in place of every tensor. A call
+    does not change: what computes otherwise is another one.
     """
 
     operation: Any
     arguments: Any
 
-    @property
+    @cached_property
     def change(self) -> str | None:
         """What makes the call compute otherwise than its class does, in words, or `None`."""
         changed = change_of(self.operation)
         if changed is not None or not isinstance(self.operation, keras.layers.Layer):
             return changed
         args, kwargs = self.arguments
-        for name, value in (*kwargs.items(), *((str(i), v) for i, v in enumerate(args[1:], 1))):
-            if isinstance(value, Slot):
+        positional = [(str(index), value) for index, value in enumerate(args)]
+        # The first argument is what the layer computes with, under whatever name.
+        for name, value in [*positional, *kwargs.items()][1:]:
+            if name in ("training", "mask") and not takes(self.operation, name):
+                continue
+            if any(isinstance(x, Slot) for x in keras.tree.flatten(value)):
                 return f"it is called with a tensor as its argument {name}"
-            if value is not None and value is not False:
+            if any(x is not None and x is not False for x in keras.tree.flatten(value)):
                 return f"it is called with {name}={value!r}"
         return None
 
-    @property
+    @cached_property
     def kind(self) -> type | None:
         """The class of Keras or of this package that the call computes as, `None` where it is unknown."""
         return None if self.change is not None else base_class(self.operation)

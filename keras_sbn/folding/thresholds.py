@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_sbn.folding.kinds import Grid
 from keras_sbn.folding.ops import Affine, Threshold
+from keras_sbn.folding.value_ranges import Grid
 
 
 def threshold_of(affine: Affine) -> Threshold:

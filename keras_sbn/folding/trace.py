@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import KerasCall
+from keras_sbn.folding.ops import KerasCall, Op
 from keras_sbn.tables import format_table
 
 
@@ -38,11 +38,10 @@ class FoldTrace:
         return format_table(("step", "rule", "at", "which was"), rows, "rlll")
 
 
-def describe(node: Node) -> str:
-    """Names a node's operation and what it reads: "Sign(Affine)"."""
-    return f"{_kind(node)}({', '.join(_kind(source) for source in node.inputs)})"
+def describe(op: Op, sources: Sequence[Op]) -> str:
+    """Names an operation and those of the nodes it reads: "Sign(Affine)"."""
+    return f"{_class_name(op)}({', '.join(_class_name(source) for source in sources)})"
 
 
-def _kind(node: Node) -> str:
-    op = node.op
+def _class_name(op: Op) -> str:
     return type(op.operation if isinstance(op, KerasCall) else op).__name__

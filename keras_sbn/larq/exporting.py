@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from keras_sbn.files import move_into_place
 from keras_sbn.larq import process
 from keras_sbn.larq.describing import describe_hard
 from keras_sbn.larq.writing import build_larq, write_larq
@@ -50,7 +52,8 @@ def to_larq(model: Any, path: str | os.PathLike[str] | None = None) -> Any:
     if target.is_dir():
         raise FileExistsError(f"Expected no folder of that name yet. Received: {target}")
     # Written beside its place and renamed: whole or not at all.
-    temporary = target.with_name(f"_unfinished_{target.name}")
-    process.beside_keras_2(write_larq, description, str(temporary))
-    temporary.replace(target)
-    return target
+    place = Path(os.path.realpath(target))
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".keras_sbn_") as folder:
+        temporary = Path(folder) / target.name
+        process.beside_keras_2(write_larq, description, str(temporary))
+        return move_into_place(temporary, target)

@@ -68,10 +68,7 @@ def serve(connection: Connection) -> None:
         answer = getattr(importlib.import_module(module), name)(*arguments)
     # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
     except ImportError as error:
-        text = (
-            f"Expected Larq and tf-keras to be installed ({remedy('larq')}). Received: "
-            f"{error}"
-        )
+        text = f"Expected Larq and tf-keras to be installed ({remedy('larq')}). Received: {error}"
         connection.fail(ImportError(text))
     except Exception as error:
         connection.fail(error)

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_sbn.larq.arguments import ARGUMENTS, QUANTIZED_ARGUMENTS
 from keras_sbn.larq.description import Call, Description, Input, Kernel, Layer, Value
+from keras_sbn.larq.loading import UntrustedCodeError, load
 from keras_sbn.larq.quantizers import MAGNITUDE, SIGNS, quantizer_name
 from keras_sbn.larq.tracing import trace
 
@@ -28,26 +29,8 @@ _ACTIVATIONS = (
 )
 
 
-def load(path: str, modules: tuple[str, ...] = (), safe_mode: bool = True) -> Any:
-    """Loads a model from an .h5 or .keras file or a SavedModel folder.
-
-    Args:
-        path: File or folder.
-        modules: Modules to import before, which register layers and quantizers of their own.
-        safe_mode: Whether to refuse Lambda layers, whose code comes from the file.
-    """
-    import importlib
-
-    import larq  # noqa: F401  (registers its layers)
-    import tensorflow as tf
-
-    for module in modules:
-        importlib.import_module(module)
-    return tf.keras.models.load_model(path, compile=False, safe_mode=safe_mode)
-
-
 def describe_file(path: str, modules: tuple[str, ...] = (), safe_mode: bool = True) -> Description:
-    """Describes the model of a file; see `load`.
+    """Describes the model of a file; see `keras_sbn.larq.loading.load`.
 
     Raises:
         ValueError: If it cannot be loaded, or a layer cannot be read.
@@ -67,6 +50,8 @@ def _load(path: str, modules: tuple[str, ...], safe_mode: bool) -> Any:
         return load(path, modules, safe_mode)
     except ImportError:
         raise
+    except UntrustedCodeError as error:
+        raise UntrustedCodeError(f"{path}: {error}") from None
     except Exception as error:  # What Keras raises depends on where the file is damaged.
         raise ValueError(
             f"Expected an .h5 or .keras file or a SavedModel folder of a Larq model. Received: {path} "

@@ -14,6 +14,8 @@ _IDENTIFIER = b"TFL3"
 _VERSION = 3
 #: Kernels map weights straight from the file and may load 16 bytes at once.
 _ALIGNMENT = 16
+#: What TensorFlow calls the signature of a model that has one.
+_SIGNATURE = "serving_default"
 
 
 class ModelWriter:
@@ -169,11 +171,40 @@ class ModelWriter:
         self._graph.operators.append(op)
         return op
 
-    def finish(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """Returns the bytes of the model with these input and output tensors."""
+    def finish(
+        self,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        input_names: Sequence[str] = (),
+        output_names: Sequence[str] = (),
+    ) -> bytes:
+        """Returns the bytes of the model with these input and output tensors.
+
+        Args:
+            inputs: Tensor indices.
+            outputs: Tensor indices.
+            input_names: Names under which the signature of the file has the inputs; without names the
+                file has no signature.
+            output_names: Likewise of the outputs.
+        """
         self._graph.inputs = list(inputs)
         self._graph.outputs = list(outputs)
+        if input_names and output_names:
+            signature = self._schema.SignatureDefT()
+            signature.signatureKey = _SIGNATURE
+            signature.subgraphIndex = 0
+            signature.inputs = self._tensor_map(input_names, inputs)
+            signature.outputs = self._tensor_map(output_names, outputs)
+            self._model.signatureDefs = [signature]
         return finish(self._model)
+
+    def _tensor_map(self, names: Sequence[str], tensors: Sequence[int]) -> list[Any]:
+        found = []
+        for name, index in zip(names, tensors, strict=True):
+            entry = self._schema.TensorMapT()
+            entry.name, entry.tensorIndex = name, index
+            found.append(entry)
+        return found
 
 
 def finish(model: Any) -> bytes:

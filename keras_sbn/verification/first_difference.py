@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_sbn import bits
-from keras_sbn.conversion.integer_layer import BINARY
+from keras_sbn.conversion.quantization import BINARY
 from keras_sbn.folding.fold import fold
 from keras_sbn.tflite.interpreter import open_interpreter
 from keras_sbn.tflite.schema import schema

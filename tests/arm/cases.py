@@ -168,8 +168,9 @@ def _decisions(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The hard model's outputs, and all its signs by their names in the file."""
     found = [layer for layer in model.layers if isinstance(layer, layers.SelfBinarizingActivation)]
+    # A sign that the fold's trace leaves out is a value that the file does not hold: it was negated.
+    found = [layer for layer in found if layer.name in moved]
     signs = keras.Model(model.inputs, [model.output, *(layer.output for layer in found)])
     outputs, *values = (np.asarray(value) for value in signs.predict(x, batch_size=20, verbose=0))
-    # A fold moves a sign before a pool; one that it does not tell of kept its name.
-    names = [moved.get(layer.name, layer.name) for layer in found]
+    names = [moved[layer.name] for layer in found]
     return outputs, {name: value >= 0 for name, value in zip(names, values, strict=True)}

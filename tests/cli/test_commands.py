@@ -64,7 +64,7 @@ def test_int8_activations_and_inputs(folder, capsys, rng):
     assert "Expected `representative_data`" in capsys.readouterr().err
     (folder / "no.npy").write_bytes(b"no array")
     assert cli.main(["convert", "hard.keras", "--representative-data", "no.npy"]) == 2
-    assert "Expected inputs as .npy or .npz" in capsys.readouterr().err
+    assert "Expected an .npy or .npz file" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main([*verify, "--required-agreement", "2"])
 

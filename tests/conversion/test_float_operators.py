@@ -11,7 +11,7 @@ from keras import ops
 
 import keras_sbn
 from keras_sbn import layers
-from keras_sbn.conversion.exact_kernels import power_of_two
+from keras_sbn.conversion.layers.exact_kernels import power_of_two
 
 CASES = {
     "prelu": lambda x: keras.layers.PReLU(shared_axes=[1, 2])(x),

@@ -7,7 +7,7 @@ from conftest import digit_network, randomize
 
 import keras_sbn
 from keras_sbn import layers
-from keras_sbn.conversion.lowering import NO_REASON, LoweringError, PlannedOperator
+from keras_sbn.conversion.plan import NO_REASON, LoweringError, PlannedOperator
 from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.tflite.reader import read_file
 
@@ -164,7 +164,7 @@ def test_float_fallbacks_are_rows_with_reason_and_remedy(rng):
     keras_sbn.binarize(model)
     reasons = {
         "real_input": "its input is real-valued and comes from 'norm'",
-        "border": "its border is [0.5]",
+        "border": "it pads with [0.5]",
     }
     for target in ("lce", "tflite"):
         with pytest.raises(LoweringError, match="'real_input' to be binary"):

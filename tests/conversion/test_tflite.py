@@ -184,7 +184,7 @@ def _integer_convolution(x, kernel, pad_value, padding, strides=1, dilation_rate
 
 def test_sums_of_too_many_products_are_float(rng, monkeypatch):
     model, kernel = _sums((4, 4, 8), 3, 3)
-    monkeypatch.setattr("keras_sbn.conversion.tflite._MOST_PRODUCTS", 71)
+    monkeypatch.setattr("keras_sbn.conversion.targets.tflite._MOST_PRODUCTS", 71)
     converted = keras_sbn.convert(model, target="tflite")
     assert {row.name: row.kind for row in converted.report.layers}[model.layers[-1].name] == "float"
     x = _signs((4, 4, 8), rng)
@@ -279,7 +279,7 @@ def test_a_border_no_target_has(rng):
     )(inputs)
     model = _hard(keras.Model(inputs, x), rng)
     with pytest.raises(
-        ValueError, match=r"border of \+1, 0 or -1\. Received: 'conv' padded with \[0\.5\]"
+        ValueError, match=r"padding with \+1, 0 or -1\. Received: 'conv' padded with \[0\.5\]"
     ):
         keras_sbn.convert(model, target="tflite")
 

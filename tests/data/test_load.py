@@ -261,3 +261,11 @@ def test_choices_of_ones_own():
     whole = {image.tobytes() for image in x}
     assert all(image.tobytes() in whole for image in small.arrays()[0])
     np.testing.assert_array_equal(small.arrays()[0], dataset.take(validation=20).arrays()[0])
+
+
+def test_a_console_shows_one_short_line():
+    dataset = data.load()
+    train, validation = len(dataset.train), len(dataset.validation)
+    sizes = f"{train:,} for training, {validation:,} for validation"
+    assert repr(dataset) == f"<ImageDataset 'digits': 10 classes, images (8, 8, 1), {sizes}>"
+    assert repr(dataset.train) == f"<Split of {train:,} images (8, 8, 1)>"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import keras
@@ -11,6 +12,7 @@ import keras_sbn
 from keras_sbn import cli
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.deployment.benchmark_model import Timings, parse_timings
+from keras_sbn.deployment.devices import DeviceError, SshDevice
 from keras_sbn.deployment.remote_latency import kind_of_file
 
 #: Printed on a Raspberry Pi by TFLite's tool (github.com/google/XNNPACK, issue 999).
@@ -172,7 +174,7 @@ def test_runs_through_ssh(folder, capsys):
     assert (found["kind"], found["timings"]["runs"]) == ("LCE", 50)
     assert found["file_bytes"] == os.path.getsize("lce.tflite")
     calls = (folder / "calls").read_text()
-    assert "lce.tflite pi@raspberrypi:/tmp/tmp.1/model.tflite" in calls
+    assert f" -- {folder}/lce.tflite pi@raspberrypi:/tmp/tmp.1/model.tflite" in calls
     assert calls.splitlines()[-1].endswith("rm -rf /tmp/tmp.1")
     assert "use_xnnpack" not in calls
 
@@ -235,7 +237,7 @@ def test_no_android_device(folder, capsys, devices, more, message):
 def test_one_of_several_android_devices(folder):
     adb(folder, "A\tdevice\\nB\tdevice")
     assert cli.main(["benchmark", *ON_ANDROID, "--serial", "B"]) == 0
-    assert "adb -s B push lce.tflite" in (folder / "calls").read_text()
+    assert f"adb -s B push {folder}/lce.tflite" in (folder / "calls").read_text()
 
 
 def test_a_host_that_lets_nobody_in(folder, capsys):
@@ -247,6 +249,87 @@ def test_a_host_that_lets_nobody_in(folder, capsys):
         ["lce.tflite", "--ssh=-oProxyCommand=x", "--benchmark-model", "tool"],
         "Expected a host such as pi@raspberrypi",
     )
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "-oProxyCommand=x",
+        "pi@-oProxyCommand=x",
+        "-l@pi",
+        "pi pi2",
+        "pi;reboot",
+        "$(reboot)",
+        "`x`",
+        "pi\n",
+        "a@b@c",
+        "pi/x",
+        "'pi'",
+    ],
+)
+def test_a_host_is_no_option_and_no_command(folder, host):
+    program(folder, "ssh", "exit 1")
+    program(folder, "scp", "exit 1")
+    with pytest.raises(DeviceError, match="Expected a host such as pi@raspberrypi"):
+        SshDevice(host)
+    assert not (folder / "calls").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "place"),
+    [
+        ("raspberrypi.local", "raspberrypi.local"),
+        ("ci-runner@10.0.0.7", "ci-runner@10.0.0.7"),
+        ("pi@fe80::1%eth0", "pi@[fe80::1%eth0]"),
+        ("::1", "[::1]"),
+    ],
+)
+def test_hosts_of_every_form(folder, host, place):
+    adb(folder)
+    program(folder, "ssh", shell(folder / "recorded"))
+    program(folder, "scp", "exit 0")
+    device = SshDevice(host)
+    device.push(Path("tool"), "tool")
+    calls = (folder / "calls").read_text()
+    assert f"-- {host} mktemp -d" in calls
+    assert f"-- {folder}/tool {place}:/tmp/tmp.1/tool" in calls
+
+
+@pytest.mark.parametrize("name", ["pi:x.tflite", "-r.tflite", "two words.tflite", "q'uote\".tflite"])
+def test_a_local_file_of_any_name_is_local(folder, name, capsys):
+    """scp itself copies, with a program in place of ssh that runs the other side's commands here."""
+    if shutil.which("scp", path="/usr/bin:/bin") is None:
+        pytest.skip("needs scp")
+    adb(folder)
+    os.rename("lce.tflite", name)
+    remote = folder / "remote"
+    remote.mkdir()
+    script = (
+        'for line; do :; done\ncase "$line" in\n'
+        '  "uname -m") echo aarch64;;\n'
+        f"  'mktemp -d') echo {remote};;\n"
+        f"  *--graph=*) cat {folder / 'recorded'};;\n"
+        "  'rm -rf '*) ;;\n"
+        "  *sftp*) for server in /usr/lib/openssh/sftp-server /usr/libexec/sftp-server; do\n"
+        '    [ -x "$server" ] && exec "$server"; done;;\n'
+        '  *) exec sh -c "$line";;\n'
+        "esac"
+    )
+    program(folder, "ssh", script)
+    program(folder, "scp", f'exec /usr/bin/scp -O -S {folder}/bin/ssh "$@"')
+    arguments = ["--ssh", "pi", "--benchmark-model", "tool", "--json", "--", name]
+    assert cli.main(["benchmark", *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["file"] == name
+    assert (remote / "model.tflite").read_bytes() == Path(name).read_bytes()
+
+
+@pytest.mark.parametrize("printed", ["", "Welcome!\n/tmp/x", "tmp", "/tmp/x;reboot", "/tmp/a b", "/"])
+def test_a_folder_on_the_device_is_one(folder, printed):
+    program(folder, "ssh", f"cat <<'EOF'\n{printed}\nEOF")
+    program(folder, "scp", "exit 0")
+    with pytest.raises(DeviceError, match="print a folder and nothing else"):
+        SshDevice("pi")
 
 
 def test_a_copy_that_fails(folder, capsys):

@@ -6,7 +6,6 @@ import numpy as np
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from keras_sbn.folding.kinds import Grid
 from keras_sbn.folding.ops import Affine
 from keras_sbn.folding.thresholds import (
     between_grid_points,
@@ -16,6 +15,7 @@ from keras_sbn.folding.thresholds import (
     threshold_of,
     trimmed,
 )
+from keras_sbn.folding.value_ranges import Grid
 
 #: Numbers whose quotients are exact in float64, so that ties are met, not missed by rounding.
 _scales = st.sampled_from([-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0])

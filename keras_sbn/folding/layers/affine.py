@@ -33,6 +33,7 @@ class Affine(FoldedLayer):
 
     def __init__(self, axes: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.axes = axes
 
     def build(self, input_shape: Any) -> None:

@@ -37,6 +37,7 @@ class BinaryDense(FoldedLayer):
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.units = units
 
     def build(self, input_shape: Any) -> None:

@@ -26,6 +26,10 @@ class Sign(FoldedLayer):
     >>> keras_sbn.folding.layers.Sign()(np.array([[-0.5, -0.0, 2.0]]))  # -1, 1, 1
     """
 
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.supports_masking = True
+
     def call(self, inputs: Any) -> Any:
         return sign(ops.cast(inputs, "float32"))
 

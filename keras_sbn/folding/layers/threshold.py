@@ -38,6 +38,7 @@ class Threshold(FoldedLayer):
         self, integer: bool = True, directed: bool = False, axes: int = 1, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.axes = axes
         self.integer = integer
         self.directed = directed

@@ -8,14 +8,14 @@ from keras_sbn.folding.affine_maps import rank
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall
 
-_AVERAGE_POOLS = (
+_AVERAGE_POOLS = {
     keras.layers.AveragePooling1D,
     keras.layers.AveragePooling2D,
     keras.layers.AveragePooling3D,
     keras.layers.GlobalAveragePooling1D,
     keras.layers.GlobalAveragePooling2D,
     keras.layers.GlobalAveragePooling3D,
-)
+}
 
 
 class AffineAfterAveragePool:
@@ -26,7 +26,7 @@ class AffineAfterAveragePool:
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
-        if not (isinstance(node.op, KerasCall) and isinstance(node.op.operation, _AVERAGE_POOLS)):
+        if not isinstance(node.op, KerasCall) or node.op.kind not in _AVERAGE_POOLS:
             return False
         if node.op.operation.data_format != "channels_last":
             return False

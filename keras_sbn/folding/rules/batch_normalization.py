@@ -19,8 +19,8 @@ class LowerBatchNormalization:
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
-        layer = node.op.operation
-        if not isinstance(layer, keras.layers.BatchNormalization | BinaryBatchNormalization):
+        layer, kind = node.op.operation, node.op.kind
+        if kind not in (keras.layers.BatchNormalization, BinaryBatchNormalization):
             return False
         rank = len(node.shape)
         if layer.axis % rank != rank - 1:
@@ -31,7 +31,7 @@ class LowerBatchNormalization:
         mean = _float64(layer.moving_mean)
         variance = _float64(layer.moving_variance)
         scale = np.ones_like(mean)
-        if isinstance(layer, BinaryBatchNormalization):
+        if kind is BinaryBatchNormalization:
             if layer.log_gamma is not None:
                 scale = np.exp(_float64(layer.log_gamma))
         elif layer.scale:

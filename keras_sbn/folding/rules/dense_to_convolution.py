@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import is_binary, is_image
 from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Reshape
+from keras_sbn.folding.value_ranges import is_binary, is_image
 
 
 class DenseToConvolution:
@@ -29,10 +29,12 @@ class DenseToConvolution:
             source = source.input
         else:
             shape = (source.shape[0], 1, 1, features)
-            source = Node(f"{node.name}_pixel", Reshape((1, 1, features)), [source], shape)
+            source = Node(
+                graph.new_name(f"{node.name}_pixel"), Reshape((1, 1, features)), [source], shape
+            )
         window = (*(int(size or 0) for size in source.shape[1:]), units)
         conv = BinaryConv2D(node.op.kernel.reshape(window), (1, 1), "valid", np.zeros(1), (1, 1), 1)
         product = Node(node.name, conv, [source], (node.shape[0], 1, 1, units))
-        flat = Node(f"{node.name}_flatten", Reshape((units,)), [product], node.shape)
+        flat = Node(graph.new_name(f"{node.name}_flatten"), Reshape((units,)), [product], node.shape)
         graph.replace(node, flat)
         return True

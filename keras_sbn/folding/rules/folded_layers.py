@@ -33,7 +33,7 @@ class ReadFoldedLayers:
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
-        found = _operation(node.op.operation)
+        found = _operation(node.op.operation, node.op.kind)
         if found is None:
             return False
         node.op = found
@@ -47,10 +47,9 @@ _CONVOLUTIONS = {
 }
 
 
-def _operation(layer: Any) -> Op | None:
-    kind = _CONVOLUTIONS.get(type(layer))
-    if kind is not None:
-        return kind(
+def _operation(layer: Any, kind: type | None) -> Op | None:
+    if kind in _CONVOLUTIONS:
+        return _CONVOLUTIONS[kind](
             ops.convert_to_numpy(layer.kernel),
             layer.strides,
             layer.padding,
@@ -58,7 +57,7 @@ def _operation(layer: Any) -> Op | None:
             layer.dilation_rate,
             layer.groups,
         )
-    if isinstance(layer, layers.BinaryConv2DTranspose):
+    if kind is layers.BinaryConv2DTranspose:
         return BinaryConv2DTranspose(
             ops.convert_to_numpy(layer.kernel),
             layer.strides,
@@ -66,19 +65,19 @@ def _operation(layer: Any) -> Op | None:
             layer.output_padding,
             layer.dilation_rate,
         )
-    if isinstance(layer, layers.BinaryDense):
+    if kind is layers.BinaryDense:
         return BinaryDense(ops.convert_to_numpy(layer.kernel))
-    if isinstance(layer, layers.Threshold):
+    if kind is layers.Threshold:
         threshold = ops.convert_to_numpy(layer.threshold).astype(np.float64)
         # int32 has no infinity, so "always" and "never" come back as one step beyond the grid.
         direction = np.ones(threshold.shape, np.int8)
         if layer.direction is not None:
             direction = ops.convert_to_numpy(layer.direction)
         return Threshold(threshold, direction)
-    if isinstance(layer, layers.Affine):
+    if kind is layers.Affine:
         scale = ops.convert_to_numpy(layer.scale).astype(np.float64)
         offset = ops.convert_to_numpy(layer.offset).astype(np.float64)
         return Affine(np.zeros_like(scale), scale, offset)
-    if isinstance(layer, layers.Sign):
+    if kind is layers.Sign:
         return Sign()
     return None

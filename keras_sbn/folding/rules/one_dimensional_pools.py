@@ -26,34 +26,37 @@ class LowerOneDimensionalPools:
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
-        layer = node.op.operation
-        if type(layer) not in (*_POOLS, *_GLOBAL_POOLS) or len(node.inputs) != 1:
+        layer, kind = node.op.operation, node.op.kind
+        if kind not in (*_POOLS, *_GLOBAL_POOLS):
             return False
         source = node.input
         steps, channels = source.shape[1:]
         if layer.data_format != "channels_last" or steps is None or channels is None:
             return False
-        row = as_row(source, f"{node.name}_row")
+        row = as_row(source, graph.new_name(f"{node.name}_row"))
         target = tuple(int(size) for size in node.shape[1:] if size is not None)
-        pool, shape = _two_dimensional(layer, node)
+        pool, shape = _two_dimensional(layer, kind, node)
         call = KerasCall(pool, ((Slot(0),), {}))
         pooled = Node(node.name, call, [row], shape)
         if shape == node.shape:
             graph.replace(node, pooled)
         else:
-            graph.replace(node, Node(f"{node.name}_steps", Reshape(target), [pooled], node.shape))
+            name = graph.new_name(f"{node.name}_steps")
+            graph.replace(node, Node(name, Reshape(target), [pooled], node.shape))
         return True
 
 
-def _two_dimensional(layer: Any, node: Node) -> tuple[Any, tuple[int | None, ...]]:
-    if type(layer) in _GLOBAL_POOLS:
+def _two_dimensional(layer: Any, kind: Any, node: Node) -> tuple[Any, tuple[int | None, ...]]:
+    common = {"name": node.name, "dtype": layer.dtype_policy}
+    if kind in _GLOBAL_POOLS:
         shape = (node.shape[0], node.shape[-1])
-        return _GLOBAL_POOLS[type(layer)](name=node.name), shape
-    pool = _POOLS[type(layer)](
+        return _GLOBAL_POOLS[kind](data_format="channels_last", **common), shape
+    pool = _POOLS[kind](
         (1, *_one(layer.pool_size)),
         strides=(1, *_one(layer.strides)),
         padding=layer.padding,
-        name=node.name,
+        data_format="channels_last",
+        **common,
     )
     return pool, (node.shape[0], 1, *node.shape[1:])
 

@@ -7,9 +7,9 @@ import numpy as np
 from keras import ops
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid
 from keras_sbn.folding.ops import Affine, IntegerConv2D, KerasCall
 from keras_sbn.folding.rules.rescaling import rescaled_integers
+from keras_sbn.folding.value_ranges import grid
 
 _LARGEST = 127
 
@@ -23,7 +23,7 @@ class QuantizeFirstLayer:
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
-        if not isinstance(node.op, KerasCall) or type(node.op.operation) is not keras.layers.Conv2D:
+        if not isinstance(node.op, KerasCall) or node.op.kind is not keras.layers.Conv2D:
             return False
         layer = node.op.operation
         image = node.input
@@ -49,5 +49,5 @@ class QuantizeFirstLayer:
             offset = ops.convert_to_numpy(layer.bias).astype(np.float64)
         product = Node(node.name, conv, [node.input], node.shape)
         affine = Affine(np.zeros_like(scale), scale, offset)
-        graph.replace(node, Node(f"{node.name}_scale", affine, [product], node.shape))
+        graph.replace(node, Node(graph.new_name(f"{node.name}_scale"), affine, [product], node.shape))
         return True

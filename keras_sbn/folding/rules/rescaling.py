@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_sbn.folding.affine_maps import mapped, multiplied_out, rank
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv2D,
@@ -18,29 +19,63 @@ from keras_sbn.folding.ops import (
     Reshape,
 )
 from keras_sbn.folding.thresholds import trimmed
+from keras_sbn.folding.value_ranges import grid
 
 
 class LowerRescaling:
-    """Rescaling is ``scale * x + offset``; Normalization is ``(x - mean) / sqrt(variance)``."""
+    """Rescaling is ``scale * x + offset``; Normalization is ``(x - mean) / deviation``, or its inverse.
+
+    The deviation is ``max(sqrt(variance), epsilon)``, and the inverse ``deviation * x + mean``.
+    Parameters over other axes than the last get a value for every position, where the sizes of these are
+    known; where they are not, or differ from sample to sample, the layer stays.
+    """
 
     def apply(self, graph: Graph, node: Node) -> bool:
-        channels = node.shape[-1]
-        if not isinstance(node.op, KerasCall) or channels is None:
+        if not isinstance(node.op, KerasCall):
             return False
-        layer = node.op.operation
-        zeros = np.zeros(channels)
-        if isinstance(layer, keras.layers.Rescaling):
-            node.op = Affine(zeros, zeros + np.asarray(layer.scale), zeros + np.asarray(layer.offset))
-            return True
-        if not isinstance(layer, keras.layers.Normalization) or layer.invert:
+        layer, kind = node.op.operation, node.op.kind
+        if kind is keras.layers.Rescaling:
+            scale, offset = _rescaling(layer)
+            parameters = [np.zeros(1), scale, offset, np.ones(1)]
+        elif kind is keras.layers.Normalization:
+            parameters = _normalization(layer)
+        else:
             return False
-        mean = ops.convert_to_numpy(layer.mean).astype(np.float64).reshape(-1)
-        variance = ops.convert_to_numpy(layer.variance).astype(np.float64).reshape(-1)
-        if mean.size not in (1, channels):
+        found = [_over_last_axes(parameter, node.shape) for parameter in parameters]
+        if any(parameter is None for parameter in found):
             return False
-        deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
-        node.op = Affine(zeros + mean, zeros + 1, zeros, divisor=zeros + deviation)
+        node.op = Affine(*found)  # type: ignore[arg-type]
         return True
+
+
+def _rescaling(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    scale, offset = np.asarray(layer.scale, np.float64), np.asarray(layer.offset, np.float64)
+    if scale.ndim and keras.config.image_data_format() == "channels_first":
+        # What Keras does: the scale runs over the first axes of a sample, the offset over the last.
+        scale = scale.reshape(scale.shape + (1,) * (3 - scale.ndim))
+    return scale, offset
+
+
+def _normalization(layer: Any) -> list[np.ndarray]:
+    """Center, scale, offset and divisor of a Normalization."""
+    mean = ops.convert_to_numpy(layer.mean).astype(np.float64)
+    variance = ops.convert_to_numpy(layer.variance).astype(np.float64)
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    zero, one = np.zeros(1), np.ones(1)
+    return [zero, deviation, mean, one] if layer.invert else [mean, one, zero, deviation]
+
+
+def _over_last_axes(parameter: np.ndarray, shape: tuple[int | None, ...]) -> np.ndarray | None:
+    """A parameter that broadcasts against a batch, as one of the last axes that it differs over.
+
+    Returns:
+        The parameter, or `None` where the sizes of these axes are not known, or one is the batch axis.
+    """
+    found = trimmed(np.atleast_1d(parameter))
+    sizes = shape[len(shape) - found.ndim :]
+    if found.ndim >= len(shape) or any(size is None for size in sizes):
+        return None
+    return np.broadcast_to(found, tuple(int(size or 0) for size in sizes))
 
 
 def rescaled_integers(node: Node) -> tuple[Affine, Node] | None:
@@ -109,7 +144,11 @@ class ProductBeforeRescaling:
             per_channel = kernel
         constant = (offset - scale * center) @ per_channel
         filters = kernel.shape[-1]
+        new = integers
+        while new not in graph.links:
+            new.name = graph.new_name(new.name)
+            new = new.input
         sums = Node(node.name, product, [integers], node.shape)
         after = Affine(np.zeros(filters), np.full(filters, scale[0]), constant)
-        graph.replace(node, Node(f"{node.name}_rescaling", after, [sums], node.shape))
+        graph.replace(node, Node(graph.new_name(f"{node.name}_rescaling"), after, [sums], node.shape))
         return True

@@ -7,24 +7,30 @@ import numpy as np
 
 from keras_sbn.folding import affine_maps
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import Affine, KerasCall, Reshape, Sign, Threshold
+from keras_sbn.folding.ops import Affine, KerasCall, Reshape, Sign, Slot, Threshold
 from keras_sbn.folding.thresholds import trimmed
 
 
 class LowerReshapes:
-    """Flatten and Reshape layers of known sizes, channels last, become `Reshape`."""
+    """Flatten and Reshape layers of known sizes become `Reshape`, behind `Permute` for channels first."""
 
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
-        layer = node.op.operation
-        if not isinstance(layer, keras.layers.Flatten | keras.layers.Reshape):
-            return False
-        if getattr(layer, "data_format", "channels_last") != "channels_last":
+        layer, kind = node.op.operation, node.op.kind
+        if kind not in (keras.layers.Flatten, keras.layers.Reshape):
             return False
         target = node.shape[1:]
         if any(size is None for size in target):
             return False
+        rank = len(node.input.shape)
+        if kind is keras.layers.Flatten and layer.data_format == "channels_first" and rank > 2:
+            # It flattens in the order of the other layout: channels go last, then all is in a row.
+            order = (*range(2, rank), 1)
+            name = graph.new_name(f"{node.name}_order")
+            permute = keras.layers.Permute(order, name=name, dtype=layer.dtype_policy)
+            shape = (node.shape[0], *(node.input.shape[axis] for axis in order))
+            node.inputs = [Node(name, KerasCall(permute, ((Slot(0),), {})), node.inputs, shape)]
         node.op = Reshape(tuple(int(size) for size in target if size is not None))
         return True
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -12,6 +14,7 @@ from keras_sbn import layers
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import (
     Affine,
+    BinaryConv,
     BinaryConv2D,
     BinaryConv2DTranspose,
     BinaryConv3D,
@@ -21,7 +24,6 @@ from keras_sbn.folding.ops import (
     Sign,
     Slot,
 )
-from keras_sbn.layers.base import SelfBinarizingKernelLayer
 
 
 class LowerSelfBinarizingLayers:
@@ -34,12 +36,12 @@ class LowerSelfBinarizingLayers:
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
-        layer = node.op.operation
-        if isinstance(layer, layers.SelfBinarizingActivation):
+        layer, kind = node.op.operation, node.op.kind
+        if kind is layers.SelfBinarizingActivation:
             node.op = Sign()
-            graph.signs[node.name] = node
+            graph.add_sign(node.name, node)
             return True
-        if not isinstance(layer, SelfBinarizingKernelLayer):
+        if kind not in _FLOAT_LAYERS:
             return False
         if getattr(layer, "data_format", "channels_last") != "channels_last":
             raise ValueError(
@@ -48,94 +50,113 @@ class LowerSelfBinarizingLayers:
             )
         result = node.input
         if layer.binarize_input:
-            result = Node(f"{node.name}_sign", Sign(), [result], result.shape)
-            graph.signs[result.name] = result
+            result = Node(graph.new_name(f"{node.name}_sign"), Sign(), [result], result.shape)
+            graph.add_sign(f"{node.name}_sign", result)
         if layer.binarize_kernel:
-            result = _binary_product(layer, node, result)
+            result = _PRODUCTS[kind](graph, layer, node, result)
         else:
-            result = _float_product(layer, node, result)
+            result = _float_product(graph, layer, kind, node, result)
         if layer.kernel_scale is not None:
             scale = layer.kernel_scale_values().astype(np.float64)
             affine = Affine(np.zeros_like(scale), scale, np.zeros_like(scale))
-            result = Node(f"{node.name}_scale", affine, [result], node.shape)
+            result = Node(graph.new_name(f"{node.name}_scale"), affine, [result], node.shape)
         if layer.bias is not None and layer.binarize_kernel:
             bias = ops.convert_to_numpy(layer.bias).astype(np.float64)
             affine = Affine(-bias, np.ones_like(bias), np.zeros_like(bias))
-            result = Node(f"{node.name}_bias", affine, [result], node.shape)
+            result = Node(graph.new_name(f"{node.name}_bias"), affine, [result], node.shape)
         if layer.activation not in (None, keras.activations.linear):
-            name = f"{node.name}_activation"
-            activation = keras.layers.Activation(layer.activation, name=name)
-            result = Node(name, KerasCall(activation, ((Slot(0),), {})), [result], node.shape)
+            name = graph.new_name(f"{node.name}_activation")
+            call = KerasCall(_activation_layer(layer, name), ((Slot(0),), {}))
+            result = Node(name, call, [result], node.shape)
         graph.replace(node, result)
         return True
 
 
-def _binary_product(layer: Any, node: Node, source: Node) -> Node:
-    """The nodes of the product of `source` and the layer's kernel of ±1."""
-    if isinstance(layer, layers.SelfBinarizingDense):
-        return Node(node.name, BinaryDense(layer.binary_kernel()), [source], node.shape)
-    if isinstance(layer, layers.SelfBinarizingConv2DTranspose):
-        transpose = BinaryConv2DTranspose(
-            layer.binary_kernel(),
-            layer.strides,
-            layer.padding,
-            layer.output_padding,
-            layer.dilation_rate,
-        )
-        return Node(node.name, transpose, [source], node.shape)
-    if isinstance(layer, layers.SelfBinarizingConv1D):
-        return _as_two_dimensional(layer, node, source)
-    if isinstance(layer, layers.SelfBinarizingSeparableConv2D):
-        return _separable_product(layer, node, source)
-    kinds = {
-        layers.SelfBinarizingConv2D: BinaryConv2D,
-        layers.SelfBinarizingConv3D: BinaryConv3D,
-        layers.SelfBinarizingDepthwiseConv2D: BinaryConv2D,
-    }
-    kind = next((kinds[known] for known in kinds if isinstance(layer, known)), None)
-    if kind is None:
-        raise ValueError(
-            f"Expected a layer that can be folded. Received: {type(layer).__name__} {layer.name!r}"
-        )
-    kernel, groups = layer.binary_kernel(), getattr(layer, "groups", 1)
-    if isinstance(layer, layers.SelfBinarizingDepthwiseConv2D):
-        kernel, groups = _depthwise_as_groups(kernel)
-    conv = kind(
-        kernel,
+def _activation_layer(layer: Any, name: str) -> Any:
+    """The Keras layer that computes the activation of a self-binarizing layer."""
+    activation = layer.activation
+    if isinstance(activation, keras.layers.Layer):
+        return activation
+    if activation in _ACTIVATIONS:
+        return keras.layers.Activation(activation, name=name, dtype=layer.dtype_policy)
+    described = getattr(activation, "__name__", None) or repr(activation)
+    raise ValueError(
+        f"Expected the activation of layer {layer.name!r} to be one of keras.activations or a layer. "
+        f"Received: activation={described} ({activation!r}). Leave it out of {layer.name!r}, and put a "
+        "layer of its own after it: one of Keras, a self-binarizing one, or a registered one of yours."
+    )
+
+
+#: The functions of `keras.activations` themselves: one of the same name may compute anything.
+_ACTIVATIONS = [
+    value
+    for name, value in vars(keras.activations).items()
+    if inspect.isfunction(value) and name not in ("get", "serialize", "deserialize")
+]
+
+
+def _dense_product(graph: Graph, layer: Any, node: Node, source: Node) -> Node:
+    return Node(node.name, BinaryDense(layer.binary_kernel()), [source], node.shape)
+
+
+def _transposed_product(graph: Graph, layer: Any, node: Node, source: Node) -> Node:
+    transpose = BinaryConv2DTranspose(
+        layer.binary_kernel(),
         layer.strides,
         layer.padding,
-        np.array([layer.pad_value], np.float64),
+        layer.output_padding,
         layer.dilation_rate,
-        groups,
     )
+    return Node(node.name, transpose, [source], node.shape)
+
+
+def _convolution(kind: type[BinaryConv], layer: Any, kernel: np.ndarray, groups: int) -> BinaryConv:
+    pads = np.array([layer.pad_value], np.float64)
+    return kind(kernel, layer.strides, layer.padding, pads, layer.dilation_rate, groups)
+
+
+def _product_2d(graph: Graph, layer: Any, node: Node, source: Node) -> Node:
+    conv = _convolution(BinaryConv2D, layer, layer.binary_kernel(), layer.groups)
     return Node(node.name, conv, [source], node.shape)
 
 
-def _depthwise_as_groups(kernel: np.ndarray) -> tuple[np.ndarray, int]:
-    """A depthwise kernel `(h, w, channels, m)` as one of `channels` groups, `(h, w, 1, channels * m)`."""
-    height, width, channels, multiplier = kernel.shape
-    return kernel.reshape(height, width, 1, channels * multiplier), channels
+def _product_3d(graph: Graph, layer: Any, node: Node, source: Node) -> Node:
+    conv = _convolution(BinaryConv3D, layer, layer.binary_kernel(), layer.groups)
+    return Node(node.name, conv, [source], node.shape)
 
 
-def _separable_product(layer: Any, node: Node, source: Node) -> Node:
-    """Depthwise, then pointwise; with one depthwise filter a channel, one convolution.
+def _depthwise_product(graph: Graph, layer: Any, node: Node, source: Node) -> Node:
+    """A depthwise kernel `(h, w, channels, m)` is one of `channels` groups, `(h, w, 1, channels * m)`."""
+    height, width, channels, multiplier = layer.binary_kernel().shape
+    kernel = layer.binary_kernel().reshape(height, width, 1, channels * multiplier)
+    return Node(node.name, _convolution(BinaryConv2D, layer, kernel, channels), [source], node.shape)
 
-    With nothing between the two, ``sum_c p_cf sum_ij d_ijc x = sum_ijc (d_ijc p_cf) x``, and the product
-    of signs is a sign: a binary kernel, which inference engines have, where for depthwise they have none.
+
+def _separable_product(graph: Graph, layer: Any, node: Node, source: Node) -> Node:
+    """Depthwise, then pointwise, is one convolution of the input, next to itself once a depthwise filter.
+
+    With nothing between the two, ``sum_cm p_cmf sum_ij d_ijcm x = sum_m sum_ijc (d_ijcm p_cmf) x``, and
+    the product of signs is a sign: a binary kernel, which inference engines have, where for depthwise
+    they have none, and for a second product of integers neither.
     """
-    pads = np.array([layer.pad_value], np.float64)
-    geometry = (layer.strides, layer.padding, pads, layer.dilation_rate)
     if layer.depth_multiplier == 1:
-        conv = BinaryConv2D(layer.binary_kernel(), *geometry, 1)
+        conv = _convolution(BinaryConv2D, layer, layer.binary_kernel(), 1)
         return Node(node.name, conv, [source], node.shape)
-    kernel, groups = _depthwise_as_groups(layer.binary_depthwise_kernel())
-    shape = (*node.shape[:-1], kernel.shape[-1])
-    depthwise = Node(f"{node.name}_depthwise", BinaryConv2D(kernel, *geometry, groups), [source], shape)
-    pointwise = BinaryConv2D(layer.binary_pointwise_kernel(), (1, 1), "valid", np.zeros(1), (1, 1), 1)
-    return Node(node.name, pointwise, [depthwise], node.shape)
+    depthwise, pointwise = layer.binary_depthwise_kernel(), layer.binary_pointwise_kernel()
+    height, width, channels, multiplier = depthwise.shape
+    filters = pointwise.shape[-1]
+    # Output c * m + k of a depthwise convolution is filter k of channel c.
+    products = depthwise[..., np.newaxis] * pointwise.reshape(channels, multiplier, filters)
+    kernel = np.moveaxis(products, 3, 2).reshape(height, width, multiplier * channels, filters)
+    name = graph.new_name(f"{node.name}_inputs")
+    slots = [Slot(index) for index in range(multiplier)]
+    concatenate = KerasCall(keras.layers.Concatenate(name=name, dtype="float32"), ((slots,), {}))
+    shape = (*source.shape[:-1], multiplier * channels)
+    repeated = Node(name, concatenate, [source] * multiplier, shape)
+    return Node(node.name, _convolution(BinaryConv2D, layer, kernel, 1), [repeated], node.shape)
 
 
-def _as_two_dimensional(layer: Any, node: Node, source: Node) -> Node:
+def _product_1d(graph: Graph, layer: Any, node: Node, source: Node) -> Node:
     """A convolution over steps is one over an image of height 1."""
     if source.shape[1] is None or node.shape[1] is None:
         raise ValueError(
@@ -150,9 +171,10 @@ def _as_two_dimensional(layer: Any, node: Node, source: Node) -> Node:
         (1, *layer.dilation_rate),
         layer.groups,
     )
-    row = as_row(source, f"{node.name}_row")
+    row = as_row(source, graph.new_name(f"{node.name}_row"))
     product = Node(node.name, conv, [row], (node.shape[0], 1, *node.shape[1:]))
-    return Node(f"{node.name}_steps", Reshape(_known(node.shape[1:])), [product], node.shape)
+    name = graph.new_name(f"{node.name}_steps")
+    return Node(name, Reshape(_known(node.shape[1:])), [product], node.shape)
 
 
 def as_row(node: Node, name: str) -> Node:
@@ -175,6 +197,16 @@ _FLOAT_LAYERS = {
     layers.SelfBinarizingSeparableConv2D: keras.layers.SeparableConv2D,
 }
 
+_PRODUCTS: dict[type, Callable[[Graph, Any, Node, Node], Node]] = {
+    layers.SelfBinarizingConv1D: _product_1d,
+    layers.SelfBinarizingConv2D: _product_2d,
+    layers.SelfBinarizingConv3D: _product_3d,
+    layers.SelfBinarizingConv2DTranspose: _transposed_product,
+    layers.SelfBinarizingDense: _dense_product,
+    layers.SelfBinarizingDepthwiseConv2D: _depthwise_product,
+    layers.SelfBinarizingSeparableConv2D: _separable_product,
+}
+
 _SHARED_ARGUMENTS = (
     "filters",
     "units",
@@ -188,13 +220,13 @@ _SHARED_ARGUMENTS = (
 )
 
 
-def _float_product(layer: Any, node: Node, source: Node) -> Node:
+def _float_product(graph: Graph, layer: Any, kind: type, node: Node, source: Node) -> Node:
     """A layer whose kernel stays float is Keras's own, with padding by p as an affine map before it.
 
     ``conv(x, w) = conv(x - p, w) + conv(p, w)``: zeros pad ``x - p``, and the last term is a constant a
     channel, the layer's own output on an input of p everywhere, which goes into the bias.
     """
-    kind = next(_FLOAT_LAYERS[known] for known in _FLOAT_LAYERS if isinstance(layer, known))
+    keras_class = _FLOAT_LAYERS[kind]
     config = {name: getattr(layer, name) for name in _SHARED_ARGUMENTS if hasattr(layer, name)}
     shift = getattr(layer, "pad_value", 0.0)
     if config.get("padding", "valid") == "valid":
@@ -204,10 +236,10 @@ def _float_product(layer: Any, node: Node, source: Node) -> Node:
     bias = np.zeros(channels, np.float32)
     if layer.bias is not None:
         bias = ops.convert_to_numpy(layer.bias).astype(np.float32)
-    copy = kind(use_bias=True, name=node.name, dtype="float32", **config)
+    copy = keras_class(use_bias=True, name=node.name, dtype="float32", **config)
     copy.build(source.shape)
     if shift:
-        everywhere = kind(use_bias=False, dtype="float32", **{**config, "padding": "valid"})
+        everywhere = keras_class(use_bias=False, dtype="float32", **{**config, "padding": "valid"})
         everywhere.build(source.shape)
         everywhere.set_weights(kernels)
         geometry = zip(layer.kernel_size, layer.dilation_rate, strict=True)
@@ -216,6 +248,6 @@ def _float_product(layer: Any, node: Node, source: Node) -> Node:
         bias = bias + ops.convert_to_numpy(constant).reshape(-1)
         minus = np.full(source.shape[-1] or 0, shift)
         affine = Affine(minus, np.ones_like(minus), np.zeros_like(minus))
-        source = Node(f"{node.name}_padding", affine, [source], source.shape)
+        source = Node(graph.new_name(f"{node.name}_padding"), affine, [source], source.shape)
     copy.set_weights([*kernels, bias])
     return Node(node.name, KerasCall(copy, ((Slot(0),), {})), [source], node.shape)

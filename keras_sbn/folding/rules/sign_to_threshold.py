@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid, is_binary
 from keras_sbn.folding.ops import Affine, Sign, Threshold
 from keras_sbn.folding.thresholds import carried_back, threshold_of
+from keras_sbn.folding.value_ranges import grid, is_binary
 
 
 class SignToThreshold:

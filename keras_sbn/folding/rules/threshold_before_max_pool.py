@@ -6,18 +6,18 @@ import keras
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.kinds import grid
 from keras_sbn.folding.ops import Affine, BinaryConv, KerasCall, Sign, Threshold
 from keras_sbn.folding.thresholds import carried_back, negated
+from keras_sbn.folding.value_ranges import grid
 
-_MAX_POOLS = (
+_MAX_POOLS = {
     keras.layers.MaxPooling1D,
     keras.layers.MaxPooling2D,
     keras.layers.MaxPooling3D,
     keras.layers.GlobalMaxPooling1D,
     keras.layers.GlobalMaxPooling2D,
     keras.layers.GlobalMaxPooling3D,
-)
+}
 
 
 class ThresholdBeforeMaxPool:
@@ -80,7 +80,7 @@ class NegatedThresholdBeforeMaxPool:
 def _max_pool_before(graph: Graph, node: Node) -> Node | None:
     """The max-pool that `node` alone reads, if its parameters are the same at every position."""
     pool = node.input
-    if not (isinstance(pool.op, KerasCall) and isinstance(pool.op.operation, _MAX_POOLS)):
+    if not isinstance(pool.op, KerasCall) or pool.op.kind not in _MAX_POOLS:
         return None
     if isinstance(node.op, Threshold) and node.op.threshold.ndim > 1:
         return None

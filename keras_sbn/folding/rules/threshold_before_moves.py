@@ -19,6 +19,8 @@ class ThresholdBeforeConcatenate:
         if joined is None or any(size is None for size in node.shape[1:]):
             return False
         axis = joined.op.operation.axis % len(node.shape) - 1  # type: ignore[union-attr]
+        if axis < 0:
+            return False
         ends = np.cumsum([source.shape[axis + 1] for source in joined.inputs])
         moved = []
         for index, (source, end) in enumerate(zip(joined.inputs, ends, strict=True)):
@@ -29,7 +31,7 @@ class ThresholdBeforeConcatenate:
                 full = np.broadcast_to(parameter, node.shape[1:])  # type: ignore[arg-type]
                 return trimmed(full[(slice(None),) * axis + (part,)])
 
-            name = f"{node.name}_{index}"
+            name = graph.new_name(f"{node.name}_{index}")
             moved.append(Node(name, mapped(node.op, taken), [source], source.shape))  # type: ignore[arg-type]
         graph.exchange(node, joined, moved)
         return True
@@ -59,6 +61,6 @@ def _call_before(graph: Graph, node: Node, kind: type) -> Node | None:
     if not isinstance(node.op, Sign | Threshold):
         return None
     call = node.input
-    if not (isinstance(call.op, KerasCall) and isinstance(call.op.operation, kind)):
+    if not (isinstance(call.op, KerasCall) and call.op.kind is kind):
         return None
     return call if graph.has_one_use(call) else None

@@ -1,0 +1,135 @@
+"""Tensors, and the operators that write them, with the plan of what was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.conversion.plan import NO_REASON, PlannedOperator, Reason
+from keras_sbn.conversion.quantization import QuantParams
+from keras_sbn.tflite.writer import ModelWriter
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the file; `quant` is scale and zero point of an 8-bit one."""
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: str
+    quant: QuantParams | None = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """The tensor that an operator is to write.
+
+    Attributes:
+        layer: Name of the layer whose row of the report counts the operator.
+        shape: Its shape.
+        quant: Scale and zero point of an 8-bit tensor.
+        dtype: Its type; by default int8 where it has a scale, and float32 elsewhere.
+        name: Its name; by default that of the layer. A tensor without a suffix holds the value of the
+            folded layer of that name.
+        suffix: What comes after the name.
+        binary: Whether the operator computes with binary values, however the target stores them.
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    quant: QuantParams | None = None
+    dtype: str = ""
+    name: str = ""
+    suffix: str = ""
+    binary: bool = False
+
+    def also(self, **changes: Any) -> Output:
+        """The same output, some of it changed."""
+        return replace(self, **changes)
+
+    @property
+    def stored_type(self) -> str:
+        return self.dtype or ("float32" if self.quant is None else "int8")
+
+    @property
+    def full_name(self) -> str:
+        name = self.name or self.layer
+        return f"{name}/{self.suffix}" if self.suffix else name
+
+
+class Emitter:
+    """Hands tensors and operators to the writer, and keeps the plan.
+
+    Attributes:
+        plan: The operators in order.
+        reasons: By the name of a layer, why it is not binary.
+    """
+
+    def __init__(self, writer: ModelWriter) -> None:
+        self.plan: list[PlannedOperator] = []
+        self.reasons: dict[str, Reason] = {}
+        self._writer = writer
+        self._constant_bytes: dict[int, int] = {}
+        self._names: dict[str, int] = {}
+
+    def tensor(self, output: Output) -> Tensor:
+        """Adds a tensor that an operator writes, or an input of the file."""
+        scale, zero_point = output.quant or (None, 0)
+        dtype = output.stored_type
+        index = self._writer.tensor(output.full_name, output.shape, dtype, scale, zero_point)
+        return Tensor(index, tuple(output.shape), dtype, output.quant)
+
+    def constant(
+        self,
+        layer: str,
+        suffix: str,
+        value: np.ndarray,
+        scale: float | Sequence[float] | None = None,
+        zero_point: int = 0,
+        axis: int = 0,
+    ) -> Tensor:
+        """Adds a constant that belongs to a layer, under a name that no other constant has."""
+        count = self._names.get(f"{layer}/{suffix}", 0)
+        self._names[f"{layer}/{suffix}"] = count + 1
+        name = f"{layer}/{suffix}_{count}" if count else f"{layer}/{suffix}"
+        index = self._writer.constant(name, value, scale, zero_point, axis)
+        self._constant_bytes[index] = value.nbytes
+        quant = QuantParams(scale, zero_point) if isinstance(scale, float) else None
+        return Tensor(index, value.shape, value.dtype.name, quant)
+
+    def emit(
+        self,
+        operator: str,
+        inputs: Sequence[Tensor | None],
+        output: Output,
+        options: tuple[str, dict[str, Any]] | None = None,
+        version: int = 1,
+        custom: dict[str, int] | None = None,
+    ) -> Tensor:
+        """Adds an operator of one output; `operators` alone calls this.
+
+        An operator whose name starts with "Lce" is a custom one, with the options in `custom`.
+        """
+        written = self.tensor(output)
+        indices = [-1 if tensor is None else tensor.index for tensor in inputs]
+        if operator.startswith("Lce"):
+            self._writer.custom_operator(operator, indices, [written.index], custom)
+        else:
+            self._writer.operator(operator, indices, [written.index], options, version)
+        self.plan.append(
+            PlannedOperator(
+                output.layer,
+                operator,
+                output.full_name,
+                written.dtype,
+                written.shape,
+                sum(self._constant_bytes.get(index, 0) for index in indices),
+                output.binary,
+                self.reasons.get(output.layer, NO_REASON),
+                output.quant,
+            )
+        )
+        return written

@@ -1,0 +1,209 @@
+"""Activation functions, as layers and as arguments of other layers.
+
+A function is known by identity: one of the user's own that is called "tanh" is another function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import activations, ops
+
+from keras_sbn.conversion import operators
+from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.plan import LoweringError
+from keras_sbn.conversion.quantization import HYPERBOLIC, PROBABILITY, QuantParams
+from keras_sbn.conversion.registry import (
+    Call,
+    NotInInt8,
+    calibrated,
+    fixed,
+    lowers,
+    same,
+)
+
+K = keras.layers
+_Write = Callable[[Emitter, Tensor, Output], Tensor]
+
+
+def _unary(operator: str) -> _Write:
+    return lambda emitter, x, output: operators.unary(emitter, operator, x, output)
+
+
+def _hard_sigmoid(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """``relu6(x + 3) / 6``, rounded as Keras rounds it."""
+    above = output.also(suffix="above")
+    shifted = operators.with_constant(emitter, "ADD", x, 3.0, above)
+    clipped = operators.unary(emitter, "RELU6", shifted, output.also(suffix="clipped"))
+    return operators.with_constant(emitter, "DIV", clipped, 6.0, output)
+
+
+def _times(factor: _Write) -> _Write:
+    """``x * factor(x)``."""
+
+    def write(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+        found = factor(emitter, x, output.also(suffix="factor"))
+        return operators.elementwise(emitter, "MUL", x, found, output)
+
+    return write
+
+
+def _softsign(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    magnitude = operators.unary(emitter, "ABS", x, output.also(suffix="magnitude"))
+    divisor = operators.with_constant(emitter, "ADD", magnitude, 1.0, output.also(suffix="divisor"))
+    return operators.elementwise(emitter, "DIV", x, divisor, output)
+
+
+#: What writes each function of `keras.activations` in float32.
+FUNCTIONS: dict[Any, _Write] = {
+    activations.elu: _unary("ELU"),
+    activations.exponential: _unary("EXP"),
+    activations.gelu: operators.gelu,
+    activations.hard_sigmoid: _hard_sigmoid,
+    activations.leaky_relu: lambda emitter, x, output: operators.leaky_relu(emitter, x, 0.2, output),
+    activations.relu: _unary("RELU"),
+    activations.relu6: _unary("RELU6"),
+    activations.sigmoid: _unary("LOGISTIC"),
+    activations.silu: _times(_unary("LOGISTIC")),
+    activations.softmax: operators.softmax,
+    activations.softsign: _softsign,
+    activations.tanh: _unary("TANH"),
+}
+if hasattr(activations, "hard_silu"):
+    FUNCTIONS[activations.hard_silu] = _times(_hard_sigmoid)
+
+#: The functions that convolutions and other operators can compute themselves, by their names there.
+_FUSED = {activations.linear: "none", activations.relu: "relu", activations.relu6: "relu6"}
+#: How what a function computes is stored in int8; `None` where its range decides.
+_INT8: dict[Any, QuantParams | None] = {
+    activations.relu: None,
+    activations.relu6: None,
+    activations.sigmoid: PROBABILITY,
+    activations.softmax: PROBABILITY,
+    activations.tanh: HYPERBOLIC,
+}
+
+
+def name_of(activation: Any) -> str:
+    """What to call an activation in a message: "leaky_relu", or the class of an object."""
+    return getattr(activation, "__name__", type(activation).__name__)
+
+
+def fused_name(activation: Any) -> str | None:
+    """The fused activation function that an activation is, or `None` if it is none."""
+    return "none" if activation is None else _FUSED.get(activation)
+
+
+def fused_name_of_layer(layer: Any, kind: type | None) -> str | None:
+    """The fused activation function that a layer is, or `None` if it is none."""
+    if kind is K.ReLU:
+        plain = not layer.negative_slope and not layer.threshold
+        return {None: "relu", 6: "relu6"}.get(layer.max_value) if plain else None
+    if kind is K.Activation:
+        name = fused_name(layer.activation)
+        return None if name == "none" else name
+    return None
+
+
+def activated(call: Call, x: Tensor, activation: Any, output: Output) -> Tensor:
+    """Emits an activation function as an operator of its own, if it is not linear.
+
+    Raises:
+        LoweringError: If the function is none that converts; the message names it.
+    """
+    if fused_name(activation) == "none":
+        return x
+    write = FUNCTIONS.get(activation)
+    if write is None:
+        raise LoweringError(
+            f"Expected an activation that converts: {', '.join(sorted(map(name_of, FUNCTIONS)))} of "
+            f"keras.activations. Received: {call.layer!r} with activation={name_of(activation)!r}. Leave "
+            f"the activation of {call.layer!r} out, and put a layer after it that computes it with "
+            "Keras's activations or keras.ops."
+        )
+    return write(call.emitter, x, output)
+
+
+def _activation_int8(call: Call) -> QuantParams:
+    activation = call.op.activation
+    if fused_name(activation) == "none":
+        return same(call)
+    if activation not in _INT8:
+        raise NotInInt8
+    quant = _INT8[activation]
+    return calibrated(call) if quant is None else fixed(quant)(call)
+
+
+@lowers(K.Activation, int8=_activation_int8)
+def _activation(call: Call) -> Tensor:
+    return activated(call, call.input, call.op.activation, call.output)
+
+
+def _relu_int8(call: Call) -> QuantParams:
+    if fused_name_of_layer(call.op, K.ReLU) is None:
+        raise NotInInt8
+    return calibrated(call)
+
+
+@lowers(K.ReLU, int8=_relu_int8)
+def _relu(call: Call) -> Tensor:
+    """``max(x, 0)``, or ``slope * (x - threshold)`` below the threshold, cut off at `max_value`."""
+    layer = call.op
+    name = fused_name_of_layer(layer, K.ReLU)
+    if name is not None:
+        return operators.unary(call.emitter, name.upper(), call.input, call.output)
+    if layer.threshold or (layer.max_value is not None and layer.negative_slope):
+        raise LoweringError(
+            "Expected a ReLU of threshold 0 that has a slope or a largest value. Received: "
+            f"{call.layer!r} with max_value={layer.max_value}, negative_slope={layer.negative_slope}, "
+            f"threshold={layer.threshold}. Write it with keras.ops.maximum and keras.ops.minimum."
+        )
+    slope = float(layer.negative_slope or 0)
+    if layer.max_value is None:
+        return operators.leaky_relu(call.emitter, call.input, slope, call.output)
+    positive = operators.unary(call.emitter, "RELU", call.input, call.output.also(suffix="positive"))
+    return operators.with_constant(call.emitter, "MINIMUM", positive, float(layer.max_value), call.output)
+
+
+def _softmax_int8(call: Call) -> QuantParams:
+    _require_last_axis(call)
+    return fixed(PROBABILITY)(call)
+
+
+@lowers(K.Softmax, int8=_softmax_int8)
+def _softmax(call: Call) -> Tensor:
+    _require_last_axis(call)
+    return operators.softmax(call.emitter, call.input, call.output)
+
+
+def _require_last_axis(call: Call) -> None:
+    if call.op.axis not in (-1, len(call.node.shape) - 1):
+        raise LoweringError(
+            f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
+            "Permute its input, and its output back."
+        )
+
+
+@lowers(K.PReLU)
+def _prelu(call: Call) -> Tensor:
+    """``x`` where it is positive, ``alpha x`` elsewhere; alpha broadcasts against a sample."""
+    slopes = ops.convert_to_numpy(call.op.alpha).astype(np.float32)
+    return operators.prelu(call.emitter, call.input, slopes, call.output)
+
+
+@lowers(K.LeakyReLU)
+def _leaky_relu(call: Call) -> Tensor:
+    return operators.leaky_relu(call.emitter, call.input, float(call.op.negative_slope), call.output)
+
+
+@lowers(K.ELU)
+def _elu(call: Call) -> Tensor:
+    if call.op.alpha != 1:
+        raise LoweringError(
+            f"Expected an ELU of alpha 1. Received: {call.layer!r}, alpha={call.op.alpha}. Take alpha=1, "
+            "or a LeakyReLU."
+        )
+    return operators.unary(call.emitter, "ELU", call.input, call.output)

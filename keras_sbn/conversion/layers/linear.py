@@ -1,0 +1,289 @@
+"""Convolutions, dense layers and affine maps: ``kernel * x + bias``.
+
+In int8 every linear layer is a CONV_2D or DEPTHWISE_CONV_2D, whose weights have a scale an output
+channel. FULLY_CONNECTED has that only from version 12 on, so a dense layer is a 1 x 1 convolution there.
+What follows a linear layer and only scales its channels, or is a ReLU, is part of the same operator: a
+factor and an offset go into kernel and bias, and a ReLU is where the int8 range ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sbn.conversion import operators
+from keras_sbn.conversion.emitter import Output, Tensor
+from keras_sbn.conversion.fused import FusedActivation
+from keras_sbn.conversion.geometry import (
+    leaves_values_over,
+    margins_of,
+    static_shape,
+    uniform_padding,
+    window_of,
+)
+from keras_sbn.conversion.layers.activations import activated, fused_name
+from keras_sbn.conversion.layers.exact_kernels import stored_kernel
+from keras_sbn.conversion.layers.padding import padded
+from keras_sbn.conversion.layers.shapes import require_channels_last
+from keras_sbn.conversion.operators import Window
+from keras_sbn.conversion.plan import LoweringError
+from keras_sbn.conversion.quantization import HIGHEST, QuantParams, quantized_kernel
+from keras_sbn.conversion.registry import Call, NotInInt8, calibrated, lowers
+from keras_sbn.folding.graph import Node
+from keras_sbn.folding.ops import (
+    Affine,
+    BinaryConv2D,
+    BinaryDense,
+    IntegerConv2D,
+    KerasCall,
+    Threshold,
+)
+from keras_sbn.folding.thresholds import trimmed
+
+K = keras.layers
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``kernel * x + bias`` in float64, the kernel `(height, width, depth, filters)`.
+
+    `depthwise` says that filter i reads channel ``i // multiplier`` alone; the depth is 1 then. The
+    operator runs on maps of the shape `source` and gives `target`, which may be reshaped layers.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    source: tuple[int, ...]
+    target: tuple[int, ...]
+    depthwise: bool = False
+    window: Window = Window()  # noqa: RUF009 (frozen)
+    pad_value: float = 0.0
+
+    def scaled(self, factor: np.ndarray, offset: np.ndarray) -> Linear:
+        """``factor * self + offset``, one of each a filter."""
+        bias = self.bias * factor + offset
+        return replace(self, kernel=self.kernel * factor, bias=bias)
+
+
+def linear_of(op: Any, node: Node, name: str) -> Linear | None:
+    """A node that computes `op`, of a layer of this name, as a linear layer over maps, if it is one.
+
+    Raises:
+        LoweringError: If its channels come first, or are padded with different values.
+    """
+    shape = static_shape(node)
+    if isinstance(op, KerasCall):
+        layer: Any = op.operation
+        require_channels_last(name, layer)
+        if op.kind in (K.Conv2D, K.DepthwiseConv2D):
+            return _convolution(node, layer, op.kind is K.DepthwiseConv2D)
+        if op.kind is K.Dense:
+            bias = _array(layer.bias) if layer.use_bias else np.zeros(layer.units)
+            return _dense(_array(layer.kernel), bias, shape)
+        return None
+    if isinstance(op, BinaryConv2D | IntegerConv2D):
+        kernel = op.kernel.astype(np.float64)
+        return Linear(
+            kernel,
+            np.zeros(kernel.shape[-1]),
+            static_shape(node.input),
+            shape,
+            window=window_of(op),
+            pad_value=_pad_value(name, op),
+        )
+    if isinstance(op, BinaryDense):
+        return _dense(op.kernel.astype(np.float64), np.zeros(op.kernel.shape[-1]), shape)
+    parameters = per_channel(op, shape[-1]) if isinstance(op, Affine) else None
+    return None if parameters is None else identity(shape).scaled(*parameters)
+
+
+def _pad_value(name: str, op: BinaryConv2D | IntegerConv2D) -> float:
+    value = uniform_padding(op)
+    if op.padding != "valid" and value is None:
+        raise LoweringError(
+            "Expected one padding value for all channels. Received: "
+            f"{name!r} padded with {sorted(set(op.pad_values.tolist()))}. Scale the channels of the "
+            "image alike."
+        )
+    return value or 0.0
+
+
+def _convolution(node: Node, layer: Any, depthwise: bool) -> Linear:
+    kernel = _array(layer.kernel)
+    if depthwise:
+        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+    return Linear(
+        kernel,
+        _array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1]),
+        static_shape(node.input),
+        static_shape(node),
+        depthwise=depthwise,
+        window=Window(tuple(layer.strides), layer.padding, tuple(layer.dilation_rate)),
+    )
+
+
+def _dense(kernel: np.ndarray, bias: np.ndarray, shape: tuple[int, ...]) -> Linear:
+    positions = int(np.prod(shape[:-1]))
+    source = (1, 1, positions, kernel.shape[0])
+    return Linear(kernel[None, None], bias, source, (1, 1, positions, shape[-1]))
+
+
+def identity(shape: tuple[int, ...]) -> Linear:
+    """A value itself, as a linear layer over its channels."""
+    channels = shape[-1]
+    as_map = shape if len(shape) == 4 else (1, 1, int(np.prod(shape[:-1])), channels)
+    return Linear(np.ones((1, 1, 1, channels)), np.zeros(channels), as_map, as_map, depthwise=True)
+
+
+def per_channel(op: Affine | Threshold, channels: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Factor and offset of an affine map, or threshold and direction, if there is one a channel."""
+    if isinstance(op, Affine):
+        pair = (op.scale, op.offset - op.scale * op.center)
+    else:
+        pair = (op.threshold, op.direction)
+    first, second = (trimmed(np.asarray(value, np.float64)) for value in pair)
+    if max(first.ndim, second.ndim) > 1:
+        return None
+    return np.broadcast_to(first, (channels,)), np.broadcast_to(second, (channels,))
+
+
+def _array(weight: Any) -> np.ndarray:
+    return ops.convert_to_numpy(weight).astype(np.float64)
+
+
+def _linear_int8(call: Call) -> QuantParams:
+    if isinstance(call.op, Affine) and per_channel(call.op, call.output.shape[-1]) is None:
+        raise NotInInt8
+    return calibrated(call)
+
+
+@lowers(K.Conv2D, K.DepthwiseConv2D, K.Dense, int8=_linear_int8)
+@lowers(BinaryConv2D, IntegerConv2D, BinaryDense, int8=_linear_int8)
+def _linear(call: Call) -> Tensor:
+    if call.output.quant is not None:
+        return _in_int8(call)
+    activation = getattr(call.op, "activation", None)
+    fused = fused_name(activation)
+    output = call.output if fused is not None else call.output.also(suffix="linear")
+    write = _fully_connected if isinstance(call.op, K.Dense | BinaryDense) else _float_convolution
+    x = write(call, output, fused or "none")
+    return x if fused is not None else activated(call, x, activation, call.output)
+
+
+@lowers(Affine, int8=_linear_int8)
+def _affine(call: Call) -> Tensor:
+    """Two operators, and not the multiplier and bias of the convolution before them.
+
+    The runtimes fuse those with other constants and round differently, while a product and a sum round
+    as Keras rounds them.
+    """
+    if call.output.quant is not None:
+        return _in_int8(call)
+    offset = call.op.offset - call.op.scale * call.op.center
+    return _scaled(call, call.op.scale, offset)
+
+
+@lowers(K.Rescaling)
+def _rescaling(call: Call) -> Tensor:
+    return _scaled(call, call.op.scale, call.op.offset)
+
+
+def _scaled(call: Call, scale: Any, offset: Any) -> Tensor:
+    output = call.output
+    product = output.also(suffix="product")
+    x = operators.with_constant(call.emitter, "MUL", call.input, scale, product)
+    return operators.with_constant(call.emitter, "ADD", x, offset, output)
+
+
+def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:
+    linear = linear_of(call.inner, call.node, call.layer)
+    assert linear is not None
+    x, window = _with_padding(call, linear, call.input, np.array(linear.pad_value, np.float32))
+    kernel = stored_kernel(call, _in_order(linear.kernel, linear.depthwise))
+    bias = call.constant("bias", linear.bias.astype(np.float32))
+    write = operators.depthwise_convolution if linear.depthwise else operators.convolution
+    return write(call.emitter, x, kernel, bias, output, window, activation)
+
+
+def _fully_connected(call: Call, output: Output, activation: str) -> Tensor:
+    layer = call.op
+    kernel = layer.kernel if isinstance(layer, BinaryDense) else ops.convert_to_numpy(layer.kernel)
+    weights = stored_kernel(call, kernel.T)
+    bias = None
+    if getattr(layer, "use_bias", False):
+        values = ops.convert_to_numpy(layer.bias).astype(np.float32)
+        bias = call.constant("bias", values) if values.any() else None
+    return operators.fully_connected(call.emitter, call.input, weights, bias, output, activation)
+
+
+def _with_padding(call: Call, linear: Linear, x: Tensor, value: np.ndarray) -> tuple[Tensor, Window]:
+    """Emits the padding that the operator does not do itself: on all sides, with 0."""
+    window, size = linear.window, linear.kernel.shape[:2]
+    native = window.padding == "valid" or (window.padding == "same" and linear.pad_value == 0)
+    if native and not leaves_values_over(linear.source[1:3], size, window):
+        return x, window
+    margins = margins_of(linear.source[1:3], size, window)
+    return padded(call.emitter, call.layer, x, margins, value), replace(window, padding="valid")
+
+
+def _in_order(kernel: np.ndarray, depthwise: bool) -> np.ndarray:
+    """A kernel `(height, width, depth, filters)` in the order of its operator."""
+    return np.ascontiguousarray(kernel.transpose((2, 0, 1, 3) if depthwise else (3, 0, 1, 2)))
+
+
+def _in_int8(call: Call) -> Tensor:
+    linear = linear_of(call.inner, call.node, call.layer)
+    assert linear is not None
+    fused = call.node.op
+    if isinstance(fused, FusedActivation):
+        linear = linear.scaled(fused.factor, fused.offset)
+    return rounded(call, linear, call.input)
+
+
+def rounded(call: Call, linear: Linear, x: Tensor, largest: int = HIGHEST) -> Tensor:
+    """Emits a linear layer whose sums are rounded to int8; factor and offset are in it already."""
+    assert x.quant is not None
+    output = call.output
+    weights, scales, bias = quantized_kernel(linear.kernel, linear.bias, x.quant, output.quant, largest)
+    y = integer_convolution(call, linear, x, weights, scales, bias, output, call.activation)
+    return shaped(call, y, output.shape, output)
+
+
+def integer_convolution(
+    call: Call,
+    linear: Linear,
+    x: Tensor,
+    weights: np.ndarray,
+    scales: np.ndarray,
+    bias: np.ndarray,
+    output: Output,
+    activation: str,
+) -> Tensor:
+    """Emits CONV_2D or DEPTHWISE_CONV_2D of int8 weights `(height, width, depth, filters)`."""
+    assert x.quant is not None
+    source = Output(call.layer, linear.source, x.quant, suffix="map")
+    x = shaped(call, x, linear.source, source)
+    value = x.quant.stored(np.array(linear.pad_value)) if x.quant else np.zeros(())
+    x, window = _with_padding(call, linear, x, value)
+    groups = linear.source[-1] // weights.shape[2]
+    depthwise = linear.depthwise or (groups > 1 and weights.shape[2] == 1)
+    as_layer = linear.target == static_shape(call.node)
+    suffix = output.suffix if as_layer else "_".join(part for part in (output.suffix, "map") if part)
+    kernel = _in_order(weights, depthwise)
+    stored = call.constant("kernel", kernel, scales.tolist(), axis=3 if depthwise else 0)
+    bias_scales = np.float32(x.quant.scale if x.quant else 1.0) * scales
+    constant = call.constant("bias", bias, bias_scales.tolist())
+    output = output.also(shape=linear.target, suffix=suffix)
+    write = operators.depthwise_convolution if depthwise else operators.convolution
+    return write(call.emitter, x, stored, constant, output, window, activation)
+
+
+def shaped(call: Call, x: Tensor, shape: tuple[int, ...], output: Output) -> Tensor:
+    """Emits a reshape where an operator sees a layer's values as a map of another shape."""
+    if x.shape == shape:
+        return x
+    return operators.reshape(call.emitter, x, output.also(shape=shape, quant=x.quant))

@@ -1,0 +1,146 @@
+"""Functions of `keras.ops`, and operators between Keras tensors.
+
+``x + y`` of Keras tensors is no layer but an operation. An argument that a function here does not name
+in `reads` must have its default: `registry.lowering_of` refuses the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.conversion import operators
+from keras_sbn.conversion.emitter import Tensor
+from keras_sbn.conversion.plan import LoweringError
+from keras_sbn.conversion.registry import Call, lowers_operation, operation_class, same
+from keras_sbn.folding.ops import Slot
+
+_BINARY = {
+    operation_class(name): operator
+    for name, operator in (
+        ("add", "ADD"),
+        ("divide", "DIV"),
+        ("maximum", "MAXIMUM"),
+        ("minimum", "MINIMUM"),
+        ("multiply", "MUL"),
+        ("subtract", "SUB"),
+        ("true_divide", "DIV"),
+    )
+}
+_UNARY = {
+    operation_class(name): operator
+    for name, operator in (
+        ("absolute", "ABS"),
+        ("exp", "EXP"),
+        ("negative", "NEG"),
+        ("relu", "RELU"),
+        ("relu6", "RELU6"),
+        ("round", "ROUND"),
+        ("sigmoid", "LOGISTIC"),
+        ("tanh", "TANH"),
+    )
+}
+_REDUCTIONS = {
+    operation_class(name): operator
+    for name, operator in (
+        ("max", "REDUCE_MAX"),
+        ("mean", "MEAN"),
+        ("min", "REDUCE_MIN"),
+        ("sum", "SUM"),
+    )
+}
+
+
+def _arguments(call: Call) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments of a call, with a `Slot` for every tensor."""
+    args, kwargs = call.inner.arguments
+    return list(args), dict(kwargs)
+
+
+@lowers_operation("add", "divide", "maximum", "minimum", "multiply", "subtract", "true_divide")
+def _binary(call: Call) -> Tensor:
+    args, kwargs = _arguments(call)
+    inputs = []
+    for place, value in enumerate([*args, *kwargs.values()]):
+        if isinstance(value, Slot):
+            inputs.append(call.inputs[value.index])
+        else:
+            inputs.append(call.constant(f"constant_{place}", np.asarray(value, np.float32)))
+    first, second = inputs
+    operator = _BINARY[call.inner.kind]
+    return operators.elementwise(call.emitter, operator, first, second, call.output)
+
+
+@lowers_operation("absolute", "exp", "negative", "relu", "relu6", "round", "sigmoid", "tanh")
+def _unary(call: Call) -> Tensor:
+    return operators.unary(call.emitter, _UNARY[call.inner.kind], call.input, call.output)
+
+
+@lowers_operation("max", "mean", "min", "sum", reads=("axis", "keepdims"))
+def _reduction(call: Call) -> Tensor:
+    op, rank = call.op, len(call.input.shape)
+    axes = range(rank) if op.axis is None else np.atleast_1d(op.axis)
+    wanted = sorted(int(axis) % rank for axis in axes)
+    if 0 in wanted:
+        raise LoweringError(
+            f"Expected a reduction that keeps the batch. Received: {call.layer!r} over axes {wanted}. "
+            "Give the axes of a sample: axis=(1, 2)."
+        )
+    operator = _REDUCTIONS[call.inner.kind]
+    keep = bool(op.keepdims)
+    return operators.reduction(call.emitter, operator, call.input, wanted, call.output, keep)
+
+
+@lowers_operation("clip", reads=("x_min", "x_max"))
+def _clip(call: Call) -> Tensor:
+    above = call.output.also(suffix="above")
+    low, high = (np.asarray(bound, np.float32) for bound in (call.op.x_min, call.op.x_max))
+    x = operators.with_constant(call.emitter, "MAXIMUM", call.input, low, above)
+    return operators.with_constant(call.emitter, "MINIMUM", x, high, call.output)
+
+
+@lowers_operation("split", reads=("indices_or_sections", "axis"), int8=same)
+def _split(call: Call) -> Tensor:
+    # Every part is a slice of the whole (`shapes`).
+    return call.input
+
+
+@lowers_operation("pad", reads=("pad_width", "mode"))
+def _pad(call: Call) -> Tensor:
+    widths = np.array(call.op.pad_width, np.int32)
+    args, kwargs = _arguments(call)
+    if call.op.mode != "constant" or widths.shape != (len(call.node.shape), 2):
+        raise LoweringError(
+            "Expected padding with a constant and two widths an axis. Received: "
+            f"{call.layer!r} with mode={call.op.mode!r}, pad_width={call.op.pad_width}. Give a pair of "
+            "widths for every axis, the batch included."
+        )
+    others = [value for value in (*args[1:], *kwargs.values()) if value is not None]
+    value = float(np.asarray(others[0])) if others else 0.0
+    stored = None if value == 0 else np.array(value, np.float32)
+    return operators.pad(call.emitter, call.input, widths.tolist(), call.output, stored)
+
+
+@lowers_operation("concatenate", reads=("axis",))
+def _concatenate(call: Call) -> Tensor:
+    axis = call.op.axis % len(call.node.shape)
+    return operators.concatenation(call.emitter, call.inputs, axis, call.output)
+
+
+@lowers_operation("reshape", reads=("newshape",), int8=same)
+def _reshape(call: Call) -> Tensor:
+    return operators.reshape(call.emitter, call.input, call.output)
+
+
+@lowers_operation("transpose", reads=("axes",), int8=same)
+def _transpose(call: Call) -> Tensor:
+    rank = len(call.input.shape)
+    axes = range(rank)[::-1] if call.op.axes is None else call.op.axes
+    order = [int(axis) % rank for axis in axes]
+    if order[0] != 0:
+        raise LoweringError(
+            f"Expected a transposition that keeps the batch first. Received: {call.layer!r} with axes "
+            f"{order}. Let axes begin with 0."
+        )
+    return operators.transpose(call.emitter, call.input, order, call.output)

@@ -1,0 +1,336 @@
+"""Every operator that a file can hold, once: its inputs, its options and its version.
+
+The versions are those of TFLite's op_version.cc: the first one of the operator that can compute with
+these types and options. A runtime refuses a file that asks for a version it does not have, so a number
+too high shuts older runtimes out, and one too low lets them compute something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.tflite.options import ACTIVATION, PADDING
+
+#: Operators whose version 2 is the one that takes int8.
+_INT8_FROM_2 = frozenset(
+    {
+        "ABS",
+        "ADD",
+        "AVERAGE_POOL_2D",
+        "CONCATENATION",
+        "DEQUANTIZE",
+        "EXP",
+        "LOGISTIC",
+        "MAXIMUM",
+        "MAX_POOL_2D",
+        "MEAN",
+        "MINIMUM",
+        "MUL",
+        "PAD",
+        "PADV2",
+        "REDUCE_MAX",
+        "REDUCE_MIN",
+        "RELU",
+        "RELU6",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "SLICE",
+        "SOFTMAX",
+        "SQUARED_DIFFERENCE",
+        "SUB",
+        "SUM",
+        "TANH",
+        "TRANSPOSE",
+    }
+)
+_TABLES = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
+#: Elementwise operators of one input, with the options table of those that have one.
+_UNARY = {"ABS": "Abs", "EXP": "Exp", "HARD_SWISH": "HardSwish", "NEG": "Neg", "RSQRT": None}
+
+
+def _version(operator: str, tensor: Tensor) -> int:
+    return 2 if tensor.dtype == "int8" and operator in _INT8_FROM_2 else 1
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a window of a convolution or a pool moves over a map."""
+
+    strides: tuple[int, ...] = (1, 1)
+    padding: str = "valid"
+    dilation_rate: tuple[int, ...] = (1, 1)
+
+    def fields(self) -> dict[str, Any]:
+        return {
+            "padding": PADDING[self.padding],
+            "strideH": self.strides[0],
+            "strideW": self.strides[1],
+        }
+
+    def fields_with_dilation(self) -> dict[str, Any]:
+        return {
+            **self.fields(),
+            "dilationHFactor": self.dilation_rate[0],
+            "dilationWFactor": self.dilation_rate[1],
+        }
+
+
+def convolution(
+    emitter: Emitter,
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor,
+    output: Output,
+    window: Window,
+    activation: str = "none",
+) -> Tensor:
+    """CONV_2D; the kernel is `(filters, height, width, depth)`, with groups where the depth divides."""
+    version = {"float32": 1, "int8": 3}[x.dtype]
+    if x.dtype != kernel.dtype:
+        version = 2
+    if x.shape[-1] != kernel.shape[-1]:
+        version = 6
+    fields = {**window.fields_with_dilation(), "fusedActivationFunction": ACTIVATION[activation]}
+    return emitter.emit("CONV_2D", [x, kernel, bias], output, ("Conv2D", fields), version)
+
+
+def depthwise_convolution(
+    emitter: Emitter,
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor,
+    output: Output,
+    window: Window,
+    activation: str = "none",
+) -> Tensor:
+    """DEPTHWISE_CONV_2D; the kernel is `(1, height, width, channels * multiplier)`."""
+    version = 1 if window.dilation_rate == (1, 1) else 2
+    if x.dtype == "int8":
+        version = 3
+    fields = {
+        **window.fields_with_dilation(),
+        "fusedActivationFunction": ACTIVATION[activation],
+        "depthMultiplier": kernel.shape[-1] // x.shape[-1],
+    }
+    inputs = [x, kernel, bias]
+    return emitter.emit("DEPTHWISE_CONV_2D", inputs, output, ("DepthwiseConv2D", fields), version)
+
+
+def transposed_convolution(
+    emitter: Emitter, x: Tensor, kernel: Tensor, bias: Tensor, output: Output, window: Window
+) -> Tensor:
+    """TRANSPOSE_CONV; the kernel is `(filters, height, width, channels)`."""
+    shape = emitter.constant(output.layer, "shape", np.array(output.shape, np.int32))
+    inputs = [shape, kernel, x, bias]
+    return emitter.emit("TRANSPOSE_CONV", inputs, output, ("TransposeConv", window.fields()), 3)
+
+
+def fully_connected(
+    emitter: Emitter,
+    x: Tensor,
+    kernel: Tensor,
+    bias: Tensor | None,
+    output: Output,
+    activation: str = "none",
+) -> Tensor:
+    """FULLY_CONNECTED; the kernel is `(units, features)`."""
+    keep = len(output.shape) > 2
+    fields = {"fusedActivationFunction": ACTIVATION[activation], "keepNumDims": keep}
+    options = ("FullyConnected", fields)
+    return emitter.emit("FULLY_CONNECTED", [x, kernel, bias], output, options, 5 if keep else 1)
+
+
+def pool(
+    emitter: Emitter,
+    operator: str,
+    x: Tensor,
+    output: Output,
+    window: Window,
+    size: Sequence[int],
+) -> Tensor:
+    """MAX_POOL_2D or AVERAGE_POOL_2D."""
+    fields = {**window.fields(), "filterHeight": size[0], "filterWidth": size[1]}
+    return emitter.emit(operator, [x], output, ("Pool2D", fields), _version(operator, x))
+
+
+def reduction(
+    emitter: Emitter,
+    operator: str,
+    x: Tensor,
+    axes: Sequence[int],
+    output: Output,
+    keep_dims: bool,
+) -> Tensor:
+    """MEAN, SUM, REDUCE_MAX or REDUCE_MIN over some axes."""
+    inputs = [x, emitter.constant(output.layer, "axes", np.array(axes, np.int32))]
+    options = ("Reducer", {"keepDims": keep_dims})
+    return emitter.emit(operator, inputs, output, options, _version(operator, x))
+
+
+def elementwise(
+    emitter: Emitter, operator: str, x: Tensor, y: Tensor, output: Output, activation: str = "none"
+) -> Tensor:
+    """ADD, SUB, MUL, DIV, MAXIMUM or MINIMUM of two tensors that broadcast."""
+    version = _version(operator, x)
+    if operator == "MUL" and x.quant and y.quant and output.quant:
+        version = 3 if x.quant.scale * y.quant.scale / output.quant.scale >= 1 else version
+    fields = {"fusedActivationFunction": ACTIVATION[activation]} if activation != "none" else {}
+    options = (_TABLES.get(operator, operator.capitalize()), fields)
+    return emitter.emit(operator, [x, y], output, options, version)
+
+
+def with_constant(
+    emitter: Emitter,
+    operator: str,
+    x: Tensor,
+    value: np.ndarray | float,
+    output: Output,
+    activation: str = "none",
+) -> Tensor:
+    """An elementwise operator of a float32 tensor and a constant that broadcasts."""
+    stored = np.asarray(value).astype(np.float32)
+    constant = emitter.constant(output.layer, f"{operator.lower()}_constant", stored)
+    return elementwise(emitter, operator, x, constant, output, activation)
+
+
+def unary(emitter: Emitter, operator: str, x: Tensor, output: Output) -> Tensor:
+    """RELU, RELU6, LOGISTIC, TANH, ELU, ABS, NEG, ROUND, ..."""
+    table = _UNARY.get(operator)
+    version = _version(operator, x)
+    return emitter.emit(operator, [x], output, (table, {}) if table else None, version)
+
+
+def softmax(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """SOFTMAX over the last axis."""
+    return emitter.emit("SOFTMAX", [x], output, ("Softmax", {"beta": 1.0}), _version("SOFTMAX", x))
+
+
+def leaky_relu(emitter: Emitter, x: Tensor, slope: float, output: Output) -> Tensor:
+    """LEAKY_RELU: ``slope * x`` where x is negative."""
+    return emitter.emit("LEAKY_RELU", [x], output, ("LeakyRelu", {"alpha": slope}))
+
+
+def prelu(emitter: Emitter, x: Tensor, slopes: np.ndarray, output: Output) -> Tensor:
+    """PRELU with slopes that broadcast against a sample."""
+    return emitter.emit("PRELU", [x, emitter.constant(output.layer, "alpha", slopes)], output)
+
+
+def concatenation(emitter: Emitter, parts: Sequence[Tensor], axis: int, output: Output) -> Tensor:
+    """CONCATENATION along an axis."""
+    options = ("Concatenation", {"axis": axis})
+    return emitter.emit("CONCATENATION", parts, output, options, _version("CONCATENATION", parts[0]))
+
+
+def reshape(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """RESHAPE to the shape of the output, of as many samples as come in."""
+    sizes = [-1, *output.shape[1:]]
+    shape = emitter.constant(output.layer, "shape", np.array(sizes, np.int32))
+    return emitter.emit("RESHAPE", [x, shape], output, ("Reshape", {"newShape": sizes}))
+
+
+def pad(
+    emitter: Emitter,
+    x: Tensor,
+    widths: Sequence[tuple[int, int]],
+    output: Output,
+    value: np.ndarray | None = None,
+) -> Tensor:
+    """PAD with the real number 0, or PADV2 with a value as the tensor stores it."""
+    inputs = [x, emitter.constant(output.layer, "pad_widths", np.array(widths, np.int32))]
+    if value is None:
+        return emitter.emit("PAD", inputs, output, ("Pad", {}), _version("PAD", x))
+    scale, zero_point = output.quant or (None, 0)
+    inputs.append(emitter.constant(output.layer, "pad_value", value, scale, zero_point))
+    return emitter.emit("PADV2", inputs, output, ("PadV2", {}), _version("PADV2", x))
+
+
+def slice_of(emitter: Emitter, x: Tensor, begin: Sequence[int], output: Output) -> Tensor:
+    """SLICE: the part of the output's shape that starts at `begin`."""
+    inputs = [
+        x,
+        emitter.constant(output.layer, "begin", np.array(begin, np.int32)),
+        emitter.constant(output.layer, "size", np.array([-1, *output.shape[1:]], np.int32)),
+    ]
+    return emitter.emit("SLICE", inputs, output, ("Slice", {}), _version("SLICE", x))
+
+
+def transpose(emitter: Emitter, x: Tensor, order: Sequence[int], output: Output) -> Tensor:
+    """TRANSPOSE."""
+    inputs = [x, emitter.constant(output.layer, "order", np.array(order, np.int32))]
+    return emitter.emit("TRANSPOSE", inputs, output, ("Transpose", {}), _version("TRANSPOSE", x))
+
+
+def resize_nearest(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """RESIZE_NEAREST_NEIGHBOR to whole multiples: rows and columns are repeated."""
+    sizes = np.array(output.shape[1:3], np.int32)
+    inputs = [x, emitter.constant(output.layer, "sizes", sizes)]
+    operator = "RESIZE_NEAREST_NEIGHBOR"
+    version = _version(operator, x)
+    return emitter.emit(operator, inputs, output, ("ResizeNearestNeighbor", {}), version)
+
+
+def quantize(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """QUANTIZE: float32 to 8 bits, or 8 bits to another scale."""
+    return emitter.emit("QUANTIZE", [x], output, ("Quantize", {}))
+
+
+def dequantize(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """DEQUANTIZE: 8 bits to float32."""
+    version = _version("DEQUANTIZE", x)
+    return emitter.emit("DEQUANTIZE", [x], output, ("Dequantize", {}), version)
+
+
+def lce_quantize(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """LceQuantize: the signs of float32 values, or of int8 ones less their zero point, as bits."""
+    return emitter.emit("LceQuantize", [x], output.also(dtype="int32"))
+
+
+def lce_dequantize(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """LceDequantize: bits as ±1, in float32 or int8."""
+    return emitter.emit("LceDequantize", [x], output)
+
+
+def lce_max_pool(
+    emitter: Emitter, x: Tensor, output: Output, window: Window, size: Sequence[int]
+) -> Tensor:
+    """LceBMaxPool2d: max-pooling of bits."""
+    fields = {
+        "padding": PADDING[window.padding],
+        "stride_width": window.strides[1],
+        "stride_height": window.strides[0],
+        "filter_width": size[1],
+        "filter_height": size[0],
+    }
+    return emitter.emit("LceBMaxPool2d", [x], output, custom=fields)
+
+
+def lce_convolution(
+    emitter: Emitter,
+    inputs: Sequence[Tensor | None],
+    output: Output,
+    window: Window,
+    channels_in: int,
+    pad_values: int,
+    activation: str = "none",
+) -> Tensor:
+    """LceBconv2d of bits, kernel, multiplier, bias and threshold, of which some are left out."""
+    fields = {
+        "channels_in": channels_in,
+        "dilation_height_factor": window.dilation_rate[0],
+        "dilation_width_factor": window.dilation_rate[1],
+        "fused_activation_function": ACTIVATION[activation],
+        "pad_values": pad_values,
+        "padding": PADDING[window.padding],
+        "stride_height": window.strides[0],
+        "stride_width": window.strides[1],
+    }
+    return emitter.emit("LceBconv2d", inputs, output, custom=fields)
+
+
+def gelu(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    """GELU by the error function, as Keras has it by default."""
+    return emitter.emit("GELU", [x], output, ("Gelu", {"approximate": False}))

@@ -1,0 +1,30 @@
+"""What is done with the graph before it is written, in the order of these lists."""
+
+from collections.abc import Callable
+
+from keras_sbn.conversion.passes.conv1d_to_conv2d import Conv1DToConv2D
+from keras_sbn.conversion.passes.crop_unused_outputs import crop_unused_outputs
+from keras_sbn.conversion.passes.dense_to_pointwise_conv import DenseToPointwiseConv
+from keras_sbn.conversion.passes.fold_batch_norm import FoldBatchNorm
+from keras_sbn.conversion.passes.fuse_activations import fuse_activations
+from keras_sbn.conversion.passes.fuse_thresholds import fuse_thresholds
+from keras_sbn.conversion.passes.keep_float_outputs import keep_float_outputs
+from keras_sbn.conversion.passes.sign_of_shared_affine import SignOfSharedAffine
+from keras_sbn.conversion.passes.split_layers import SplitActivation, SplitMerge
+from keras_sbn.conversion.targets.base import Target
+from keras_sbn.folding.graph import Graph
+from keras_sbn.folding.rules import Rule
+from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
+
+_RULES: tuple[Rule, ...] = (DenseToPointwiseConv(), Conv1DToConv2D(), ElementwiseBeforeReshape())
+#: Rewrites of the folded model before the ranges of its values are looked at.
+FLOAT_RULES: tuple[Rule, ...] = (*_RULES, SplitActivation(objects_alone=True), FoldBatchNorm())
+INT8_RULES: tuple[Rule, ...] = (*_RULES, SplitActivation(), SplitMerge(), SignOfSharedAffine())
+
+#: Passes for a target, after which no node looks at its neighbours.
+PASSES: tuple[Callable[[Graph, Target], None], ...] = (
+    crop_unused_outputs,
+    keep_float_outputs,
+    fuse_activations,
+    fuse_thresholds,
+)

@@ -1,0 +1,70 @@
+"""A float convolution over steps is one over an image of height 1."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import KerasCall, Reshape, Slot
+from keras_sbn.folding.rules.self_binarizing_layers import as_row
+
+_KINDS = {
+    keras.layers.Conv1D: keras.layers.Conv2D,
+    keras.layers.DepthwiseConv1D: keras.layers.DepthwiseConv2D,
+}
+
+
+class Conv1DToConv2D:
+    """conv1d(x) => reshape(conv2d(reshape(x))), behind zeros before the first step where it is causal."""
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, KerasCall) or node.op.kind not in _KINDS:
+            return False
+        layer: Any = node.op.operation
+        if layer.data_format != "channels_last":
+            return False
+        if None in node.shape[1:]:
+            return False
+        row = as_row(node.input, f"{node.name}_row")
+        if layer.padding == "causal":
+            row = _after_zeros(row, layer.dilation_rate[0] * (layer.kernel_size[0] - 1), node.name)
+        call = KerasCall(_over_rows(layer, node.op.kind, row), ((Slot(0),), {}))
+        conv = Node(node.name, call, [row], (node.shape[0], 1, *node.shape[1:]))
+        target = tuple(int(size) for size in node.shape[1:] if size is not None)
+        graph.replace(node, Node(f"{node.name}_steps", Reshape(target), [conv], node.shape))
+        return True
+
+
+def _after_zeros(row: Node, steps: int, name: str) -> Node:
+    batch, height, width, channels = row.shape
+    assert width is not None
+    padding = keras.layers.ZeroPadding2D(((0, 0), (steps, 0)), name=f"{name}_zeros")
+    call = KerasCall(padding, ((Slot(0),), {}))
+    return Node(padding.name, call, [row], (batch, height, width + steps, channels))
+
+
+def _over_rows(layer: Any, kind: Any, row: Node) -> Any:
+    """The layer over rows, with the kernel and bias of the one over steps."""
+    depthwise = kind is keras.layers.DepthwiseConv1D
+    sizes: dict[str, Any] = (
+        {"depth_multiplier": layer.depth_multiplier}
+        if depthwise
+        else {"filters": layer.filters, "groups": layer.groups}
+    )
+    made = _KINDS[kind](
+        kernel_size=(1, *layer.kernel_size),
+        strides=(1, *layer.strides),
+        dilation_rate=(1, *layer.dilation_rate),
+        padding="valid" if layer.padding == "causal" else layer.padding,
+        activation=layer.activation,
+        use_bias=layer.use_bias,
+        name=layer.name,
+        **sizes,
+    )
+    made.build(row.shape)
+    kernel, *bias = (ops.convert_to_numpy(weight) for weight in layer.weights)
+    made.set_weights([kernel[None], *bias])
+    return made

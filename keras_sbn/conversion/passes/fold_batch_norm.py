@@ -1,0 +1,76 @@
+"""Batch normalization after a float layer goes into its kernel and bias."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_sbn.conversion.layers.activations import fused_name, fused_name_of_layer
+from keras_sbn.folding.computation import base_class, plain_copy
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import Affine, KerasCall, Sign, Slot, Threshold
+from keras_sbn.folding.thresholds import threshold_of
+
+_LAYERS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
+
+
+class FoldBatchNorm:
+    """scale * (conv(x, w) + b - center) + offset => conv(x, scale * w) + b', and a ReLU with it.
+
+    The product of real numbers is rounded in any order of its sums, so this changes nothing that was
+    exact: the layer's own sums are not. Where a sign reads the same value, the fold has it as a threshold
+    on the convolution; it becomes the sign of the new convolution, which decides alike but for rounding.
+    """
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, Affine) or np.ndim(node.op.scale) > 1 or np.ndim(node.op.offset) > 1:
+            return False
+        source = node.input
+        if not isinstance(source.op, KerasCall) or source.op.kind not in _LAYERS:
+            return False
+        layer: Any = source.op.operation
+        if fused_name(layer.activation) != "none":
+            return False
+        readers = graph.consumers(source)
+        others = [reader for reader in readers if reader is not node]
+        if graph.is_output(source) or not all(_decides_as(other, node.op) for other in others):
+            return False
+        call = KerasCall(_scaled(layer, source, node.op), ((Slot(0),), {}))
+        merged = Node(node.name, call, list(source.inputs), node.shape)
+        for other in others:
+            other.op, other.inputs = Sign(), [merged]
+        if not others and graph.has_one_use(node) and _is_relu(graph.consumers(node)[0]):
+            relu = graph.consumers(node)[0]
+            call.operation.activation = keras.activations.relu
+            merged.name, node = relu.name, relu
+        graph.replace(node, merged)
+        return True
+
+
+def _is_relu(node: Node) -> bool:
+    call = node.op
+    return isinstance(call, KerasCall) and fused_name_of_layer(call.operation, call.kind) == "relu"
+
+
+def _decides_as(reader: Node, affine: Affine) -> bool:
+    """Whether a node is the comparison that the sign of the affine map is, up to rounding."""
+    if not isinstance(reader.op, Threshold) or reader.op.threshold.ndim > 1:
+        return False
+    meant = threshold_of(affine)
+    same = np.isclose(reader.op.threshold, meant.threshold, rtol=1e-5, atol=1e-6)
+    return bool(same.all() and (reader.op.direction == meant.direction).all())
+
+
+def _scaled(layer: Any, source: Node, affine: Affine) -> Any:
+    copy = plain_copy(layer, use_bias=True, bias_initializer="zeros")
+    copy.build(source.input.shape)
+    kernel = ops.convert_to_numpy(layer.kernel).astype(np.float64)
+    bias = ops.convert_to_numpy(layer.bias).astype(np.float64) if layer.use_bias else 0.0
+    scale = np.broadcast_to(affine.scale, (source.shape[-1] or 0,))
+    depthwise = base_class(layer) is keras.layers.DepthwiseConv2D
+    by_filter = scale.reshape(kernel.shape[2:]) if depthwise else scale
+    copy.set_weights([kernel * by_filter, scale * (bias - affine.center) + affine.offset])
+    return copy

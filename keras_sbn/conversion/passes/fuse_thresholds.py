@@ -1,0 +1,86 @@
+"""A sign or threshold that alone reads a convolution goes into the operator of the convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.conversion.fused import FusedThreshold
+from keras_sbn.conversion.geometry import static_shape
+from keras_sbn.conversion.layers.linear import linear_of, per_channel
+from keras_sbn.conversion.targets.base import Target
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import (
+    BinaryConv,
+    BinaryConv2D,
+    BinaryConv2DTranspose,
+    BinaryDense,
+    IntegerConv2D,
+    Sign,
+    Threshold,
+)
+from keras_sbn.folding.thresholds import on_grid
+from keras_sbn.folding.value_ranges import grid, is_binary, is_image
+
+
+def fuse_thresholds(graph: Graph, target: Target) -> None:
+    """Fuses comparisons of exact accumulators, and in int8 those of other linear layers.
+
+    The node of the comparison stays, and computes both.
+    """
+    for node in graph.nodes():
+        op = node.op
+        if not isinstance(op, Sign | Threshold) or not graph.has_one_use(node.input):
+            continue
+        source = node.input
+        if isinstance(op, Threshold) and _has_integer_accumulators(source, op, target):
+            values = grid(source)
+            assert values is not None
+            filters = static_shape(source)[-1]
+            integers = np.broadcast_to(on_grid(op.threshold, values), (filters,))
+            node.op = FusedThreshold(integers, op.direction, source.op, source.name, exact=True)
+        elif _has_rounded_inputs(source, op, target):
+            threshold, direction = np.zeros(1), np.ones(1, np.int8)
+            if isinstance(op, Threshold):
+                threshold, direction = op.threshold, op.direction
+            node.op = FusedThreshold(threshold, direction, source.op, source.name, exact=False)
+        else:
+            continue
+        node.inputs = list(source.inputs)
+
+
+def _has_integer_accumulators(node: Node, comparison: Threshold, target: Target) -> bool:
+    """Whether the convolution can compare its integers itself, with one threshold an output channel."""
+    op: Any = node.op
+    if not isinstance(op, BinaryConv2D | IntegerConv2D | BinaryConv2DTranspose):
+        return False
+    if comparison.threshold.ndim > 1 or grid(node) is None:
+        return False
+    if isinstance(op, BinaryConv2DTranspose):
+        return is_binary(node.input) and target.unsupported_transposed(node.name, op) is None
+    if not (comparison.direction > 0).all():
+        return False
+    if is_image(node.input):
+        return op.padding == "valid" or _are_pixels(op.pad_values)
+    binary = isinstance(op, BinaryConv2D) and is_binary(node.input)
+    return binary and target.unsupported(node.name, op, node.input) is None
+
+
+def _are_pixels(values: np.ndarray) -> bool:
+    """Whether an 8-bit image can hold values."""
+    return bool(((values >= 0) & (values <= 255) & (values == np.round(values))).all())
+
+
+def _has_rounded_inputs(node: Node, comparison: Sign | Threshold, target: Target) -> bool:
+    """Whether int8 can compare the sums of a linear layer: a comparison alone reads them."""
+    op: Any = node.op
+    sums = isinstance(op, BinaryConv2D) and is_binary(node.input)
+    if not target.settings.quantize or sums or linear_of(op, node, node.name) is None:
+        return False
+    kernel = isinstance(op, BinaryConv | BinaryDense)
+    if kernel and target.unsupported(node.name, op, node.input) is not None:
+        return False
+    if isinstance(comparison, Sign):
+        return True
+    return per_channel(comparison, static_shape(node)[-1]) is not None

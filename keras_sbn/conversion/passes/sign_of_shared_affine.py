@@ -1,0 +1,37 @@
+"""A threshold that repeats what an affine map beside it computes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import Affine, Sign, Threshold
+from keras_sbn.folding.thresholds import threshold_of
+from keras_sbn.folding.value_ranges import grid
+
+
+class SignOfSharedAffine:
+    """threshold(x) => sign(affine(x)), where affine(x) is computed anyway and has that sign.
+
+    The fold lets a sign compare x itself, which is exact where x is a sum of integers. Where x is a real
+    number that int8 rounds, nothing is gained by that: with the affine map as the only reader of x, the
+    layer that computes x computes the map as well.
+    """
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, Threshold) or grid(node.input) is not None:
+            return False
+        for reader in graph.consumers(node.input):
+            if isinstance(reader.op, Affine) and _agree(threshold_of(reader.op), node.op):
+                graph.replace(node, Node(node.name, Sign(), [reader], node.shape))
+                return True
+        return False
+
+
+def _agree(a: Threshold, b: Threshold) -> bool:
+    # Stored thresholds are rounded to float32.
+    try:
+        near = np.allclose(a.threshold, b.threshold, rtol=1e-4, atol=1e-6)
+        return bool(near and (np.asarray(a.direction) == b.direction).all())
+    except ValueError:
+        return False

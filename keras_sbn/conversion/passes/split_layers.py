@@ -1,0 +1,78 @@
+"""Layers that compute two things, taken apart: each value that int8 stores needs a range of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_sbn.conversion.layers.activations import fused_name
+from keras_sbn.folding.computation import plain_copy
+from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.ops import KerasCall, Slot
+
+_WITH_ACTIVATION = (
+    keras.layers.Conv2D,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Dense,
+    keras.layers.DepthwiseConv2D,
+)
+_MERGES = (keras.layers.Add, keras.layers.Maximum, keras.layers.Minimum, keras.layers.Multiply)
+
+
+class SplitActivation:
+    """layer(x, activation) => activation(layer(x)), for convolutions and dense layers.
+
+    Args:
+        objects_alone: Whether only activations that are Keras layers themselves are split off, which no
+            operator computes with the layer; otherwise all are.
+    """
+
+    def __init__(self, objects_alone: bool = False) -> None:
+        self._objects_alone = objects_alone
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, KerasCall):
+            return False
+        layer = node.op.operation
+        if node.op.kind is keras.layers.Activation and isinstance(layer.activation, keras.layers.Layer):
+            node.op = KerasCall(layer.activation, ((Slot(0),), {}))
+            return True
+        if node.op.kind not in _WITH_ACTIVATION:
+            return False
+        if fused_name(layer.activation) == "none":
+            return False
+        if self._objects_alone and not isinstance(layer.activation, keras.layers.Layer):
+            return False
+        name = f"{node.name}_linear"
+        linear = plain_copy(layer, activation="linear", name=name)
+        linear.build(node.input.shape)
+        linear.set_weights(layer.get_weights())
+        product = Node(name, KerasCall(linear, node.op.arguments), node.inputs, node.shape)
+        activation = layer.activation
+        if not isinstance(activation, keras.layers.Layer):
+            activation = keras.layers.Activation(activation, name=node.name)
+        graph.replace(
+            node, Node(node.name, KerasCall(activation, ((Slot(0),), {})), [product], node.shape)
+        )
+        return True
+
+
+class SplitMerge:
+    """a + b + c => (a + b) + c, and likewise products and maxima."""
+
+    def apply(self, graph: Graph, node: Node) -> bool:
+        if not isinstance(node.op, KerasCall) or len(node.inputs) < 3:
+            return False
+        kind: Any = node.op.kind
+        if kind not in _MERGES:
+            return False
+        arguments: Any = (([Slot(0), Slot(1)],), {})
+        first, second, *others = node.inputs
+        merge = kind(name=f"{node.name}_partial_{len(others)}")
+        shape = tuple(merge.compute_output_shape([first.shape, second.shape]))
+        partial = Node(merge.name, KerasCall(merge, arguments), [first, second], shape)
+        inputs = [partial, *others]
+        slots: Any = (([Slot(index) for index in range(len(inputs))],), {})
+        graph.replace(node, Node(node.name, KerasCall(kind(name=node.name), slots), inputs, node.shape))
+        return True

@@ -1,0 +1,266 @@
+"""Which function writes which layer, and in which types.
+
+    @lowers(keras.layers.MaxPooling2D, int8=same, bits="selects")
+    def max_pool(call: Call) -> Tensor: ...
+
+One function writes a layer in float32, in int8 and on bits. It finds its inputs prepared and its output
+described in `call`, and never asks for the type. What differs is how int8 inputs and outputs are stored:
+that is the rule given as `int8`, in the words of TFLite's own operator traits.
+
+A layer is looked up by its exact computation (`keras_sbn.folding.computation`), so a subclass that
+computes otherwise finds no function.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_sbn.conversion import operators
+from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
+from keras_sbn.conversion.geometry import static_shape
+from keras_sbn.conversion.plan import LoweringError
+from keras_sbn.conversion.quantization import QuantParams
+from keras_sbn.conversion.scales import Scales
+from keras_sbn.conversion.values import Values
+from keras_sbn.folding.graph import Node
+from keras_sbn.folding.ops import KerasCall
+
+
+class NotInInt8(Exception):  # noqa: N818 (no error: the layer is written in float32, or refused)
+    """A layer with these arguments has no int8 operator."""
+
+
+@dataclass
+class Call:
+    """One node to be written: what it computes, its inputs, and the tensor to write.
+
+    Attributes:
+        node: The node.
+        op: What it computes: an operation of the fold, or a Keras layer; what is fused is taken off.
+        layer: Name of the layer whose row of the report counts the operators.
+        emitter: Receives tensors and operators.
+        values: Where the values of other nodes live.
+        scales: How values are stored in int8.
+        inputs: The tensors of its inputs, all in the type that the layer is written in.
+        output: The tensor to write.
+    """
+
+    node: Node
+    emitter: Emitter
+    values: Values
+    scales: Scales
+    inputs: list[Tensor] = field(default_factory=list)
+    output: Output = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.output = Output(self.layer, static_shape(self.node), name=self.node.name)
+
+    @property
+    def inner(self) -> Any:
+        """The operation of the node, what is fused taken off."""
+        op = self.node.op
+        return op.op if isinstance(op, FusedActivation | FusedThreshold) else op
+
+    @property
+    def op(self) -> Any:
+        return self.inner.operation if isinstance(self.inner, KerasCall) else self.inner
+
+    @property
+    def layer(self) -> str:
+        op = self.node.op
+        return op.layer if isinstance(op, FusedActivation | FusedThreshold) else self.node.name
+
+    @property
+    def activation(self) -> str:
+        """The fused activation function."""
+        op = self.node.op
+        return op.activation if isinstance(op, FusedActivation) else "none"
+
+    @property
+    def input(self) -> Tensor:
+        """The only input."""
+        (only,) = self.inputs
+        return only
+
+    def constant(self, suffix: str, value: np.ndarray, *args: Any, **kwargs: Any) -> Tensor:
+        """Adds a constant of the layer."""
+        return self.emitter.constant(self.layer, suffix, value, *args, **kwargs)
+
+    def requantized(self, source: Node, x: Tensor, quant: QuantParams) -> Tensor:
+        """The int8 tensor of an input in another scale."""
+        if x.quant == quant:
+            return x
+        suffix = f"for_{self.node.name}"
+        output = Output(self.layer, x.shape, quant, name=source.name, suffix=suffix)
+        return operators.quantize(self.emitter, x, output)
+
+
+Function = Callable[[Call], Tensor]
+#: Prepares the inputs of a call and returns how its output is stored.
+Int8Rule = Callable[[Call], QuantParams]
+
+
+def same(call: Call) -> QuantParams:
+    """The output is stored as the only input is: values are moved or selected."""
+    call.inputs = [call.values.int8(call.node.input)]
+    assert call.input.quant is not None
+    return call.input.quant
+
+
+def one_scale(call: Call) -> QuantParams:
+    """All inputs are stored as the output is: the kernel copies."""
+    sources = call.node.inputs
+    tensors = [call.values.int8(source) for source in sources]
+    quants = {tensor.quant for tensor in tensors}
+    quant = tensors[0].quant if len(quants) == 1 else call.scales.of(call.node)
+    assert quant is not None
+    call.inputs = [call.requantized(*pair, quant) for pair in zip(sources, tensors, strict=True)]
+    return quant
+
+
+def calibrated(call: Call) -> QuantParams:
+    """The output is stored as its values on representative data ask for."""
+    call.inputs = [call.values.int8(source) for source in call.node.inputs]
+    return call.scales.of(call.node)
+
+
+def fixed(quant: QuantParams) -> Int8Rule:
+    """The output is stored as TFLite prescribes for the operator."""
+
+    def rule(call: Call) -> QuantParams:
+        calibrated_inputs = [call.values.int8(source) for source in call.node.inputs]
+        call.inputs = calibrated_inputs
+        return quant
+
+    return rule
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """How a layer is written.
+
+    Attributes:
+        function: Writes it.
+        int8: How int8 inputs and outputs are stored; `None` where it is float32 alone.
+        bits: "moves" where bits and stored integers stay what they are, if they exist; "selects" where a
+            maximum of bits is computed on bits; nothing where ±1 become numbers first.
+        reads: Arguments of an operation of `keras.ops` that the function reads; others have to have
+            their defaults.
+    """
+
+    function: Function
+    int8: Int8Rule | None = None
+    bits: str = ""
+    reads: tuple[str, ...] = ()
+
+
+LOWERINGS: dict[type, Lowering] = {}
+
+
+def lowers(*kinds: type, int8: Int8Rule | None = None, bits: str = "") -> Callable[[Function], Function]:
+    """Registers the function that writes layers of these classes, or operations of the fold."""
+
+    def register(function: Function) -> Function:
+        for kind in kinds:
+            LOWERINGS[kind] = Lowering(function, int8, bits)
+        return function
+
+    return register
+
+
+def operation_class(name: str) -> type:
+    """The class of an operation of `keras.ops`, "add" say, which Keras does not make public."""
+    function = getattr(keras.ops, name)
+    camel = "".join(part.capitalize() for part in name.split("_"))
+    return getattr(sys.modules[function.__module__], camel)
+
+
+def lowers_operation(
+    *names: str, reads: Iterable[str] = (), int8: Int8Rule | None = None
+) -> Callable[[Function], Function]:
+    """Registers the function that writes operations of `keras.ops` of these names.
+
+    Args:
+        names: Names of the functions.
+        reads: Arguments that the function reads, beside tensors.
+        int8: See `Lowering`.
+    """
+
+    def register(function: Function) -> Function:
+        for name in names:
+            LOWERINGS[operation_class(name)] = Lowering(function, int8, reads=tuple(reads))
+        return function
+
+    return register
+
+
+def lowering_of(call: Call) -> Lowering:
+    """How a node is written.
+
+    Raises:
+        LoweringError: If nothing is known of the layer, or of an argument of an operation.
+    """
+    op, inner, name = call.op, call.inner, call.layer
+    kind = type(inner)
+    if isinstance(inner, KerasCall):
+        if inner.change is not None:
+            raise LoweringError(
+                f"Expected a layer whose computation is known. Received: {type(op).__name__} {name!r}: "
+                f"{inner.change}. Write it with layers of Keras and keras.ops, or end the model before "
+                "it and run the rest outside."
+            )
+        kind = inner.kind or kind
+    found = LOWERINGS.get(kind)
+    if found is None:
+        raise LoweringError(_unknown(op, name, len(call.node.shape)))
+    if isinstance(inner, KerasCall) and not isinstance(op, keras.layers.Layer):
+        _check_arguments(op, name, found)
+    return found
+
+
+def _unknown(op: Any, name: str, rank: int) -> str:
+    """The error for a layer or an operation that no function writes."""
+    is_operation = isinstance(op, keras.Operation) and not isinstance(op, keras.layers.Layer)
+    known = sorted(
+        {
+            kind.__name__
+            for kind in LOWERINGS
+            if (_is_operation_class(kind) if is_operation else issubclass(kind, keras.layers.Layer))
+        }
+    )
+    remedy = "Replace it, or end the model before it and run the rest outside."
+    if rank == 5:
+        remedy = (
+            "The targets have no kernels over three axes. Reshape two of them into one and use layers "
+            "of two dimensions, or end the model before it and run the rest outside."
+        )
+    return (
+        f"Expected {'an operation' if is_operation else 'a layer'} that converts. Received: "
+        f"{type(op).__name__} {name!r}. These do: {', '.join(known)}. {remedy}"
+    )
+
+
+def _is_operation_class(kind: type) -> bool:
+    return issubclass(kind, keras.Operation) and not issubclass(kind, keras.layers.Layer)
+
+
+def _check_arguments(op: Any, name: str, lowering: Lowering) -> None:
+    """Refuses an operation with an argument that its function does not read."""
+    for argument, parameter in inspect.signature(type(op).__init__).parameters.items():
+        if argument in ("self", "name", *lowering.reads) or not hasattr(op, argument):
+            continue
+        value = getattr(op, argument)
+        if value is not parameter.default and value != parameter.default:
+            raise LoweringError(
+                f"Expected an operation without the argument `{argument}`. Received: "
+                f"{type(op).__name__} {name!r} with {argument}={value!r}. Write it with other functions "
+                "of keras.ops, or end the model before it and run the rest outside."
+            )

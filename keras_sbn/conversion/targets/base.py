@@ -1,0 +1,260 @@
+"""What every target of the TFLite family shares: how a node is written, and in which type."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from keras_sbn.conversion.calibration import Calibration
+from keras_sbn.conversion.emitter import Emitter, Tensor
+from keras_sbn.conversion.fused import FusedThreshold
+from keras_sbn.conversion.geometry import static_shape
+from keras_sbn.conversion.layers import thresholds
+from keras_sbn.conversion.layers.linear import per_channel
+from keras_sbn.conversion.layers.transposed import fused_threshold
+from keras_sbn.conversion.plan import NO_REASON, LoweringError, Reason, Unsupported
+from keras_sbn.conversion.reasons import no_kernel, reason_to_be_float, unsupported_input
+from keras_sbn.conversion.registry import Call, Lowering, NotInInt8, lowering_of
+from keras_sbn.conversion.scales import Scales
+from keras_sbn.conversion.values import BinaryForm, Values
+from keras_sbn.folding.graph import Node
+from keras_sbn.folding.ops import (
+    BinaryConv,
+    BinaryConv2D,
+    BinaryConv2DTranspose,
+    BinaryDense,
+    Placeholder,
+    Sign,
+    Threshold,
+)
+from keras_sbn.folding.value_ranges import is_binary, is_image
+from keras_sbn.tflite.writer import ModelWriter
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked of a conversion.
+
+    Attributes:
+        allow_float_fallback: Whether a layer that should be binary and cannot be becomes a float layer,
+            with the reason in the report, in place of an error.
+        quantize: Whether what is not binary computes in int8.
+        float_outputs: Whether the model's outputs are wanted in float32.
+    """
+
+    allow_float_fallback: bool = False
+    quantize: bool = False
+    float_outputs: bool = True
+
+
+class Target(BinaryForm):
+    """Writes the nodes of a folded model, one after the other.
+
+    Args:
+        writer: Receives tensors and operators.
+        settings: What is asked for.
+        calibration: The ranges of the values that int8 tensors hold.
+    """
+
+    #: Whether accumulators of binary values come as float32 without another kernel.
+    has_float_accumulators: ClassVar[bool]
+    #: What to add to the name of a comparison in int8; nothing where that is the target's own form.
+    comparison_suffix: ClassVar[str]
+
+    def __init__(
+        self, writer: ModelWriter, settings: Settings, calibration: Calibration | None = None
+    ) -> None:
+        self.settings = settings
+        self.emitter = Emitter(writer)
+        self.scales = Scales(calibration)
+        self.values = Values(self.emitter, self, self.scales)
+        #: Nodes that stay float32 up to a float32 output (`passes.keep_float_outputs`).
+        self.float_nodes: set[int] = set()
+
+    @abstractmethod
+    def compare(self, call: Call, x: Tensor) -> Tensor:
+        """Emits a sign or threshold of a float32 tensor and returns the bits."""
+
+    def compare_int8(self, call: Call, x: Tensor) -> Tensor | None:
+        """Emits the bits of a sign of an int8 value, where the target has a way of its own."""
+        return None
+
+    @abstractmethod
+    def convolution(self, call: Call) -> Tensor:
+        """Emits a convolution of bits: with a fused threshold the bits, else the float32 accumulators."""
+
+    @abstractmethod
+    def rounded_convolution(self, call: Call) -> Tensor:
+        """Emits a convolution of bits, what is fused included, whose accumulators are wanted as int8."""
+
+    def write_bits(self, call: Call, lowering: Lowering) -> Tensor:
+        """Emits a layer that moves or selects bits."""
+        return lowering.function(call)
+
+    @abstractmethod
+    def can_move(self, node: Node) -> bool:
+        """Whether a reshape or concatenation can be done on the bits of a node's inputs."""
+
+    @abstractmethod
+    def can_crop(self, op: BinaryConv2D) -> bool:
+        """Whether a convolution of bits can leave out the last rows and columns of its output."""
+
+    @abstractmethod
+    def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
+        """Whether a convolution of bits takes a ReLU of its float32 accumulators."""
+
+    @abstractmethod
+    def rounds_accumulators(self, op: BinaryConv2D) -> bool:
+        """Whether a convolution of bits writes its accumulators as int8, a fused ReLU included."""
+
+    @abstractmethod
+    def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
+        """Why the target has no kernel for a convolution of bits, if it has none."""
+
+    def unsupported_accumulators(self, name: str, op: BinaryConv2D) -> Unsupported | None:
+        """Why the target cannot write the accumulators of a convolution as numbers, if it cannot."""
+        return None
+
+    def unsupported_transposed(self, name: str, op: BinaryConv2DTranspose) -> Unsupported | None:
+        """Why the target cannot sum a transposed convolution of ±1 exactly, if it cannot."""
+        return no_kernel(name, op)
+
+    def unsupported(self, name: str, op: Any, source: Node) -> Unsupported | None:
+        """What keeps a ±1 kernel that reads `source` from being binary.
+
+        A first layer, which sees the image, need not be.
+        """
+        if not is_binary(source):
+            return unsupported_input(name, source)
+        if isinstance(op, BinaryConv2D):
+            return self.unsupported_convolution(name, op)
+        if isinstance(op, BinaryConv2DTranspose):
+            return self.unsupported_transposed(name, op)
+        return no_kernel(name, op)
+
+    def can_crop_outputs(self, node: Node) -> bool:
+        """Whether a node is a convolution whose last rows and columns need not be computed."""
+        op = node.op
+        if not isinstance(op, BinaryConv2D) or not is_binary(node.input):
+            return False
+        return self.unsupported_convolution(node.name, op) is None and self.can_crop(op)
+
+    def write(self, node: Node) -> None:
+        """Emits the operators of one node.
+
+        Raises:
+            LoweringError: If a layer that should be binary cannot be, or a layer does not convert.
+        """
+        if isinstance(node.op, Placeholder):
+            return
+        call = Call(node, self.emitter, self.values, self.scales)
+        self.emitter.reasons[call.layer] = reason_to_be_float(node, call.inner)
+        if isinstance(node.op, FusedThreshold):
+            self.values.set_bits(node, self._fused_threshold(call, node.op))
+        elif isinstance(node.op, Sign | Threshold):
+            self.values.set_bits(node, self._comparison(call))
+        elif isinstance(call.op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
+            self._product(call)
+        else:
+            self._layer(call)
+
+    def _fused_threshold(self, call: Call, fused: FusedThreshold) -> Tensor:
+        node, suffix = call.node, self.comparison_suffix
+        if not fused.exact:
+            x = self.values.int8(node.input)
+            return self.to_bits(node, thresholds.rounded_inputs(call, x, suffix))
+        self.emitter.reasons[call.layer] = NO_REASON
+        if isinstance(call.op, BinaryConv2DTranspose):
+            x = self.values.int8(node.input)
+            return self.to_bits(node, fused_threshold(call, x, fused.threshold))
+        if isinstance(call.op, BinaryConv2D) and not is_image(node.input):
+            return self.convolution(call)
+        reason = Reason("it reads the 8-bit image, in integer arithmetic", "")
+        self.emitter.reasons[call.layer] = reason
+        x = self.values.int8(node.input)
+        return self.to_bits(node, thresholds.first_layer(call, x, suffix))
+
+    def _comparison(self, call: Call) -> Tensor:
+        """Emits a sign or threshold of an int8 value or a float32 one."""
+        node, source = call.node, call.node.input
+        op = node.op
+        everywhere = isinstance(op, Threshold) and per_channel(op, static_shape(node)[-1]) is None
+        if not self.settings.quantize or self.values.is_float_alone(source) or everywhere:
+            return self.compare(call, self.values.float32(source))
+        x = self.values.int8(source)
+        found = self.compare_int8(call, x)
+        if found is not None:
+            return found
+        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix))
+
+    def _product(self, call: Call) -> None:
+        """Emits a convolution or dense layer of a ±1 kernel whose accumulators are wanted as numbers."""
+        node, op = call.node, call.op
+        unsupported = self.unsupported(call.layer, op, node.input)
+        if unsupported is None and isinstance(op, BinaryConv2D) and is_binary(node.input):
+            unsupported = self.unsupported_accumulators(call.layer, op)
+        if unsupported is not None:
+            if not self.settings.allow_float_fallback:
+                raise LoweringError(unsupported.message)
+            self.emitter.reasons[call.layer] = Reason(unsupported.reason, unsupported.remedy)
+        if unsupported is not None or not isinstance(op, BinaryConv2D) or not is_binary(node.input):
+            self._layer(call)
+        elif self._in_int8(node):
+            self.values.set(node, self.rounded_convolution(call))
+        else:
+            self.values.set(node, self.convolution(call))
+
+    def _in_int8(self, node: Node) -> bool:
+        return self.settings.quantize and id(node) not in self.float_nodes
+
+    def _layer(self, call: Call) -> None:
+        """Emits a layer on bits or stored integers, where it only moves them, in int8 or in float32."""
+        node, lowering = call.node, lowering_of(call)
+        if self._on_bits(node, lowering):
+            call.inputs = [self.values.bits(source) for source in node.inputs]
+            dtype, shape = call.inputs[0].dtype, self.bits_shape(call.output.shape)
+            call.output = call.output.also(quant=self.bits_quant, dtype=dtype, shape=shape)
+            if lowering.bits == "selects":
+                self.emitter.reasons[call.layer] = NO_REASON
+                call.output = call.output.also(binary=True)
+            self.values.set_bits(node, self.write_bits(call, lowering))
+            return
+        integers = self._moved_integers(node, lowering)
+        if integers is not None:
+            call.inputs = [integers]
+            call.output = call.output.also(quant=integers.quant, dtype=integers.dtype)
+        elif not self._in_int8(node) or not self._has_int8(call, lowering):
+            call.inputs = [self.values.float32(source) for source in node.inputs]
+        self.values.set(node, lowering.function(call))
+
+    def _on_bits(self, node: Node, lowering: Lowering) -> bool:
+        if not lowering.bits or not all(is_binary(source) for source in node.inputs):
+            return False
+        exist = all(self.values.has_bits(source) for source in node.inputs)
+        return lowering.bits == "selects" or (exist and self.can_move(node))
+
+    def _moved_integers(self, node: Node, lowering: Lowering) -> Tensor | None:
+        """The stored 8-bit values that a layer moves as they are, for a first layer to read."""
+        if lowering.bits != "moves" or len(node.inputs) != 1:
+            return None
+        return self.values.integers(node.input)
+
+    def _has_int8(self, call: Call, lowering: Lowering) -> bool:
+        """Prepares a call in int8, or notes that there is no operator."""
+        try:
+            if lowering.int8 is None:
+                raise NotInInt8
+            call.output = call.output.also(quant=lowering.int8(call))
+        except NotInInt8:
+            kind = type(call.op).__name__
+            if not self.settings.allow_float_fallback:
+                raise LoweringError(
+                    f"Expected a layer that int8 operators compute. Received: {kind} {call.layer!r}. "
+                    "allow_float_fallback=True computes it in float32, activations='float32' all that is "
+                    "not binary."
+                ) from None
+            remedy = "another layer, or activations='float32'"
+            self.emitter.reasons[call.layer] = Reason(f"no int8 operator computes {kind}", remedy)
+            return False
+        return True

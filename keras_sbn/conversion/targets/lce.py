@@ -1,0 +1,307 @@
+"""Lowering to the Larq Compute Engine: bits between binary layers, integer thresholds, no rounding.
+
+The operators and their options are those of LCE 0.16 (mlir/ir/lce_ops.cc). A binary convolution counts
+the products of -1, ``p = popcount(xor)``, of the K products it sums, so the accumulator is
+``a = K - 2 p``. With bitpacked output it writes bit 1, which stands for -1, where ``p > tau``. For the
+threshold t of the fold, an integer:
+
+    a < t   <=>   K - 2 p < t   <=>   p > (K - t) / 2   <=>   p > floor((K - t) / 2) = tau
+
+"same" padding with +1 is what the engine itself does when `pad_values` is 1.
+
+Where the border is 0 the engine has no bitpacked output. It computes ``2 p (-m) + (b + K m)`` in float32
+and adds ``-m`` times the weights that stood on the border. With the multiplier m = 1 all of that is
+exact: the sum itself for b = 0, and ``a - (t - 1/2)``, which is never 0, for b = 1/2 - t. The engine's
+own converter has the scale of batch normalization for m, and rounds there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_sbn import bits
+from keras_sbn.conversion import operators
+from keras_sbn.conversion.comparisons import exact_offset
+from keras_sbn.conversion.emitter import Output, Tensor
+from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
+from keras_sbn.conversion.geometry import (
+    has_binary_padding,
+    needs_written_padding,
+    pads_with,
+    static_shape,
+    window_of,
+)
+from keras_sbn.conversion.layers.groups import Part, by_group
+from keras_sbn.conversion.layers.padding import padded_binary
+from keras_sbn.conversion.layers.shapes import require_channels_last
+from keras_sbn.conversion.negative_zero import never_negative_zero
+from keras_sbn.conversion.operators import Window
+from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
+from keras_sbn.conversion.quantization import INTEGER
+from keras_sbn.conversion.registry import Call, Lowering
+from keras_sbn.conversion.targets.base import Target
+from keras_sbn.conversion.targets.lce_padding import sticks_out, sum_over_padding
+from keras_sbn.folding.graph import Node
+from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
+
+#: From so many filters on, two operators are less than what bytes save over floats.
+_LONG = 128
+#: From so many products on the engine's default kernel sums wrongly, for some numbers of words.
+_MOST_PRODUCTS = 65_024
+
+
+class LceTarget(Target):
+    """Writes a folded model for the Larq Compute Engine: 32 channels of bits in an int32 word."""
+
+    has_float_accumulators = True
+    comparison_suffix = "int8"
+    bits_quant = None
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._vectors: dict[str, Tensor] = {}
+
+    def bits_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], bits.words(shape[-1]))
+
+    def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
+        # LceQuantize compares int8 with the zero point, and float32 with 0.
+        output = Output(node.name, self.bits_shape(static_shape(node)), suffix=suffix)
+        return operators.lce_quantize(self.emitter, x, output)
+
+    def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
+        output = Output(node.name, static_shape(node), suffix="unpacked")
+        return operators.lce_dequantize(self.emitter, x, output)
+
+    def bits_to_int8(self, node: Node, x: Tensor) -> Tensor:
+        output = Output(node.name, static_shape(node), INTEGER, suffix="unpacked_int8")
+        return operators.lce_dequantize(self.emitter, x, output)
+
+    def compare_int8(self, call: Call, x: Tensor) -> Tensor | None:
+        return self.to_bits(call.node, x) if isinstance(call.node.op, Sign) else None
+
+    def compare(self, call: Call, x: Tensor) -> Tensor:
+        node, op = call.node, call.node.op
+        if isinstance(op, Sign):
+            if never_negative_zero(node.input):
+                return self.to_bits(node, x)
+            # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
+            output = call.output.also(suffix="sum")
+            return self.to_bits(node, operators.with_constant(call.emitter, "ADD", x, 0.0, output))
+        assert isinstance(op, Threshold)
+        offset = exact_offset(node, op)
+        if (op.direction < 0).any():
+            output = call.output.also(suffix="directed")
+            x = operators.with_constant(call.emitter, "MUL", x, op.direction, output)
+        output = call.output.also(suffix="difference")
+        return self.to_bits(node, operators.with_constant(call.emitter, "SUB", x, offset, output))
+
+    def can_crop(self, op: BinaryConv2D) -> bool:
+        # Padding with 0 the engine corrects after the convolution, as it is around the whole map.
+        return not pads_with(op, 0.0)
+
+    def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
+        # The engine takes a ReLU of the integer sums, unless it has the padding to correct after it.
+        return activation == "relu" and not pads_with(op, 0.0)
+
+    def rounds_accumulators(self, op: BinaryConv2D) -> bool:
+        # Where the padding is 0 the engine writes float32 alone, which is converted where int8 is read.
+        return not pads_with(op, 0.0)
+
+    def can_move(self, node: Node) -> bool:
+        """Whether moving bits is moving words: the channels are whole words, or stay together."""
+        channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
+        return len(set(channels)) == 1 or all(count % bits.WORD == 0 for count in channels)
+
+    def write_bits(self, call: Call, lowering: Lowering) -> Tensor:
+        if lowering.bits != "selects":
+            return lowering.function(call)
+        require_channels_last(call.layer, call.op)
+        window = Window(tuple(call.op.strides), call.op.padding)
+        return operators.lce_max_pool(call.emitter, call.input, call.output, window, call.op.pool_size)
+
+    def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
+        depth = op.kernel.shape[2]
+        if op.groups > 1 and depth % bits.WORD:
+            return Unsupported(
+                f"{depth} channels a group, and the Larq Compute Engine packs {bits.WORD}",
+                f"choose groups of a multiple of {bits.WORD} channels, or target='tflite'",
+                f"Expected input channels a group in multiples of {bits.WORD}, as the Larq Compute "
+                f"Engine packs them. Received: {name!r} with groups={op.groups}, {depth} channels a "
+                "group. Choose fewer groups, or target='tflite'.",
+            )
+        if pads_with(op, 0.0) and _overflows(op):
+            return _too_many_products(name, op)
+        native = op.padding == "same" and pads_with(op, 0.0)
+        if not native and not has_binary_padding(op):
+            values = sorted(set(op.pad_values.tolist()))
+            return Unsupported(
+                f"it pads with {values}, and the Larq Compute Engine knows ±1 and 0",
+                "train it with pad_value=1.0",
+                "Expected padding with +1, -1 or 0, as the Larq Compute Engine has it. Received: "
+                f"{name!r} padded with {values}. Train it with pad_value=1.0.",
+            )
+        return None
+
+    def unsupported_accumulators(self, name: str, op: BinaryConv2D) -> Unsupported | None:
+        return _too_many_products(name, op) if _overflows(op) else None
+
+    def convolution(self, call: Call) -> Tensor:
+        """Emits LceBconv2d: bits with a threshold, the plain accumulator in float32 without."""
+        fused, op = call.node.op, call.op
+        if not isinstance(fused, FusedThreshold):
+            return self._accumulators(call, np.ones(1), np.zeros(1), call.output)
+        if not _writes_bits(op):
+            difference = call.output.also(suffix="difference")
+            y = self._accumulators(call, np.ones(1), 0.5 - fused.threshold, difference)
+            return self.to_bits(call.node, y)
+        self.emitter.reasons[call.layer] = NO_REASON
+        tau = np.floor((_products(op) - fused.threshold) / 2).astype(np.int32)
+        shape = self.bits_shape(call.output.shape)
+        output = call.output.also(shape=shape, dtype="int32")
+
+        def write(part: Part) -> Tensor:
+            threshold = call.constant("threshold", tau[part.filters])
+            return self._convolve(call, part, [None, None, threshold])
+
+        return by_group(call, self.values.bits(call.node.input), output, write)
+
+    def rounded_convolution(self, call: Call) -> Tensor:
+        """Emits LceBconv2d with the factors and offsets of its channels, written as int8."""
+        fused, output = call.node.op, call.output
+        factor, offset = np.ones(output.shape[-1]), np.zeros(output.shape[-1])
+        if isinstance(fused, FusedActivation):
+            factor, offset = fused.factor, fused.offset
+        if self.rounds_accumulators(call.op):
+            # Below the least value of a ReLU int8 ends.
+            output = output.also(quant=self.scales.of(call.node))
+        return self._accumulators(call, factor, offset, output, fused_relu=False)
+
+    def _accumulators(
+        self,
+        call: Call,
+        factor: np.ndarray,
+        offset: np.ndarray,
+        output: Output,
+        fused_relu: bool = True,
+    ) -> Tensor:
+        """Emits the accumulators times a factor a channel, plus an offset, in float32 or int8."""
+        op, filters = call.op, output.shape[-1]
+        self.emitter.reasons[call.layer] = _why_not_bits(op)
+        factors, offsets = np.broadcast_to(factor, (filters,)), np.broadcast_to(offset, (filters,))
+        activation = call.activation if fused_relu else "none"
+
+        def write(part: Part) -> Tensor:
+            own = factors[part.filters], offsets[part.filters]
+            if pads_with(part.op, 0.0) and sticks_out(call):
+                return self._accumulators_of_small_map(call, part, *own)
+            names = ("multiplier", "bias")
+            transform = [self._channels(call, *pair) for pair in zip(own, names, strict=True)]
+            return self._convolve(call, part, [*transform, None], activation)
+
+        return by_group(call, self.values.bits(call.node.input), output, write)
+
+    def _accumulators_of_small_map(
+        self, call: Call, part: Part, factor: np.ndarray, offset: np.ndarray
+    ) -> Tensor:
+        """Emits a convolution padded with 0 as one padded with +1, less what the padding adds."""
+        output = part.output
+        ones = dataclasses.replace(part.op, pad_values=np.ones(1))
+        own = output.also(name=f"{output.full_name}/padded_with_ones", suffix="")
+        transform = [
+            self._channels(call, factor, "multiplier"),
+            self._channels(call, np.zeros(len(factor)), "bias"),
+            None,
+        ]
+        sums = self._convolve(call, dataclasses.replace(part, op=ones, output=own), transform)
+        difference = (offset - factor * sum_over_padding(call, part.op)).astype(np.float32)
+        constant = call.constant("difference", difference)
+        return operators.elementwise(call.emitter, "ADD", sums, constant, output)
+
+    def _channels(self, call: Call, values: np.ndarray, suffix: str) -> Tensor:
+        """Adds a number a filter. The engine has no convolution without, and many are all 1 or all 0.
+
+        A long vector of these is stored in bytes, 1 less a zero point of 0 or 1, and dequantized when the
+        model is loaded.
+        """
+        vector, filters = values.astype(np.float32), len(values)
+        value = vector[0]
+        if filters < _LONG or value not in (0, 1) or (vector != value).any():
+            return call.constant(suffix, vector)
+        name = f"{'ones' if value else 'zeros'}_{filters}"
+        if name not in self._vectors:
+            ones = np.ones(filters, np.int8)
+            stored = call.emitter.constant(name, "ones", ones, 1.0, int(1 - value))
+            self._vectors[name] = operators.dequantize(call.emitter, stored, Output(name, (filters,)))
+        return self._vectors[name]
+
+    def _convolve(
+        self,
+        call: Call,
+        part: Part,
+        transform: list[Tensor | None],
+        activation: str = "none",
+    ) -> Tensor:
+        op, x, output = part.op, part.x, part.output
+        window, positions = window_of(op), output.shape[1:3]
+        if needs_written_padding(op, x.shape[1:3], positions):
+            window = dataclasses.replace(window, padding="valid")
+            x = padded_binary(call.emitter, call.layer, op, x, bits.pack, positions)
+        kernel = call.constant("kernel", bits.pack(op.kernel.transpose(3, 0, 1, 2)))
+        ones = pads_with(op, 1.0) and window.padding == "same"
+        return operators.lce_convolution(
+            call.emitter,
+            [x, kernel, *transform],
+            output.also(binary=True),
+            window,
+            channels_in=op.kernel.shape[2],
+            pad_values=int(ones),
+            activation=activation,
+        )
+
+
+def _products(op: BinaryConv2D) -> int:
+    """How many products an accumulator sums."""
+    return int(np.prod(op.kernel.shape[:3]))
+
+
+def _overflows(op: BinaryConv2D) -> bool:
+    """Whether the engine's default kernel sums wrongly what it writes as numbers.
+
+    Measured: from 65,024 products on, where the number of words rounded up to 4 is 4 more than a
+    multiple of 8.
+    """
+    words = int(np.prod(op.kernel.shape[:2])) * bits.words(op.kernel.shape[2])
+    return _products(op) >= _MOST_PRODUCTS and -(-words // 4) * 4 % 8 == 4
+
+
+def _too_many_products(name: str, op: BinaryConv2D) -> Unsupported:
+    remedy = "choose target='tflite', or a pool before it that leaves fewer inputs"
+    return Unsupported(
+        f"it sums {_products(op):,} products, and the default kernel of the Larq Compute Engine fewer "
+        f"than {_MOST_PRODUCTS:,} where the sums are wanted as numbers",
+        remedy,
+        f"Expected fewer than {_MOST_PRODUCTS:,} products an output, which the default kernel of the "
+        f"Larq Compute Engine sums exactly. Received: {name!r} with {_products(op):,}. The way out: "
+        f"{remedy}.",
+    )
+
+
+def _writes_bits(op: BinaryConv2D) -> bool:
+    """Whether the engine compares the accumulators itself and writes bits.
+
+    It does not where it pads with 0, and the bits of groups are joined where they are whole words.
+    """
+    whole = op.groups == 1 or (op.kernel.shape[3] // op.groups) % bits.WORD == 0
+    return whole and not pads_with(op, 0.0)
+
+
+def _why_not_bits(op: BinaryConv2D) -> Reason:
+    if pads_with(op, 0.0):
+        return Reason(
+            "its border is 0, which is no binary value", "train it with pad_value=1.0, the default"
+        )
+    return Reason("its sums are an output, or more than a sign reads them", "")

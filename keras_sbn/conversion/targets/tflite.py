@@ -1,0 +1,283 @@
+"""Lowering to stock TFLite: one int8 operator a binary layer, exact on any runtime.
+
+A binary value x is stored as ``v = (x - 1) / 2``, -1 or 0, in int8 with scale 1 and zero point 127. With
+a kernel w of ±1 in int8, scale 1, and S the sum of a channel's kernel,
+
+    conv(x, w) = conv(2 v + 1, w) = 2 a + S        with the integer a = conv(v, w), so
+    conv(x, w) >= t   <=>   a >= tau = ceil((t - S) / 2),   and   v' = clamp(a - tau, -1, 0)
+
+is the next binary value: a CONV_2D with the int32 bias -tau and output scale 1, zero point 127, where
+int8 ends and so clamps at 0, and the fused RELU_N1_TO_1 clamps at -1. All scales are 1 and all sums are
+integers, so nothing is rounded. Padding, which is with the zero point, pads v with 0 and x with +1.
+
+A border of 0 is that of x itself, ``2 v + 1`` with zero point 0, made from v by one 1 x 1 depthwise
+convolution. A border that is -1, in some channels or all, is a constant around the map (`borders`). So
+every convolution is ``conv(x, w) = m conv(u, w) + c``: u = v, m = 2, c = S, or u = x, m = 1, c = 0.
+
+Where the sum itself is wanted, by a residual connection or as an output, int8 cannot hold it. Then the
+input is v in float32 and the kernel int8 of scale 2, which is how TFLite stores a network of "dynamic
+range": the runtime finds the range of the input, rounds it to 8 bits, sums products of 8 bits in int32,
+and multiplies with the scales. The range of v is [-1, 0], or [0, 0] where all of x is +1, so however a
+runtime lays its 8 bits over it, -1 becomes one whole number, -n, with the scale 1 / n, and 0 becomes 0:
+nothing is lost, and n * a is summed exactly. x itself would not do, as no zero point puts -1 and +1 on
+steps of 2 / 255. Only scales and products with them are rounded, each by 2^-24 at most of a sum of at
+most 2 K, for K products; so for K up to 2^18 (`_MOST_PRODUCTS`) what comes out is nearer to 2 a + S than
+1/2, even if 8 roundings add up, and ROUND gives 2 a + S itself. A runtime that computes it in float32
+comes to the same. The kernel has one scale and not one a channel: tflite-runtime 2.14 takes equal scales
+of channels for 0.
+
+With groups, a border of 0, for which x has to be padded, or more products, the kernel is dequantized to
+float32 once, when the model is loaded, and a float32 CONV_2D adds the integers up, exactly below 2^24.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.conversion import operators
+from keras_sbn.conversion.comparisons import exact_offset
+from keras_sbn.conversion.emitter import Output, Tensor
+from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
+from keras_sbn.conversion.geometry import (
+    has_binary_padding,
+    needs_written_padding,
+    pads_with,
+    static_shape,
+    window_of,
+)
+from keras_sbn.conversion.layers.linear import Linear, rounded
+from keras_sbn.conversion.layers.padding import padded_binary
+from keras_sbn.conversion.operators import Window
+from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
+from keras_sbn.conversion.quantization import BINARY, INTEGER
+from keras_sbn.conversion.registry import Call
+from keras_sbn.conversion.targets.base import Target
+from keras_sbn.folding.graph import Node
+from keras_sbn.folding.ops import BinaryConv2D, BinaryConv2DTranspose, Threshold
+
+#: Multiplied by it, every normal float32 number but 0 is at least 2 in magnitude.
+_HUGE = np.float32(2.0**127)
+
+#: Sums of so many products are still told apart after the roundings of a dynamic range.
+_MOST_PRODUCTS = 2**18
+
+_SUMS = Reason("its sums are an output, or more than a sign reads them", "")
+
+_FLOAT_SUMS = Reason(
+    "its sums are an output, or more than a sign reads them; with groups, padding with 0 or more than "
+    "2^18 products, ±1 are added up in float32, exactly",
+    "train it without groups and with pad_value=1.0, or convert it to target='lce'",
+)
+
+_ROUNDED_SUMS = Reason(
+    "its sums are an output, or more than a sign reads them: ±1 are added up exactly, then rounded",
+    "target='lce' keeps it binary",
+)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a convolution sees its input: ``conv(x, w) = multiplier * conv(u, w) + constant``."""
+
+    tensor: Tensor
+    multiplier: int
+    constant: np.ndarray
+
+
+class TfliteTarget(Target):
+    """Writes a folded model in stock TFLite operators: bits are int8 of scale 1, zero point 127."""
+
+    has_float_accumulators = False
+    comparison_suffix = ""
+    bits_quant = BINARY
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._dequantized_tensors: dict[int, Tensor] = {}
+
+    def bits_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape
+
+    def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
+        if x.quant == BINARY:
+            return x
+        # +1 would be 128 and is 127 as int8 ends there, -1 is 126.
+        output = Output(node.name, static_shape(node), BINARY, suffix=suffix)
+        return operators.quantize(self.emitter, x, output)
+
+    def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
+        output = Output(node.name, static_shape(node))
+        v = self._dequantized(node.name, x)
+        twice = operators.with_constant(self.emitter, "MUL", v, 2.0, output.also(suffix="twice"))
+        return operators.with_constant(self.emitter, "ADD", twice, 1.0, output.also(suffix="unpacked"))
+
+    def bits_to_int8(self, node: Node, x: Tensor) -> Tensor:
+        """Emits ``2 v + 1``, the ±1 value itself with zero point 0."""
+        channels, output = x.shape[-1], Output(node.name, static_shape(node), INTEGER, suffix="plain")
+        as_map = (1, 1, int(np.prod(x.shape[:-1])), channels)
+        if len(x.shape) != 4:
+            flat = output.also(shape=as_map, quant=BINARY, suffix="map")
+            x = operators.reshape(self.emitter, x, flat)
+        ones = [1.0] * channels
+        kernel = np.full((1, 1, 1, channels), 2, np.int8)
+        bias = np.full(channels, 1, np.int32)
+        plain = operators.depthwise_convolution(
+            self.emitter,
+            x,
+            self.emitter.constant(node.name, "plain_factor", kernel, ones, axis=3),
+            self.emitter.constant(node.name, "plain_offset", bias, ones),
+            output if x.shape == output.shape else output.also(shape=as_map, suffix="plain_map"),
+            Window(),
+        )
+        return plain if plain.shape == output.shape else operators.reshape(self.emitter, plain, output)
+
+    def compare(self, call: Call, x: Tensor) -> Tensor:
+        """Emits ``clamp(2^127 * direction * (x - direction * threshold), -1, 1)``, then its int8 value.
+
+        The difference of two floats has the sign it should have; times 2^127 and clamped it is -1, a
+        zero of either sign, or +1, and int8 ends between the last two: both are +1.
+        """
+        op, factor = call.node.op, np.array(_HUGE)
+        if isinstance(op, Threshold):
+            offset = exact_offset(call.node, op) * op.direction
+            output = call.output.also(suffix="difference")
+            x = operators.with_constant(call.emitter, "SUB", x, offset, output)
+            if (op.direction < 0).any():
+                factor = _HUGE * op.direction.astype(np.float32)
+        output = call.output.also(suffix="clamped")
+        clamped = operators.with_constant(call.emitter, "MUL", x, factor, output, "relu_n1_to_1")
+        return self.to_bits(call.node, clamped)
+
+    def can_crop(self, op: BinaryConv2D) -> bool:
+        return True
+
+    def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
+        return False
+
+    def rounds_accumulators(self, op: BinaryConv2D) -> bool:
+        return True
+
+    def can_move(self, node: Node) -> bool:
+        return True
+
+    def unsupported_transposed(self, name: str, op: BinaryConv2DTranspose) -> Unsupported | None:
+        # What else TRANSPOSE_CONV does not have, float32 does not have either: an error in any case.
+        return None
+
+    def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
+        if has_binary_padding(op) or pads_with(op, 0.0):
+            return None
+        values = sorted(set(op.pad_values.tolist()))
+        return Unsupported(
+            f"it pads with {values}",
+            "train it with pad_value=1.0",
+            f"Expected padding with +1, 0 or -1. Received: {name!r} padded with {values}. Train it with "
+            "pad_value=1.0.",
+        )
+
+    def rounded_convolution(self, call: Call) -> Tensor:
+        """Emits an int8 convolution with the factors and offsets of its channels.
+
+        The weights are ±64: units of the accumulators are then small enough for an offset a half unit off
+        a multiple, and the sums of ±1 themselves stay exact multiples.
+        """
+        self.emitter.reasons[call.layer] = _ROUNDED_SUMS
+        fused, op = call.node.op, call.op
+        form, window = self._padded(call)
+        linear = Linear(
+            form.multiplier * op.kernel.astype(np.float64),
+            form.constant.astype(np.float64),
+            form.tensor.shape,
+            call.output.shape,
+            window=window,
+        )
+        if isinstance(fused, FusedActivation):
+            linear = linear.scaled(fused.factor, fused.offset)
+        call.output = call.output.also(quant=self.scales.of(call.node))
+        return rounded(call, linear, form.tensor, largest=64)
+
+    def convolution(self, call: Call) -> Tensor:
+        fused, op = call.node.op, call.op
+        wanted = _SUMS if _is_dynamic(op) else _FLOAT_SUMS
+        exact = isinstance(fused, FusedThreshold)
+        self.emitter.reasons[call.layer] = NO_REASON if exact else wanted
+        form, window = self._padded(call)
+        if not isinstance(fused, FusedThreshold):
+            return self._accumulators(call, form, window)
+        tau = np.ceil((fused.threshold - form.constant) / form.multiplier)
+        ones = [1.0] * op.kernel.shape[-1]
+        kernel, axis = _stored_kernel(op)
+        write = operators.depthwise_convolution if axis == 3 else operators.convolution
+        return write(
+            call.emitter,
+            form.tensor,
+            call.constant("kernel", kernel, ones, axis=axis),
+            call.constant("bias", (-tau).astype(np.int32), ones),
+            call.output.also(quant=BINARY, binary=True),
+            window,
+            "relu_n1_to_1",
+        )
+
+    def _accumulators(self, call: Call, form: _Form, window: Window) -> Tensor:
+        """Emits a convolution that gives the accumulators themselves in float32."""
+        kernel, axis = _stored_kernel(call.op)
+        write = operators.depthwise_convolution if axis == 3 else operators.convolution
+        x = self._dequantized(call.layer, form.tensor)
+        weights = call.constant("kernel", kernel, float(form.multiplier))
+        bias = call.constant("bias", form.constant.astype(np.float32))
+        if _is_dynamic(call.op):
+            output = call.output.also(suffix="near", binary=True)
+            near = write(call.emitter, x, weights, bias, output, window)
+            return operators.unary(call.emitter, "ROUND", near, call.output)
+        output = Output(call.layer, kernel.shape, suffix="float_kernel")
+        weights = operators.dequantize(call.emitter, weights, output)
+        return write(call.emitter, x, weights, bias, call.output, window)
+
+    def _padded(self, call: Call) -> tuple[_Form, Window]:
+        """The input of a convolution with the padding that is not native, and how the window moves."""
+        op, source = call.op, call.node.input
+        total = op.kernel.sum(axis=(0, 1, 2), dtype=np.int64)
+        if pads_with(op, 0.0):
+            form = _Form(self.values.int8(source), 1, 0 * total)
+        else:
+            form = _Form(self.values.bits(source), 2, total)
+        window, positions = window_of(op), call.output.shape[1:3]
+        if not needs_written_padding(op, form.tensor.shape[1:3], positions):
+            return form, window
+        stored = _plain if form.multiplier == 1 else _halved
+        x = padded_binary(call.emitter, call.layer, op, form.tensor, stored, positions)
+        return replace(form, tensor=x), replace(window, padding="valid")
+
+    def _dequantized(self, layer: str, x: Tensor) -> Tensor:
+        if x.index not in self._dequantized_tensors:
+            output = Output(layer, x.shape, suffix="float_input")
+            self._dequantized_tensors[x.index] = operators.dequantize(self.emitter, x, output)
+        return self._dequantized_tensors[x.index]
+
+
+def _is_dynamic(op: BinaryConv2D) -> bool:
+    """Whether the accumulators of a convolution come exactly from a dynamic range."""
+    products = int(np.prod(op.kernel.shape[:3]))
+    return op.groups == 1 and not pads_with(op, 0.0) and products <= _MOST_PRODUCTS
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    return values.astype(np.int8)
+
+
+def _halved(values: np.ndarray) -> np.ndarray:
+    """How ±1 is stored: (x - 1) / 2 with zero point 127."""
+    return ((values - 1) / 2 + BINARY.zero_point).astype(np.int8)
+
+
+def _stored_kernel(op: BinaryConv2D) -> tuple[np.ndarray, int]:
+    """The kernel in the order of its operator, and the axis of its output channels.
+
+    A group of one channel is what DEPTHWISE_CONV_2D is for.
+    """
+    depthwise = op.groups > 1 and op.kernel.shape[2] == 1
+    order = (2, 0, 1, 3) if depthwise else (3, 0, 1, 2)
+    return np.ascontiguousarray(op.kernel.transpose(order)), 3 if depthwise else 0
