@@ -7,7 +7,8 @@ What is checked, outside the source tree, so that nothing is found that is not i
 - wheel and sdist build, and the wheel is built from the sdist;
 - each installs in an empty environment with the extras that the quickstart needs, without conflicts;
 - mypy sees the types of the package in a script outside it, and refuses a wrong argument (`py.typed`);
-- the quickstart of the examples trains, converts and verifies, and `keras-sbn inspect` reads its file.
+- the quickstart of the examples trains, converts and verifies, and `keras-sbn inspect` reads its file;
+- the pages that messages point to are in it, and `python -m keras_sbn` names the version.
 
 Needs nothing but the standard library; the environments are in out/release.
 """
@@ -41,6 +42,16 @@ _WRONG = """
 from keras_sbn.training import TrainSettings
 
 TrainSettings(epochs="many")
+"""
+
+_PAGES = """
+import sys
+from pathlib import Path
+from keras_sbn.documentation import page
+for name in ("index", "devices", "troubleshooting", "accuracy", "android", "raspberry_pi"):
+    found = Path(page(name))
+    assert found.is_relative_to(sys.prefix) and "--8<--" not in found.read_text(encoding="utf-8"), found
+print("pages found")
 """
 
 
@@ -82,6 +93,11 @@ def use(python: Path, epochs: int) -> None:
         printed = run(python, "quickstart.py", "--epochs", str(epochs), cwd=where)
         if "360 samples: 0 decisions differ" not in printed:
             raise SystemExit(f"Expected a file that decides as the model does. Received:\n{printed}")
+        pages = run(python, "-c", _PAGES, cwd=where)
+        if pages.splitlines()[-1:] != ["pages found"]:
+            raise SystemExit(f"Expected the pages of the documentation in it. Received: {pages}")
+        if not run(python, "-m", "keras_sbn", "--version", cwd=where).startswith("keras-sbn "):
+            raise SystemExit("Expected the command to name its version")
         command = python.with_name("keras-sbn")
         run(command, "inspect", "quickstart.tflite", cwd=where)
 
@@ -101,6 +117,8 @@ def run(*command: str | Path, cwd: Path = ROOT, code: int = 0) -> str:
     hidden = ("PYTHONPATH", "PYTHONHOME", "MYPYPATH", "VIRTUAL_ENV")
     variables = {name: value for name, value in os.environ.items() if name not in hidden}
     variables.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The default of `--extras`; with others name their backend.
+    variables.setdefault("KERAS_BACKEND", "jax")
     print("$", *(str(part) for part in command if "\n" not in str(part)), flush=True)
     done = subprocess.run(
         [str(part) for part in command],
@@ -124,7 +142,7 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=("wheel", "sdist"), help="check one of the two")
     parser.add_argument(
-        "--extras", default="tensorflow,lce,datasets", help="what to install (default: %(default)s)"
+        "--extras", default="jax,convert,digits", help="what to install (default: %(default)s)"
     )
     parser.add_argument("--epochs", type=int, default=20, help="of the quickstart")
     parser.add_argument("--out", type=Path, default=OUT, help="folder of environments and distributions")
