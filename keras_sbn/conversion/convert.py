@@ -105,16 +105,14 @@ def convert(
     for node in graph.nodes():
         writing.write(node)
     outputs = [writing.values.output(node, output_type) for node in graph.outputs]
+    input_names, output_names = [node.name for node in graph.inputs], _output_names(graph)
     content = writer.finish(
-        [x.index for x in inputs],
-        [y.index for y in outputs],
-        [node.name for node in graph.inputs],
-        _output_names(graph),
+        [x.index for x in inputs], [y.index for y in outputs], input_names, output_names
     )
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
     report = compare_with_plan(writing.emitter.plan, read_file(content), allow_float_fallback)
-    return ConvertedModel(content, target, report, tuple(node.name for node in graph.inputs))
+    return ConvertedModel(content, target, report, tuple(input_names), tuple(output_names))
 
 
 def _output_names(graph: Graph) -> list[str]:

@@ -202,7 +202,10 @@ def test_an_image_with_a_value_it_cannot_hold(rng):
         ({"output_type": "int16"}, "Expected `output_type` to be one of"),
         ({"activations": "int8"}, "Expected `representative_data` with activations='int8'"),
         ({"input_type": "int8"}, "Expected `representative_data`, .* 'image' is to be int8"),
-        ({"activations": "int8", "representative_data": np.zeros((0, 7, 6, 2))}, "`representative_data` to have at least one batch"),
+        (
+            {"activations": "int8", "representative_data": np.zeros((0, 7, 6, 2))},
+            "`representative_data` to have at least one batch",
+        ),
         (
             {"activations": "int8", "representative_data": np.zeros((2, 8, 8, 1))},
             r"\('samples', 7, 6, 2\) for input 'image'\. Received: shape \(2, 8, 8, 1\)",
