@@ -44,10 +44,15 @@ notebook: install
 release-check:
 	$(PYTHON) tools/release_check.py
 
-# On JAX most of the time goes into compiling, so XLA optimizes little there.
+# On JAX most of the time goes into compiling, so XLA optimizes little there. A Python for which there is no
+# TensorFlow runs everything on JAX.
 unit: install
-	$(BIN)/pytest -n 2
-	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"
+	if $(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"; then \
+	  $(BIN)/pytest -n 2 && \
+	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"; \
+	else \
+	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2; \
+	fi
 
 # Every supported set of versions that noxfile.py names, each in an environment of its own; an hour and more.
 # One row: make test-matrix ROW='test(oldest)'.
@@ -59,9 +64,15 @@ test-matrix: install
 test-backends: install
 	KERAS_BACKEND=torch $(BIN)/pytest -n 2 -m "not tensorflow"
 
-# Thousands of random networks, folded and compared with the hard network in float64; half an hour and more.
+# Random networks, folded and compared with the hard network in float64, half an hour and more; then damaged
+# files at every door where files come in, SECONDS each; and, where atheris installs, guided by coverage.
+SECONDS ?= 240
 fuzz: install
 	KERAS_SBN_FUZZ=2000 $(BIN)/pytest tests/folding/test_random_networks.py
+	$(BIN)/python tests/fuzz --seconds $(SECONDS)
+	if $(BIN)/python -m pip install --quiet atheris; then \
+	  for door in reader inspect metadata npz npy image settings; do \
+	    $(BIN)/python tests/fuzz --atheris $$door -max_total_time=$(SECONDS) || exit 1; done; fi
 
 # The portable files on 64-bit ARM, emulated, against Keras: docs/arm.md. Needs Debian's apt-get, not root.
 # One network: make test-arm CASES=residual.

@@ -25,26 +25,34 @@ class Row:
 
     python: str
     requirements: tuple[str, ...]
-    extras: str = "lce,plot,datasets"
+    extras: str = "convert,lce,plot,datasets"
     backend: str = "tensorflow"
 
 
 ROWS = {
-    "oldest": Row("3.10", ("tensorflow==2.16.*", "keras==3.4.1", "numpy==1.26.*")),
-    "middle": Row("3.11", ("tensorflow==2.19.*", "keras"), "lce,plot,datasets,larq"),
+    "oldest": Row("3.10", ("tensorflow==2.16.*", "keras==3.4.1", "numpy==1.26.*"), "lce,plot,datasets"),
+    "middle": Row("3.11", ("tensorflow==2.19.*", "keras"), "convert,lce,plot,datasets,larq"),
     "newest": Row("3.12", ("tensorflow==2.21.*", "keras")),
-    # Without TensorFlow: stock files run in LiteRT.
-    "jax": Row("3.11", ("keras",), "lce,plot,litert", "jax"),
-    # With TensorFlow beside it, so that files trained on PyTorch convert in a process of either.
+    # NumPy 2, and neither TensorFlow nor the Larq Compute Engine: what Debian 13 and later Pythons have.
+    "jax-3.13": Row("3.13", ("keras", "numpy>=2"), "jax,convert,images,digits,plot", "jax"),
+    "jax-3.14": Row("3.14", ("keras", "numpy>=2"), "jax,convert,images,digits,plot", "jax"),
     "torch": Row(
         "3.11",
-        ("keras", "tensorflow==2.19.*", os.environ.get("TORCH", "torch>=2.4")),
-        "lce,plot",
+        ("keras", "numpy>=2", os.environ.get("TORCH", "torch>=2.4")),
+        "convert,images,digits,plot",
         "torch",
     ),
 }
 # scikit-learn has the digits; tensorflow-datasets is not needed for them.
-TOOLS = ("hypothesis>=6.100", "jax>=0.4.30", "pytest>=8", "pytest-xdist>=3.6", "scikit-learn")
+TOOLS = (
+    "argcomplete>=3",
+    "hypothesis>=6.100",
+    "jax>=0.4.30",
+    "latex2mathml>=3.77",
+    "pytest>=8",
+    "pytest-xdist>=3.6",
+    "scikit-learn",
+)
 
 
 @nox.session

@@ -49,4 +49,4 @@ for epoch in range(options.epochs):
 print(keras_sbn.binarize(model))
 x_test, y_test = dataset.arrays("validation")
 print("accuracy:", float(np.mean(model.predict(x_test, verbose=0).argmax(-1) == y_test)))
-print(keras_sbn.verify(keras_sbn.convert(model), model, x_test))
+print(keras_sbn.verify(keras_sbn.convert(model, "tflite"), model, x_test))

@@ -56,7 +56,7 @@ for layer in float_model.layers:
             same[0].assign(weight)
 
 binary_accuracy = train(binary_model, callbacks=[keras_sbn.callbacks.Sharpen()])
-converted = keras_sbn.convert(binary_model)
+converted = keras_sbn.convert(binary_model, "tflite")
 print(f"accuracy: float {float_accuracy:.4f}, binary {binary_accuracy:.4f}")
 print(keras_sbn.verify(converted, binary_model, dataset.arrays("validation")[0]))
 converted.save("float_to_binary.tflite")

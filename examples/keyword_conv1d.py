@@ -57,5 +57,8 @@ for target in ("lce", "tflite"):
     # The first layer reads the signal itself, so it is the one that may be float.
     converted = keras_sbn.convert(model, target, allow_float_fallback=True)
     print(converted.report)
-    print(keras_sbn.verify(converted, model, x_test))
+    try:
+        print(keras_sbn.verify(converted, model, x_test))
+    except ImportError as error:  # The Larq Compute Engine has no wheel for this Python.
+        print(f"not compared: {error}")
     converted.save(f"keyword_conv1d_{target}.tflite")

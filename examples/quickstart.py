@@ -8,7 +8,7 @@ from keras_sbn import callbacks, convert, data, fold, layers, verify
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=20)
-parser.add_argument("--target", choices=("lce", "tflite"), default="lce")
+parser.add_argument("--target", choices=("lce", "tflite"), default="tflite")
 options = parser.parse_args()
 
 dataset = data.load("digits")

@@ -1,45 +1,65 @@
 """Self-binarizing networks for Keras 3: train, sharpen, fold, convert, verify."""
 
 import importlib
+import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from keras_sbn import callbacks as callbacks
-from keras_sbn import data as data
-from keras_sbn import larq as larq
-from keras_sbn import layers as layers
-from keras_sbn import metrics as metrics
-from keras_sbn import models as models
-from keras_sbn import plots as plots
-from keras_sbn import schedules as schedules
-from keras_sbn import sharpness as sharpness
-from keras_sbn import training as training
-from keras_sbn.binarize import BinarizationReport as BinarizationReport
-from keras_sbn.binarize import agreement as agreement
-from keras_sbn.binarize import binarize as binarize
-
-# Registers the folded layers, so that a folded `.keras` file loads.
-from keras_sbn.folding import layers as _folded_layers  # noqa: F401
-from keras_sbn.sharpening import sharpen as sharpen
-from keras_sbn.statistics import (
-    reestimate_batch_normalization as reestimate_batch_normalization,
-)
-from keras_sbn.summary import summary as summary
+from keras_sbn.backend import import_keras
+from keras_sbn.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from keras_sbn import callbacks as callbacks
+    from keras_sbn import data as data
+    from keras_sbn import larq as larq
+    from keras_sbn import layers as layers
+    from keras_sbn import metrics as metrics
+    from keras_sbn import models as models
+    from keras_sbn import plots as plots
+    from keras_sbn import schedules as schedules
+    from keras_sbn import sharpness as sharpness
+    from keras_sbn import training as training
+    from keras_sbn.binarize import BinarizationReport as BinarizationReport
+    from keras_sbn.binarize import agreement as agreement
+    from keras_sbn.binarize import binarize as binarize
     from keras_sbn.conversion.convert import convert as convert
     from keras_sbn.conversion.converted import ConvertedModel as ConvertedModel
     from keras_sbn.conversion.inspection import inspect as inspect
     from keras_sbn.conversion.report import ConversionReport as ConversionReport
     from keras_sbn.export import export_binary as export_binary
     from keras_sbn.folding.fold import fold as fold
+    from keras_sbn.sharpening import sharpen as sharpen
+    from keras_sbn.statistics import (
+        reestimate_batch_normalization as reestimate_batch_normalization,
+    )
+    from keras_sbn.summary import summary as summary
     from keras_sbn.verification.latency import Latency as Latency
     from keras_sbn.verification.latency import benchmark as benchmark
     from keras_sbn.verification.result import Verification as Verification
     from keras_sbn.verification.verify import verify as verify
 
-__version__ = "0.1.0"
-
-#: What comes after training is loaded where it is first used, so that training starts sooner.
+#: What training needs, and so what `import keras_sbn` imports: modules, and functions by their module.
+_MODULES = (
+    "callbacks",
+    "data",
+    "larq",
+    "layers",
+    "metrics",
+    "models",
+    "plots",
+    "schedules",
+    "sharpness",
+    "training",
+)
+_TRAINING = {
+    "BinarizationReport": "keras_sbn.binarize",
+    "agreement": "keras_sbn.binarize",
+    "binarize": "keras_sbn.binarize",
+    "reestimate_batch_normalization": "keras_sbn.statistics",
+    "sharpen": "keras_sbn.sharpening",
+    "summary": "keras_sbn.summary",
+}
+#: What comes after training is imported where it is first used, so that training starts sooner.
 _AFTER_TRAINING = {
     "ConversionReport": "keras_sbn.conversion.report",
     "ConvertedModel": "keras_sbn.conversion.converted",
@@ -54,13 +74,45 @@ _AFTER_TRAINING = {
 }
 
 
+def _import_training() -> None:
+    """Imports Keras and what training needs; from then on a `.keras` file with our layers loads."""
+    import_keras()
+    found: dict[str, Any] = {name: importlib.import_module(f"keras_sbn.{name}") for name in _MODULES}
+    for name, module in _TRAINING.items():
+        found[name] = getattr(importlib.import_module(module), name)
+    # Registers the folded layers.
+    importlib.import_module("keras_sbn.folding.layers")
+    # At the end, as a function can have the name of the module that it is in.
+    globals().update(found)
+
+
+def _command_line_starts() -> bool:
+    """Whether the package is imported for `keras-sbn` or `python -m keras_sbn`.
+
+    The command line imports Keras once it knows the backend, and for `--help` or `inspect` not at all.
+    """
+    if getattr(sys.modules.get("_keras_sbn_command"), "starting", False):
+        return True
+    # Until it has imported the package, `python -m` has "-m" where the name of the program will be.
+    given = sys.orig_argv
+    named = any(flag.endswith("m") and name == "keras_sbn" for flag, name in pairwise(given))
+    return sys.argv[:1] == ["-m"] and (named or "-mkeras_sbn" in given)
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _AFTER_TRAINING:
+    if name in _MODULES:
+        return importlib.import_module(f"keras_sbn.{name}")
+    module = {**_TRAINING, **_AFTER_TRAINING}.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_AFTER_TRAINING[name]), name)
+    value = getattr(importlib.import_module(module), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_AFTER_TRAINING})
+    return sorted({*globals(), *_MODULES, *_TRAINING, *_AFTER_TRAINING})
+
+
+if not _command_line_starts():
+    _import_training()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,14 +17,19 @@ from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, RecordWeights, Sharpen
 from keras_sbn.conversion.convert import convert
 from keras_sbn.data import load
+from keras_sbn.extras import installed, remedy, why_not_run
 from keras_sbn.files import save_model, write_atomically
 from keras_sbn.folding.fold import fold
+from keras_sbn.summary import summary
 from keras_sbn.tables import format_table
 from keras_sbn.verification.verify import verify
 
-_FILTERS = (32, 64, 64)
-_UNITS = 128
 _CLASSES = 10
+#: Targets whose file the demo can run, the best first, and what runs it.
+_RUNTIMES = {
+    "lce": "the Larq Compute Engine",
+    "tflite": "stock TFLite",
+}
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,21 @@ class DemoResult:
 
     Attributes:
         test_images: Number of test images.
+        target: Target of the file.
+        runtime: What ran the file.
         accuracy: Share of correct predictions of the `soft` (as training left it), `hard`, `folded` and
-            `lce` models.
+            `file` models.
         differing_from_hard: Number of test images each model predicts otherwise than the hard one.
         differing_logits: Number of logits in which the file and the folded model are not equal bit for
             bit.
-        file_bytes: Size of the LCE file.
-        float32_bytes: Size of the same network in float32 TFLite.
+        file_bytes: Size of the file.
+        float32_bytes: Size of the parameters, were they all float32.
         seconds: Time of the run.
     """
 
     test_images: int
+    target: str
+    runtime: str
     accuracy: dict[str, float]
     differing_from_hard: dict[str, int]
     differing_logits: int
@@ -57,10 +63,10 @@ class DemoResult:
     @property
     def exact(self) -> bool:
         """Whether folded model and file predict what the hard model predicts, on every image."""
-        return self.differing_from_hard["folded"] == 0 and self.differing_from_hard["lce"] == 0
+        return self.differing_from_hard["folded"] == 0 and self.differing_from_hard["file"] == 0
 
     def __str__(self) -> str:
-        names = {"soft": "as trained", "hard": "hard (sign)", "folded": "folded", "lce": "LCE file"}
+        names = {"soft": "as trained", "hard": "hard (sign)", "folded": "folded", "file": ".tflite file"}
         rows = [
             (label, f"{100 * self.accuracy[name]:.2f} %", self.differing_from_hard[name])
             for name, label in names.items()
@@ -69,11 +75,27 @@ class DemoResult:
         ratio = self.float32_bytes / self.file_bytes
         return (
             f"{table}\n\n"
-            f"LCE file          {self.file_bytes:>9,} bytes\n"
-            f"float32 TFLite    {self.float32_bytes:>9,} bytes, {ratio:.1f} times as much\n"
+            f".tflite file, target {self.target!r}  {self.file_bytes:>9,} bytes, run by {self.runtime}\n"
+            f"parameters in float32{'':{len(self.target) + 2}}  {self.float32_bytes:>9,} bytes, "
+            f"{ratio:.1f} times as much\n"
             f"logits of the file unlike the folded model's: {self.differing_logits}\n"
             f"{self.test_images} test images, {self.seconds:.0f} s"
         )
+
+
+def best_runtime() -> tuple[str, str]:
+    """The target whose file the best runtime that is installed can run, and its name.
+
+    Raises:
+        ImportError: If there is none.
+    """
+    reasons = []
+    for target, name in _RUNTIMES.items():
+        reason = why_not_run(target)
+        if reason is None:
+            return target, name
+        reasons.append(f"{name}: {reason}")
+    raise ImportError(f"The demo needs a runtime for its file. {'. '.join(reasons)}")
 
 
 def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
@@ -87,41 +109,6 @@ def digits() -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarra
     """
     dataset = load("digits")
     return dataset.arrays("train"), dataset.arrays("validation")
-
-
-def float_network() -> Any:
-    """The shapes of `keras_sbn.models.TinyConv` with Keras's own float layers."""
-
-    def activate(x: Any) -> Any:
-        return keras.layers.Activation("tanh")(keras.layers.BatchNormalization()(x))
-
-    inputs = x = keras.Input((8, 8, 1))
-    for index, filters in enumerate(_FILTERS):
-        x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        if index:
-            x = keras.layers.MaxPooling2D()(x)
-        x = activate(x)
-    x = keras.layers.Flatten()(x)
-    x = activate(keras.layers.Dense(_UNITS, use_bias=False)(x))
-    x = keras.layers.Dense(_CLASSES, use_bias=False)(x)
-    return keras.Model(inputs, keras.layers.BatchNormalization()(x))
-
-
-def float32_tflite(model: Any) -> bytes:
-    """Converts a Keras model with TensorFlow's own converter.
-
-    Raises:
-        ImportError: If TensorFlow is not installed.
-    """
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise ImportError(
-            "The float32 file to compare with needs TensorFlow: pip install 'keras-sbn[tensorflow]'"
-        ) from error
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        model.export(folder, format="tf_saved_model")
-        return bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
 
 
 class _Progress(keras.callbacks.Callback):
@@ -151,7 +138,8 @@ def run_demo(
 ) -> DemoResult:
     """Trains on the digits, goes the whole path to a `.tflite` file, and compares every model.
 
-    Writes `digits.keras`, `digits.tflite`, `report.json` and `training.png` into `out`.
+    The file is for the best runtime that is installed: the Larq Compute Engine, or stock TFLite. Writes
+    `digits.keras`, `digits.tflite`, `report.json` and, with matplotlib, `training.png` into `out`.
 
     Args:
         out: Folder for the results; made where missing.
@@ -170,6 +158,7 @@ def run_demo(
     if epochs < 1:
         raise ValueError(f"Expected `epochs` to be positive. Received: epochs={epochs}")
     started = time.perf_counter()
+    target, runtime = best_runtime()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(seed)
@@ -201,15 +190,16 @@ def run_demo(
     outputs = {"soft": model.predict(x_test, verbose=0)}
     binarize(model)
     outputs["hard"] = model.predict(x_test, verbose=0)
-    say("folding, converting, and running the file")
+    say(f"folding, converting for target {target!r}, and running the file in {runtime}")
     folded = fold(model)
     outputs["folded"] = folded.predict(x_test, verbose=0)
-    converted = convert(folded)
-    outputs["lce"] = converted.predict(x_test)
-    float32_bytes = len(float32_tflite(float_network()))
+    converted = convert(folded, target)
+    outputs["file"] = converted.predict(x_test)
     predicted = {name: decisions(values) for name, values in outputs.items()}
     result = DemoResult(
         test_images=len(x_test),
+        target=target,
+        runtime=runtime,
         accuracy={name: float(np.mean(classes == y_test)) for name, classes in predicted.items()},
         differing_from_hard={
             name: int(np.count_nonzero(classes != predicted["hard"]))
@@ -217,15 +207,20 @@ def run_demo(
         },
         differing_logits=verify(converted, folded, x_test).differing_outputs,
         file_bytes=len(converted.content),
-        float32_bytes=float32_bytes,
+        float32_bytes=summary(model).float_memory // 8,
         seconds=time.perf_counter() - started,
     )
     save_model(model, folder / "digits.keras")
     converted.save(folder / "digits.tflite")
     report = {**asdict(result), **converted.report.to_dict()}
     write_atomically(folder / "report.json", json.dumps(report, indent=2).encode())
-    plots.training_report(history, record.snapshots, folder / "training.png")
+    written = ["digits.keras", "digits.tflite", "report.json"]
+    if installed("matplotlib"):
+        plots.training_report(history, record.snapshots, folder / "training.png")
+        written.append("training.png")
+    else:
+        say(f"no picture of the training, which needs matplotlib: {remedy('plot')}")
     say(f"\n{converted.report}\n\n{result}\n\nwritten to {folder}:")
-    for name in ("digits.keras", "digits.tflite", "report.json", "training.png"):
+    for name in written:
         say(f"  {name}")
     return result

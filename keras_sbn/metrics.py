@@ -12,7 +12,7 @@ from keras import ops
 class FlipRatio(keras.metrics.Metric):
     """Mean share of values that changed between one update and the next.
 
-    Fed with the signs of a kernel after every epoch, it says how many weights still change their mind.
+    Fed with the signs of a kernel after every epoch, it says how many weights still change their sign.
     The first update has nothing to compare with and counts as none.
 
     Args:
@@ -57,6 +57,6 @@ class FlipRatio(keras.metrics.Metric):
         return self.total / ops.maximum(self.comparisons, 1)
 
     def reset_state(self) -> None:
-        """Forgets the mean, not the last values, as in Larq."""
+        """Sets the mean to zero; the last values stay, as in Larq."""
         self.total.assign(0)
         self.comparisons.assign(0)

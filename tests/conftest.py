@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from pathlib import Path
+
+if importlib.util.find_spec("tensorflow") is None:
+    # The default of Keras; before it is imported.
+    os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import keras
 import numpy as np
 import pytest
 
 from keras_sbn import layers
+from keras_sbn.extras import why_not_run
 from keras_sbn.tflite.interpreter import KERNELS, TFLITE_RUNTIMES, LceInterpreter, TfliteInterpreter
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
@@ -51,6 +58,29 @@ def pytest_collection_modifyitems(items):
         once = any(_HERE / name in places for name in _ONCE)
         if once and not any(_HERE / name in places for name in _ON_EVERY_BACKEND):
             item.add_marker(pytest.mark.once)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("tensorflow") and keras.backend.backend() != "tensorflow":
+        pytest.skip("needs TensorFlow as the backend of Keras")
+    reason = why_not_run("lce")
+    if reason is not None and item.get_closest_marker("lce"):
+        pytest.skip(reason)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Skips a test that runs a file for the Larq Compute Engine where there is no such engine.
+
+    The reason is the error of the package itself. Where the engine is installed nothing skips.
+    """
+    try:
+        return (yield)
+    except ImportError as error:
+        reason = why_not_run("lce")
+        if reason is None or "larq-compute-engine" not in str(error):
+            raise
+        pytest.skip(reason)
 
 
 @pytest.fixture

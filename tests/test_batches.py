@@ -1,10 +1,15 @@
 """What a data argument means: one function for every form, and one for every function that takes it."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
 
+import keras_sbn
 from keras_sbn.batches import arrays_of, batches, check_can_be_read_twice, sample_count
+from keras_sbn.callbacks import Monitor, Sharpen
+from keras_sbn.schedules import Piecewise
 
 A, B = np.arange(10.0).reshape(5, 2), np.arange(5.0).reshape(5, 1)
 LABELS = np.arange(5)
@@ -128,3 +133,67 @@ def test_one_array_an_input_by_order_or_by_name():
         arrays_of(A, ("a", "b"))
     assert [sample_count(data) for data in (A, [B, A], (A, LABELS), {"a": A})] == [5, 5, 5, 5]
     assert sample_count(iter([A])) is None
+
+
+def two_inputs():
+    """A soft model of two inputs, with a batch normalization."""
+    keras.utils.set_random_seed(1)
+    first, second = keras.Input((2,), name="a"), keras.Input((1,), name="b")
+    x = keras.layers.Concatenate()([first, second])
+    x = keras_sbn.layers.SelfBinarizingDense(8, name="dense")(x)
+    x = keras_sbn.layers.BinaryBatchNormalization(name="normalize")(x)
+    x = keras_sbn.layers.SelfBinarizingDense(3, binarize_input=True)(x)
+    return keras.Model([first, second], x)
+
+
+def forms():
+    """The same data in every form."""
+    lists, dictionary = [A, B], {"a": A, "b": B}
+    yield from ((form, form) for form in ((lists, LABELS), lists, dictionary, (dictionary,)))
+    yield Loaded(lists), lists
+    yield Loaded(dictionary), lists
+
+
+def test_every_function_takes_every_form():
+    expected = None
+    for data, same in forms():
+        network, other = two_inputs(), two_inputs()
+        report = keras_sbn.binarize(network, data=data)
+        assert keras_sbn.reestimate_batch_normalization(network, data, batch_size=2) == 1
+        agreed = keras_sbn.agreement(network, other, data)
+        assert agreed == keras_sbn.agreement(network, other, data, same)
+        sharpen = Sharpen(Piecewise([], [0.5]), data=data)
+        sharpen.set_model(other)
+        sharpen.set_params({"epochs": 1, "steps": 1})
+        sharpen.on_train_begin()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            sharpen.on_train_end()
+        found = [
+            report.changed_predictions,
+            agreed,
+            sharpen.report.changed_predictions,
+            *keras.ops.convert_to_numpy(network.get_layer("normalize").moving_mean),
+            *keras.ops.convert_to_numpy(other.get_layer("normalize").moving_mean),
+        ]
+        expected = found if expected is None else expected
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_iterators_are_refused_where_data_is_read_twice():
+    network = two_inputs()
+    for read_twice in (
+        lambda data: keras_sbn.binarize(network, data),
+        lambda data: keras_sbn.agreement(network, network, data),
+        lambda data: Sharpen(data=data),
+        lambda data: Monitor(data),
+    ):
+        with pytest.raises(ValueError, match="that can be read more than once"):
+            read_twice(iter([[A, B]]))
+    with pytest.raises(ValueError, match=r"as many samples in `x` as in `other_x`"):
+        keras_sbn.agreement(network, network, [A, B], [A[:2], B[:2]])
+
+
+def test_the_old_name_of_the_data_of_binarize():
+    with pytest.warns(DeprecationWarning, match="`x` of binarize is `data` now"):
+        assert keras_sbn.binarize(two_inputs(), x=[A, B]).changed_predictions is not None

@@ -246,3 +246,50 @@ def test_a_run_resumed_from_its_state_freezes_at_the_mean_of_both_parts(tmp_path
     expected = np.mean(values[96:108], axis=0)
     np.testing.assert_allclose(values[108], expected, rtol=1e-4, atol=1e-5)
     assert not state.with_suffix(".npz").exists()
+
+
+def test_no_file_and_no_weight_holds_that_kernels_are_frozen(tmp_path):
+    network = small_models.model()
+    keras_sbn.sharpen(network, 0.99)
+    weights = network.get_weights()
+    assert not any(np.isneginf(weight).any() for weight in weights)
+    network.save(tmp_path / "model.keras")
+    network.save_weights(tmp_path / "model.weights.h5")
+    loaded, other = keras.models.load_model(tmp_path / "model.keras", compile=False), small_models.model()
+    other.load_weights(tmp_path / "model.weights.h5")
+    third = small_models.model()
+    third.set_weights(weights)
+    for model in (loaded, other, third):
+        assert float(numpy_of(model.get_layer("first").kernel_sharpness)) == math.inf
+        assert not model.get_layer("first").kernel_is_frozen
+        assert not model.get_layer("normalize_first").accumulates_statistics
+    # What a step takes along does not count as a weight.
+    assert len(network.non_trainable_variables) == len(network.non_trainable_weights) + 1 + 6
+
+
+def test_a_checkpoint_of_frozen_kernels_learns_and_its_statistics_move(tmp_path):
+    network = small_models.model()
+    train(
+        network,
+        Sharpen(binarize=False, freeze_at=0.5),
+        keras.callbacks.ModelCheckpoint(tmp_path / "m.keras"),
+    )
+    loaded = keras.models.load_model(tmp_path / "m.keras")
+    assert float(numpy_of(loaded.get_layer("normalize_first").accumulated_batches)) > 0
+    before = numpy_of(loaded.get_layer("first").kernel).copy()
+    train(loaded, epochs=1)
+    assert np.any(numpy_of(loaded.get_layer("first").kernel) != before)
+    assert float(numpy_of(loaded.get_layer("normalize_first").accumulated_batches)) == 0
+
+
+def test_files_of_version_0_1_hold_frozen_kernels_as_minus_infinity(tmp_path):
+    network = small_models.model()
+    for name in ("first", "second", "dense"):
+        network.get_layer(name).kernel_sharpness.assign(-math.inf)
+    network.save(tmp_path / "old.keras")
+    loaded = keras.models.load_model(tmp_path / "old.keras", compile=False)
+    for name in ("first", "second", "dense"):
+        layer = loaded.get_layer(name)
+        assert float(numpy_of(layer.kernel_sharpness)) == math.inf
+        assert not layer.kernel_is_frozen
+    assert float(numpy_of(loaded.get_layer("sign_first").activation_sharpness)) == 1

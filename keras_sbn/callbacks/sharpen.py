@@ -459,7 +459,8 @@ class Sharpen(keras.callbacks.Callback):
 
     def _warn_if_stopped_early(self) -> None:
         final = [schedule(1.0) for _, schedule in self._weights]
-        if self.model.stop_training and any(
+        stopped = getattr(self.model, "stop_training", False)
+        if stopped and any(
             now < end / 2 for now, end in zip(self._values, final, strict=bool(self._values))
         ):
             warnings.warn(

@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, count
+from keras_sbn.cli.common import OK, add_command, count, file_to_read
+from keras_sbn.documentation import page
 from keras_sbn.tables import format_table
 
 
@@ -24,7 +25,7 @@ def add_to(commands: Any) -> None:
         "         keras-sbn benchmark binary.tflite float.tflite --adb --benchmark-model "
         "lce_benchmark_model",
     )
-    parser.add_argument("files", nargs="+", help=".tflite files")
+    parser.add_argument("files", nargs="+", type=file_to_read, help=".tflite files")
     parser.add_argument("--runs", type=count, default=50, help="runs of each file (default: %(default)s)")
     parser.add_argument("--threads", type=count, default=1, help="threads (default: %(default)s)")
     where = parser.add_mutually_exclusive_group()
@@ -59,8 +60,8 @@ def _run_on_device(options: argparse.Namespace) -> int:
     if options.benchmark_model is None:
         raise ValueError(
             "Expected --benchmark-model, the tool to run on the device: TFLite's benchmark_model for "
-            "stock files, LCE's lce_benchmark_model for its own as well. docs/devices.md says how to get "
-            "them"
+            "stock files, LCE's lce_benchmark_model for its own as well. How to get them: "
+            + page("devices")
         )
     for name in (*options.files, options.benchmark_model):
         with open(name, "rb"):  # Before the device is asked for anything.

@@ -3,16 +3,46 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import keras
+from keras_sbn.cli.runs import KnownRun
 
-from keras_sbn.binarize import binarize
+#: Exit codes: the work is done; a check failed; the input is bad; Ctrl-C, as shells have it.
+OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
-#: Exit codes: the work is done; a check failed; the input is bad.
-OK, CHECK_FAILED, BAD_INPUT = 0, 1, 2
+
+def configured_backend(options: argparse.Namespace) -> tuple[str | None, str]:
+    """The backend that a subcommand wants which only needs one of them."""
+    del options
+    return None, ""
+
+
+def plain(error: BaseException) -> str:
+    """The message of an error for a person: no number, and the name of the file at its end."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror.rstrip('.')}. Received: {os.fspath(error.filename)}"
+    return str(error) or type(error).__name__
+
+
+def file_to_write(text: str) -> str:
+    """A path of the command line that a file is written to: no folder, and in one that is there."""
+    path = Path(text)
+    if not text or path.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"expected the name of a file, received {text or 'nothing'}, a folder"
+        )
+    return text
+
+
+def file_to_read(text: str) -> str:
+    """A path of the command line that has to be a file."""
+    if not text or Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"expected a file, received {text or 'nothing'}, a folder")
+    return text
 
 
 def add_command(commands: Any, name: str, help: str, description: str, example: str) -> Any:
@@ -31,6 +61,7 @@ def add_command(commands: Any, name: str, help: str, description: str, example: 
 def add_model(parser: Any) -> None:
     """Adds the `.keras` file that a command reads, and whether to take its signs as they are."""
     parser.add_argument("model", help="a .keras file: a trained model, or a folded one")
+    parser.set_defaults(backend_of=configured_backend)
     parser.add_argument(
         "--binarize", action="store_true", help="make a model hard that has not been sharpened to the end"
     )
@@ -42,8 +73,17 @@ def load_model(options: argparse.Namespace) -> Any:
     Raises:
         ValueError: If it is not a Keras model, or has nothing to make hard.
     """
+    import keras
+
+    from keras_sbn.binarize import binarize
+
+    path = Path(options.model)
+    if not path.exists():
+        raise ValueError(f"Expected a .keras file of a model. Received: {path}, which does not exist")
+    if path.is_dir():
+        raise ValueError(f"Expected a .keras file of a model. Received: {path}, which is a folder")
     try:
-        model = keras.models.load_model(options.model, compile=False)
+        model = keras.models.load_model(path, compile=False)
     except Exception as error:  # What Keras raises depends on where the file is damaged.
         raise ValueError(
             f"Expected a .keras file of a model. Received: {options.model} ({type(error).__name__}: "
@@ -62,7 +102,8 @@ def add_folding(parser: Any) -> None:
         type=number,
         metavar=("SCALE", "OFFSET"),
         help="the model was trained on SCALE * image + OFFSET of 8-bit images: take the images "
-        "themselves, and sum integers in a binary first layer; 1/255 0 for image / 255",
+        "themselves, and sum integers in a binary first layer; 1/255 0 for image / 255 (default: that of "
+        "the run that the model comes from)",
     )
     parser.add_argument(
         "--quantize-first-layer",
@@ -71,12 +112,23 @@ def add_folding(parser: Any) -> None:
     )
 
 
-def folded(model: Any, options: argparse.Namespace) -> Any:
-    """Folds a model as the options of `add_folding` say."""
+def takes_images(model: Any) -> bool:
+    """Whether a model takes the 8-bit images themselves, as a folded one does."""
+    return any(tensor.dtype == "uint8" for tensor in model.inputs)
+
+
+def folded(model: Any, options: argparse.Namespace, known: KnownRun | None = None) -> Any:
+    """Folds a model as the options of `add_folding` say, or, where they say nothing, as its run did."""
     from keras_sbn.folding.fold import fold
 
     scaling = None if options.input_scaling is None else tuple(options.input_scaling)
-    return fold(model, input_scaling=scaling, quantize_first_layer=options.quantize_first_layer)
+    quantize = options.quantize_first_layer
+    if scaling is None and known is not None and not takes_images(model):
+        scaling = known.input_scaling
+        quantize = quantize or known.quantize_first_layer
+        shown = " ".join(f"{value:g}" for value in scaling)
+        print(f"keras-sbn: --input-scaling {shown}, of {known.source}", file=sys.stderr)
+    return fold(model, input_scaling=scaling, quantize_first_layer=quantize)
 
 
 def read_data(path: str) -> Any:

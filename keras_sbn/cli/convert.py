@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from keras_sbn.cli.common import (
@@ -12,11 +13,14 @@ from keras_sbn.cli.common import (
     add_command,
     add_folding,
     add_model,
+    file_to_write,
     folded,
     load_model,
     read_data,
     read_labels,
 )
+from keras_sbn.cli.runs import run_of
+from keras_sbn.conversion.targets import TARGETS
 
 
 def add_to(commands: Any) -> None:
@@ -33,10 +37,15 @@ def add_to(commands: Any) -> None:
     )
     add_model(parser)
     add_folding(parser)
-    parser.add_argument("--out", default="model.tflite", help="file to write (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        type=file_to_write,
+        default="model.tflite",
+        help="file to write (default: %(default)s)",
+    )
     parser.add_argument(
         "--target",
-        choices=("lce", "tflite"),
+        choices=tuple(TARGETS),
         default="lce",
         help="lce: one bit a weight; tflite: stock int8 operators (default: %(default)s)",
     )
@@ -59,13 +68,17 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--output-type", choices=types, help="type of the file's outputs (default: float32)"
     )
-    parser.add_argument("--report", help="file for the report as JSON")
+    parser.add_argument("--report", type=file_to_write, help="file for the report as JSON")
     parser.add_argument(
         "--allow-float-fallback",
         action="store_true",
         help="convert a layer that should be binary and cannot be as a float layer; the report says why",
     )
-    parser.add_argument("--labels", help="text file of the classes, one a line, to put into the file")
+    parser.add_argument(
+        "--labels",
+        help="text file of the classes, one a line, to put into the file (default: those of the run that "
+        "the model comes from)",
+    )
     parser.add_argument(
         "--input-range",
         nargs=2,
@@ -99,15 +112,19 @@ def run(options: argparse.Namespace) -> int:
 
     data = options.representative_data
     model = _from_larq(options) if options.from_larq else load_model(options)
+    known = None if options.from_larq else run_of(Path(options.model))
+    labels = known.class_names if known is not None else None
+    if options.labels is not None:
+        labels = read_labels(options.labels)
     converted = convert(
-        folded(model, options),
+        folded(model, options, known),
         target=options.target,
         activations=options.activations,
         representative_data=None if data is None else read_data(data),
         input_type=options.input_type,
         output_type=options.output_type,
         allow_float_fallback=options.allow_float_fallback,
-        labels=None if options.labels is None else read_labels(options.labels),
+        labels=labels,
         input_range=options.input_range and tuple(options.input_range),
     )
     converted.save(options.out)

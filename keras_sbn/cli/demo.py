@@ -8,7 +8,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
-from keras_sbn.cli.common import CHECK_FAILED, OK, add_command
+from keras_sbn.cli.common import CHECK_FAILED, OK, add_command, configured_backend, count
 
 
 def add_to(commands: Any) -> None:
@@ -18,15 +18,17 @@ def add_to(commands: Any) -> None:
         "demo",
         "train on handwritten digits, convert, and compare every model on the way",
         "Trains a small binary network on scikit-learn's handwritten digits, folds and converts it,\n"
-        "runs the .tflite file in the Larq Compute Engine's interpreter, and compares the\n"
+        "runs the .tflite file in the best runtime that is installed, and compares the\n"
         "predictions. Exit code 1 if a single prediction of the file differs from the hard Keras\n"
         "model's.",
         "keras-sbn demo --out out/demo --epochs 40",
     )
     parser.add_argument("--out", default="out/demo", help="folder for the results (default: %(default)s)")
-    parser.add_argument("--epochs", type=int, default=40, help="number of epochs (default: %(default)s)")
+    parser.add_argument(
+        "--epochs", type=count, default=40, help="number of epochs (default: %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the run (default: %(default)s)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, backend_of=configured_backend)
 
 
 def run(options: argparse.Namespace) -> int:

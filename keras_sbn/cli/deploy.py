@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, read_labels
+from keras_sbn.cli.common import OK, add_command, file_to_read, read_labels
 
 
 def add_to(commands: Any) -> None:
@@ -20,7 +20,9 @@ def add_to(commands: Any) -> None:
         "keras-sbn deploy android --model model.tflite --labels labels.txt --out app",
     )
     parser.add_argument("device", choices=("android",), help="what to write a project for")
-    parser.add_argument("--model", required=True, help="a .tflite file that classifies images")
+    parser.add_argument(
+        "--model", type=file_to_read, required=True, help="a .tflite file that classifies images"
+    )
     parser.add_argument(
         "--labels", help="text file of the classes, one a line (default: those in the file's metadata)"
     )

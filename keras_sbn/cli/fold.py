@@ -7,8 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, add_folding, add_model, folded, load_model
-from keras_sbn.files import save_model
+from keras_sbn.cli.common import (
+    OK,
+    add_command,
+    add_folding,
+    add_model,
+    file_to_write,
+    folded,
+    load_model,
+)
+from keras_sbn.cli.runs import run_of
 
 
 def add_to(commands: Any) -> None:
@@ -22,7 +30,12 @@ def add_to(commands: Any) -> None:
     )
     add_model(parser)
     add_folding(parser)
-    parser.add_argument("--out", default="folded.keras", help="file to write (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        type=file_to_write,
+        default="folded.keras",
+        help="file to write (default: %(default)s)",
+    )
     parser.set_defaults(run=run)
 
 
@@ -30,7 +43,10 @@ def run(options: argparse.Namespace) -> int:
     """Folds and writes."""
     if Path(options.out).suffix != ".keras":
         raise ValueError(f"Expected --out to end in .keras. Received: {options.out}")
-    model = folded(load_model(options), options)
+    from keras_sbn.files import save_model
+
+    model = load_model(options)
+    model = folded(model, options, run_of(Path(options.model)))
     save_model(model, options.out)
     layers = [{"name": layer.name, "class": type(layer).__name__} for layer in model.layers]
     if options.json:

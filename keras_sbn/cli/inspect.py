@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command
+from keras_sbn.cli.common import OK, add_command, file_to_read
 
 
 def add_to(commands: Any) -> None:
@@ -17,7 +17,7 @@ def add_to(commands: Any) -> None:
         "Reads any .tflite file, for the Larq Compute Engine or for stock TFLite, from any converter.",
         "keras-sbn inspect model.tflite",
     )
-    parser.add_argument("file", help="a .tflite file")
+    parser.add_argument("file", type=file_to_read, help="a .tflite file")
     parser.set_defaults(run=run)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from keras_sbn.cli.common import CHECK_FAILED, OK, add_command
 from keras_sbn.training.setting_types import setting_types
-from keras_sbn.training.settings import TrainSettings
+from keras_sbn.training.settings import TrainSettings, read_toml
 
 
 def add_to(commands: Any) -> None:
@@ -35,9 +36,12 @@ def add_to(commands: Any) -> None:
         action="store_true",
         help="go on with the run in --out, from its last checkpoint",
     )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="remove a run that is in --out, and begin anew"
+    )
     for setting in fields(TrainSettings):
         _add(parser, setting)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, backend_of=_backend, stopped=_stopped)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +53,14 @@ def run(options: argparse.Namespace) -> int:
     def quiet(line: str) -> None:
         del line
 
-    result = train(settings, options.out, options.resume, quiet if options.json else _say)
+    result = train(
+        settings,
+        options.out,
+        options.resume,
+        quiet if options.json else _say,
+        overwrite=options.overwrite,
+        progress=sys.stderr.isatty() and not options.json,
+    )
     if options.json:
         print(json.dumps(result.to_dict()))
     if not result.exact:
@@ -58,17 +69,42 @@ def run(options: argparse.Namespace) -> int:
     return OK
 
 
+def _backend(options: argparse.Namespace) -> tuple[str | None, str]:
+    """The backend that is asked for, and where: in `--backend`, or in the file of the settings."""
+    if getattr(options, "backend", None) is not None:
+        return options.backend, "--backend"
+    config = _config(options)
+    wanted = None if config is None else read_toml(config).get("backend")
+    # One of another type is left to the settings, which say what they expect.
+    return (wanted if isinstance(wanted, str) else None), f"backend in {config},"
+
+
+def _config(options: argparse.Namespace) -> Path | None:
+    """The file of the settings: of `--config`, or, of a run that is resumed, its own."""
+    stored = Path(options.out) / "run.toml"
+    if options.config is not None:
+        return Path(options.config)
+    return stored if options.resume and stored.exists() else None
+
+
+def _stopped(options: argparse.Namespace) -> str:
+    """What Ctrl-C leaves, and how to go on."""
+    out = Path(options.out)
+    if not (out / "run.toml").exists():
+        return "stopped before the run began"
+    epochs = [path.stem.removeprefix("epoch-") for path in (out / "checkpoints").glob("epoch-*.json")]
+    done = f"stopped after epoch {int(max(epochs))}" if epochs else "stopped in the first epoch"
+    return f"{done}; go on with: keras-sbn train --out {shlex.quote(options.out)} --resume"
+
+
 def _settings(options: argparse.Namespace) -> TrainSettings:
     names = [setting.name for setting in fields(TrainSettings)]
     given = {name: getattr(options, name) for name in names if hasattr(options, name)}
     if "dataset" in given and os.path.exists(given["dataset"]):
         # So that the run can be resumed from another folder.
         given["dataset"] = os.path.abspath(given["dataset"])
-    config = options.config
-    stored = Path(options.out) / "run.toml"
-    if options.resume and config is None and stored.exists():
-        config = stored
-    elif options.resume and config is None and not given:
+    config = _config(options)
+    if options.resume and config is None and not given:
         raise ValueError(
             f"Expected a run to go on with in --out. Received: {options.out}, which has no run.toml; "
             "give the settings as well where the run may not have begun yet."

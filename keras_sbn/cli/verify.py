@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from keras_sbn.cli.common import (
     CHECK_FAILED,
     OK,
     add_command,
+    add_folding,
     add_model,
     count,
+    file_to_read,
+    folded,
     load_model,
     read_data,
     share,
+    takes_images,
 )
+from keras_sbn.cli.runs import run_of
 
 
 def add_to(commands: Any) -> None:
@@ -27,11 +31,13 @@ def add_to(commands: Any) -> None:
         "verify",
         "compare every output of a .tflite file with the Keras model",
         "Runs the file and the model on the same inputs. Exit code 1 if a single decision differs; then\n"
-        "the first sample and the first layer that differ are named.",
+        "the first sample and the first layer that differ are named. A file that takes 8-bit images is\n"
+        "compared with the folded model where that takes them too, by --input-scaling.",
         "keras-sbn verify model.keras model.tflite --data images.npy --workers 2",
     )
     add_model(parser)
-    parser.add_argument("file", help="a .tflite file")
+    add_folding(parser)
+    parser.add_argument("file", type=file_to_read, help="a .tflite file")
     parser.add_argument(
         "--data", help="inputs as .npy, or as .npz with an array an input (default: random numbers)"
     )
@@ -62,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     from keras_sbn.verification.verify import verify
 
     converted = ConvertedModel.load(options.file)
-    model = load_model(options)
+    model = _model(options, converted)
     x = _random(model, options) if options.data is None else read_data(options.data)
     found = verify(
         converted,
@@ -77,7 +83,25 @@ def run(options: argparse.Namespace) -> int:
     return OK if found else CHECK_FAILED
 
 
-def _random(model: Any, options: argparse.Namespace) -> list[np.ndarray]:
+def _model(options: argparse.Namespace, converted: Any) -> Any:
+    """The model, folded where it has to be to take what the file takes."""
+    model = load_model(options)
+    stored = {tensor.dtype for tensor in converted.report.inputs}
+    known = run_of(Path(options.model))
+    asked = options.input_scaling is not None or options.quantize_first_layer
+    if asked or (stored == {"uint8"} and not takes_images(model) and known is not None):
+        return folded(model, options, known)
+    if stored == {"uint8"} and not takes_images(model) and options.data is None:
+        raise ValueError(
+            f"Expected to know what {options.model} sees of an 8-bit image, which {options.file} takes. "
+            "Received: no --input-scaling; give it as for `keras-sbn convert`"
+        )
+    return model
+
+
+def _random(model: Any, options: argparse.Namespace) -> list[Any]:
+    import numpy as np
+
     rng = np.random.default_rng(options.seed)
     inputs = []
     for tensor in model.inputs:

@@ -9,10 +9,13 @@ from keras_sbn.conversion import layers as _layers  # noqa: F401 (registers the 
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
+from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.report import compare_with_plan
-from keras_sbn.conversion.targets import TARGETS, Settings
+from keras_sbn.conversion.targets import TARGETS, target_class
+from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.graph import Graph
+from keras_sbn.tflite.interpreter import can_open
 from keras_sbn.tflite.metadata import with_metadata
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.writer import ModelWriter
@@ -98,7 +101,7 @@ def convert(
     output_type = output_type or "float32"
     writer = ModelWriter(description="keras_sbn")
     settings = Settings(allow_float_fallback, quantize, output_type == "float32")
-    writing = TARGETS[target](writer, settings, calibration)
+    writing = target_class(target)(writer, settings, calibration)
     for run in PASSES:
         run(graph, writing)
     inputs = [writing.values.add_input(node, input_type) for node in graph.inputs]
@@ -112,6 +115,12 @@ def convert(
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
     report = compare_with_plan(writing.emitter.plan, read_file(content), allow_float_fallback)
+    refused = can_open(content, target)
+    if refused is not None:
+        raise LoweringError(
+            f"Expected a file that its runtime opens. Received: {refused}. Please report this as a bug, "
+            "with the model; target='tflite' or another layer in place of the one that is named may help."
+        )
     return ConvertedModel(content, target, report, tuple(input_names), tuple(output_names))
 
 

@@ -17,7 +17,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -28,12 +28,10 @@ from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import QuantParams
+from keras_sbn.conversion.scales import Scales
+from keras_sbn.conversion.values import Values
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import KerasCall
-
-if TYPE_CHECKING:
-    from keras_sbn.conversion.scales import Scales
-    from keras_sbn.conversion.values import Values
 
 
 class NotInInt8(Exception):  # noqa: N818 (no error: the layer is written in float32, or refused)

@@ -19,7 +19,7 @@ def load_digits(image_size: tuple[int, int] | None = None) -> ImageDataset:
         from sklearn import datasets
         from sklearn.model_selection import train_test_split
     except ImportError as error:
-        raise ImportError("The digits need scikit-learn: pip install 'keras-sbn[datasets]'") from error
+        raise ImportError("The digits need scikit-learn: pip install 'keras-sbn[digits]'") from error
     images, labels = datasets.load_digits(return_X_y=True)
     images = images.reshape(-1, 8, 8, 1).astype(np.uint8)
     if image_size is not None:

@@ -206,4 +206,4 @@ def _pillow(module: str) -> Any:
     try:
         return importlib.import_module(f"PIL.{module}")
     except ImportError as error:
-        raise ImportError("Image files need Pillow: pip install 'keras-sbn[datasets]'") from error
+        raise ImportError("Image files need Pillow: pip install 'keras-sbn[images]'") from error

@@ -11,6 +11,7 @@ from keras_sbn.data.augmentation import Augmentation
 from keras_sbn.data.dataset import ImageDataset, Split
 from keras_sbn.data.holding_out import SCALING, hold_out
 from keras_sbn.data.images import Records, from_records
+from keras_sbn.suggestions import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,15 @@ def load_by_name(name: str, data_dir: Any, **common: Any) -> ImageDataset:
         ImportError: If tensorflow-datasets is not installed, or does not import.
         ValueError: If there is no data set of that name.
     """
-    tfds = _tfds()
     known = KNOWN.get(name)
+    hint = "" if known else did_you_mean(name, ("digits", *KNOWN))
+    tfds = _tfds(hint)
     try:
         builder = tfds.builder(known.name if known else name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError as error:
         raise ValueError(
             f"Expected 'digits', {', '.join(map(repr, KNOWN))}, another name of tensorflow-datasets, or "
-            f"the path of a folder or an .npz. Received: {name!r}"
+            f"the path of a folder or an .npz. Received: {name!r}.{hint}"
         ) from error
     # Files that are there already are used in whatever format they have; new ones can be read at random.
     if not builder.info.splits:
@@ -142,7 +144,7 @@ def _read(builder: Any, split: str) -> tuple[Records, np.ndarray]:
     return records, np.array(labels, np.int64)
 
 
-def _tfds() -> Any:
+def _tfds(hint: str = "") -> Any:
     try:
         import tensorflow_datasets as tfds
 
@@ -150,6 +152,6 @@ def _tfds() -> Any:
     except Exception as error:  # A package below it of another version raises what it likes.
         raise ImportError(
             "Data sets by name need tensorflow-datasets: pip install 'keras-sbn[datasets]'. Importing it "
-            f"gave {type(error).__name__}: {error}"
+            f"gave {type(error).__name__}: {error}.{hint}"
         ) from error
     return tfds

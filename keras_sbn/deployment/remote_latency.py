@@ -11,6 +11,7 @@ from pathlib import Path
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.deployment.benchmark_model import Timings, parse_timings
 from keras_sbn.deployment.devices import Device
+from keras_sbn.documentation import page
 
 #: Processors by the number that an ELF file has for them: their names, and what `uname -m` says where
 #: they or their 64-bit successors run.
@@ -23,7 +24,7 @@ _MACHINES = {
 }
 _WHERE = (
     "TFLite's benchmark_model runs stock files, LCE's lce_benchmark_model these and its own. Both are "
-    "built for a device with CMake or Bazel: docs/devices.md"
+    f"built for a device with CMake or Bazel: {page('devices')}"
 )
 
 

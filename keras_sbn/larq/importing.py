@@ -30,7 +30,8 @@ def from_larq(
     Args:
         model: A Functional or Sequential Larq model, or the path of one: an `.h5` or `.keras` file, or a
             SavedModel folder. A model in memory can only be there where TF_USE_LEGACY_KERAS=1 was set
-            before TensorFlow came in; a path is read in a child process where it was not.
+            before TensorFlow came in; a path is read in a child process where it was not. Of a folder the
+            configuration and the weights are read, and not the graph.
         trainable: Whether to return the model that can be trained on, with the latent kernels. It is
             hard: it predicts as the Larq model does, and learns through the bounded gradient of
             `max_gradient_sharpness`. `keras_sbn.callbacks.Sharpen` makes it soft and hard again.
@@ -38,14 +39,17 @@ def from_larq(
             float32. Otherwise it is an error.
         modules: Names of modules to import before a file is read, which register layers of their own:
             `["larq_zoo"]`.
-        safe_mode: Whether to refuse files with Lambda layers, whose code comes from the file.
+        safe_mode: Whether to refuse a file that names anything but layers of Keras, of Larq and of
+            `modules`, such as Lambda layers, before any of it is loaded. Otherwise code of the file runs:
+            only for files that you trust.
 
     Returns:
         A folded `keras.Model`, what `keras_sbn.fold` returns, ready for `keras_sbn.convert`; with
         `trainable`, the model it is folded from.
 
     Raises:
-        ValueError: If a layer has no counterpart. The message names it and says why.
+        ValueError: If the file cannot be loaded, or names other code, or a layer has no counterpart. The
+            message names it and says why.
         OSError: If there is no such file.
         ImportError: If Larq is not installed.
 

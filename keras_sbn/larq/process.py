@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from keras_sbn.extras import remedy
 from keras_sbn.larq.description import Call, Description, Input, Kernel, Layer
 from keras_sbn.process import ChildProcess, Connection
 
@@ -67,10 +68,7 @@ def serve(connection: Connection) -> None:
         answer = getattr(importlib.import_module(module), name)(*arguments)
     # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
     except ImportError as error:
-        text = (
-            f"Expected Larq and tf-keras to be installed (pip install 'keras-sbn[larq]'). Received: "
-            f"{error}"
-        )
+        text = f"Expected Larq and tf-keras to be installed ({remedy('larq')}). Received: {error}"
         connection.fail(ImportError(text))
     except Exception as error:
         connection.fail(error)

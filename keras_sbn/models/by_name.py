@@ -11,6 +11,7 @@ from keras_sbn.models.binary_net import BinaryNet
 from keras_sbn.models.quick_net import QuickNet, QuickNetLarge, QuickNetSmall
 from keras_sbn.models.resnet20 import ResNet20
 from keras_sbn.models.tiny_conv import TinyConv
+from keras_sbn.suggestions import did_you_mean
 
 _ALL: dict[str, Callable[..., Any]] = {
     "tinyconv": TinyConv,
@@ -46,5 +47,7 @@ def by_name(name: str) -> Callable[..., Any]:
     """
     key = name.lower().replace("-", "").replace("_", "")
     if key not in _ALL:
-        raise ValueError(f"Expected one of the models {', '.join(_ALL)}. Received: {name!r}")
+        raise ValueError(
+            f"Expected one of the models {', '.join(_ALL)}. Received: {name!r}.{did_you_mean(key, _ALL)}"
+        )
     return _ALL[key]

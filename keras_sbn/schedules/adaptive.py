@@ -1,4 +1,4 @@
-"""The schedule that listens to the training it steers."""
+"""The schedule that depends on the losses of the training."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Adaptive(Rise):
     list of callbacks and `validation_data` in `fit`; without them only the loss counts.
 
     The rise is by equal factors and `eagerness` times as fast as needed to reach `end` at `end_at`, so
-    that there is time to wait. It arrives in any case: after `patience` epochs of waiting in a row it
-    takes the loss it has as the one to keep up with, and in the last epoch before `end_at` it goes the
-    rest of the way.
+    that there is time to wait. It reaches `end` in any case: after `patience` epochs of waiting in a row
+    it compares with the present loss instead of the best one, and in the last epoch before `end_at` it
+    rises to `end`.
 
     Args:
         start: Sharpness at the beginning, greater than 0.
@@ -33,8 +33,8 @@ class Adaptive(Rise):
             the finished network.
         loss_tolerance: Share of the best loss by which the loss may be above it, not negative.
         gap_tolerance: Share of the validation loss by which the gap may grow in an epoch, not negative.
-        eagerness: Factor of the speed of the rise, at least 1. With 1 it is late after its first wait
-            and hurries; with 2 it can wait for half of the time.
+        eagerness: Factor of the speed of the rise, at least 1. With 2 there is time to wait in half of
+            the epochs. With 1 there is none: after the first wait the rise is steeper, to end in time.
         patience: Largest number of epochs to wait in a row, a positive integer.
 
     Raises:

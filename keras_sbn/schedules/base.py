@@ -12,7 +12,7 @@ class SharpnessSchedule:
     """Base of the schedules: a callable from progress in [0, 1] to a sharpness greater than 0.
 
     Subclass it, implement `__call__` and `get_config`, and register the class with
-    `keras.saving.register_keras_serializable`. A schedule that learns from the training it steers also
+    `keras.saving.register_keras_serializable`. A schedule that depends on the logs of the training also
     implements `observe`, `get_state` and `set_state`; the others have no state.
     """
 
@@ -24,7 +24,7 @@ class SharpnessSchedule:
         """Takes note of the logs of the epoch that ended at `progress`. Most schedules ignore them."""
 
     def get_state(self) -> dict[str, Any]:
-        """Returns what `observe` has learned, in a form JSON can hold: empty for most schedules."""
+        """Returns what `observe` has kept, in a form JSON can hold: empty for most schedules."""
         return {}
 
     def set_state(self, state: dict[str, Any]) -> None:

@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from keras_sbn.extras import remedy
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.schema import file_of_package, load_module
 
@@ -47,7 +48,7 @@ def _extension() -> Any:
     if path is None:
         raise ImportError(
             "Running the file needs larq-compute-engine, which is not installed: "
-            "pip install 'keras-sbn[lce]'"
+            + remedy("lce", "a file of target='tflite' runs here")
         )
     if int(np.__version__.split(".")[0]) >= 2:
         raise ImportError(
@@ -316,7 +317,7 @@ def _tflite_runtime(package: str | None = None) -> tuple[str, Any]:
             return name, importlib.import_module(module)
     raise ImportError(
         "Running the file needs ai-edge-litert, tflite-runtime or tensorflow, and none is installed: "
-        "pip install 'keras-sbn[litert]'"
+        + remedy("convert")
     )
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from keras_sbn.extras import installed, remedy
+
 #: Package and file of the generated schema, in the order they are tried.
 _PLACES = (
-    ("larq_compute_engine", "mlir/python/tflite_schema.py"),
     ("ai_edge_litert", "schema_py_generated.py"),
     ("tensorflow", "lite/python/schema_py_generated.py"),
+    ("larq_compute_engine", "mlir/python/tflite_schema.py"),
 )
 
 
@@ -23,13 +25,18 @@ def schema() -> Any:
     Raises:
         ImportError: If no package with the schema, or no `flatbuffers`, is installed.
     """
+    if not installed("flatbuffers"):
+        raise ImportError(
+            "Reading and writing .tflite files needs flatbuffers, which is not installed: "
+            + remedy("convert")
+        )
     for package, relative in _PLACES:
         path = file_of_package(package, relative)
         if path is not None:
             return load_module("keras_sbn_tflite_schema", path)
     raise ImportError(
-        "Conversion needs the TFLite schema, from larq-compute-engine, ai-edge-litert or tensorflow. "
-        "None is installed: pip install 'keras-sbn[lce]'"
+        "Reading and writing .tflite files needs the TFLite schema, from ai-edge-litert, tensorflow or "
+        f"larq-compute-engine. None is installed: {remedy('convert')}"
     )
 
 

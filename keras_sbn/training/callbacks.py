@@ -85,7 +85,7 @@ class KeepRun(keras.callbacks.Callback):
         broken = [name for name in ("loss",) if not np.isfinite(logs.get(name, 0.0))]
         for weight in self.model.weights:
             # The sharpness, a scalar, is infinite in a hard network.
-            if weight.shape and not np.isfinite(ops.convert_to_numpy(weight)).all():
+            if len(weight.shape) and not np.isfinite(ops.convert_to_numpy(weight)).all():
                 broken.append(weight.path)
                 break
         if not broken:

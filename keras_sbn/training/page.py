@@ -143,7 +143,7 @@ def _some_layers(snapshots: Sequence[WeightSnapshot]) -> list[WeightSnapshot]:
 def _files(result: TrainResult) -> str:
     rows = []
     for file in result.files:
-        verdict = f"none of {file.samples:,}"
+        verdict = f"none of {file.samples:,}" if file.samples else "not run here"
         if file.differing_decisions:
             verdict = f"{file.differing_decisions} of {file.samples:,}"
         ratio = result.float_bytes / file.bytes

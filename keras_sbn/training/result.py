@@ -13,7 +13,10 @@ from keras_sbn.training.checkpoints import RunState
 
 @dataclass(frozen=True)
 class FileResult:
-    """A converted file: its bytes, and on how many of `samples` images it decides unlike the model."""
+    """A converted file: its bytes, and on how many of `samples` images it decides unlike the model.
+
+    `samples` is 0 where nothing that is installed runs the file.
+    """
 
     name: str
     bytes: int
@@ -83,9 +86,14 @@ class TrainResult:
         lines = [format_table(("model", "accuracy"), rows, "lr"), ""]
         for file in self.files:
             ratio = self.float_bytes / file.bytes
+            compared = (
+                f"{file.differing_decisions} of {file.samples} decisions unlike the folded model's"
+                if file.samples
+                else "not run here, and so not compared with the model"
+            )
             lines.append(
                 f"{file.name}: {file.bytes:,} bytes, float32 parameters take {ratio:.1f} times as many; "
-                f"{file.differing_decisions} of {file.samples} decisions unlike the folded model's"
+                f"{compared}"
             )
         best = self.best_epoch
         if best is not None:

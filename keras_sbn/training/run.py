@@ -18,22 +18,19 @@ from keras_sbn.averaging import KernelMean
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, Monitor, Sharpen
 from keras_sbn.data import Batches, ImageDataset
+from keras_sbn.extras import installed, remedy, why_not_run
 from keras_sbn.files import save_model, write_atomically
 from keras_sbn.statistics import reestimate_batch_normalization
-from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
+from keras_sbn.tflite.schema import schema
 from keras_sbn.training.callbacks import KeepRun, write_history
 from keras_sbn.training.checkpoints import Checkpoints, RunState, check_same_network
 from keras_sbn.training.devices import on_devices
+from keras_sbn.training.folder import DATA, begin, check_folder
 from keras_sbn.training.lock import locked, remove_leftovers
+from keras_sbn.training.progress import ShowProgress
 from keras_sbn.training.result import FileResult, TrainResult
 from keras_sbn.training.settings import TrainSettings
 
-#: The packages that each part of a run needs, one of them, as they are imported, and their extra.
-_NEEDED = {
-    "lce": (("larq_compute_engine",), "lce"),
-    "tflite": (tuple(TFLITE_RUNTIMES), "litert"),
-    "report": (("matplotlib",), "plot"),
-}
 _MONITORED = 64
 
 
@@ -43,13 +40,17 @@ def train(
     resume: bool = False,
     print_fn: Callable[[str], None] = print,
     *,
+    overwrite: bool = False,
+    progress: bool = False,
     say: Callable[[str], None] | None = None,
 ) -> TrainResult:
     """Trains, folds, converts and verifies a network, and reports on it.
 
-    Writes into `out`: `run.toml` (the settings), `history.csv`, `checkpoints/` (the last two epochs, and
-    `best.keras`, that of the highest hard validation accuracy), `logs/` for TensorBoard, `model.keras`
-    (the last epoch, hard), `model_lce.tflite`, `model_tflite.tflite`, `result.json` and `report.html`.
+    Writes into `out`: `run.toml` (the settings), `data.json` (classes and input scaling of the data),
+    `history.csv`, `checkpoints/` (the last two epochs, and `best.keras`, that of the highest hard
+    validation accuracy), `logs/` for TensorBoard, `model.keras` (the last epoch, hard), `folded.keras`
+    (which takes 8-bit images), `model_lce.tflite`, `model_tflite.tflite`, `result.json` and
+    `report.html`. Nothing is written before the data are loaded and the model is built.
 
     The recipe: Adam with a cosine decay, cross-entropy, the sharpness schedule of the settings, and at
     the end frozen kernels and the accumulated batch-normalization statistics of the network of signs.
@@ -62,6 +63,9 @@ def train(
         out: Folder of the run; made where missing.
         resume: Whether to go on with a run that is in `out`, from its last checkpoint.
         print_fn: Receives lines of progress.
+        overwrite: Whether a run that is in `out` is removed first; other files there stay.
+        progress: Whether to write the progress within an epoch to standard error, in one line that is
+            overwritten.
         say: Deprecated name of `print_fn`.
 
     Returns:
@@ -86,21 +90,26 @@ def train(
             stacklevel=2,
         )
         print_fn = say
-    _require_packages(settings)
+    _require_packages(settings, print_fn)
     settings = replace(settings, backend=keras.backend.backend())
     folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Expected a folder for the run. Received: {folder}, which is a file")
     with locked(folder):
-        return _train(settings, folder, resume, print_fn)
+        return _train(settings, folder, resume, print_fn, overwrite, progress)
 
 
 def _train(
-    settings: TrainSettings, folder: Path, resume: bool, print_fn: Callable[[str], None]
+    settings: TrainSettings,
+    folder: Path,
+    resume: bool,
+    print_fn: Callable[[str], None],
+    overwrite: bool,
+    progress: bool,
 ) -> TrainResult:
-    checkpoints = Checkpoints(folder / "checkpoints")
-    _check_folder(settings, folder, resume)
+    check_folder(settings, folder, resume, overwrite)
     remove_leftovers(folder)
-    settings.save(folder / "run.toml")
-
+    checkpoints = Checkpoints(folder / "checkpoints")
     keras.utils.set_random_seed(settings.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(settings.dtype_policy)
@@ -111,7 +120,14 @@ def _train(
             f"validate on, {dataset.classes} classes, {dataset.input_shape}"
         )
         with on_devices(settings.devices):
-            model, state = _fit(settings, dataset, checkpoints, folder, print_fn)
+            found = None if overwrite else checkpoints.load(print_fn)
+            model, state = found or (settings.build_model(dataset), RunState())
+            if state.epoch:
+                path = checkpoints.path(state.epoch)
+                check_same_network(model, settings.build_model(dataset), path)
+            # Only now, so that a mistake in the settings leaves no folder behind.
+            begin(settings, dataset, folder, overwrite)
+            _fit(settings, dataset, model, state, checkpoints, folder, print_fn, progress)
             accuracy = _harden(settings, dataset, model, state)
     finally:
         keras.config.set_dtype_policy(before)
@@ -121,48 +137,29 @@ def _train(
     return _deploy(settings, dataset, model, state, accuracy, folder, print_fn)
 
 
-def _require_packages(settings: TrainSettings) -> None:
+def _require_packages(settings: TrainSettings, print_fn: Callable[[str], None]) -> None:
     """Fails before a long training and not after it."""
-    for part, (modules, extra) in _NEEDED.items():
-        needed = part in settings.targets or part == "report"
-        if needed and not any(importlib.util.find_spec(module) for module in modules):
-            raise ImportError(
-                f"This run needs {' or '.join(modules)} at its end: pip install 'keras-sbn[{extra}]'"
-                + ("" if part == "report" else f", or leave {part!r} out of `targets`")
-            )
-
-
-def _check_folder(settings: TrainSettings, folder: Path, resume: bool) -> None:
-    stored = folder / "run.toml"
-    has_run = stored.exists() or any((folder / "checkpoints").glob("epoch-*"))
-    if has_run and not resume:
-        raise ValueError(
-            f"Expected an empty folder for a new run. Received: {folder}, which holds one; go on with it "
-            "(--resume), or take another folder."
-        )
-    if stored.exists():
-        found = replace(TrainSettings.read_whole(stored), backend=settings.backend)
-        changed = [name for name, value in asdict(settings).items() if value != asdict(found)[name]]
-        if changed:
-            raise ValueError(
-                f"Expected the settings of the run in {folder} to resume it. Received others for: "
-                f"{', '.join(changed)}"
-            )
+    if not installed("matplotlib"):
+        raise ImportError(f"The report of a run needs matplotlib: {remedy('plot')}")
+    if settings.targets:
+        schema()
+    for target in settings.targets:
+        reason = why_not_run(target)
+        if reason is not None:
+            print_fn(f"the file for {target} will be written, and not compared with the model: {reason}")
 
 
 def _fit(
     settings: TrainSettings,
     dataset: ImageDataset,
+    model: Any,
+    state: RunState,
     checkpoints: Checkpoints,
     folder: Path,
     print_fn: Callable[[str], None],
-) -> tuple[Any, RunState]:
-    found = checkpoints.load(print_fn)
-    if found is None:
-        model, state = settings.build_model(dataset), RunState()
-    else:
-        model, state = found
-        check_same_network(model, settings.build_model(dataset), checkpoints.path(state.epoch))
+    progress: bool,
+) -> None:
+    if state.epoch:
         print_fn(f"resuming after epoch {state.epoch} of {settings.epochs}")
         # A process that was killed after the checkpoint has not written it.
         write_history(folder, state)
@@ -174,7 +171,7 @@ def _fit(
         threads=settings.threads,
         multiple_of=settings.devices,
     )
-    if found is None:
+    if not state.epoch:
         model.compile(
             keras.optimizers.Adam(
                 keras.optimizers.schedules.CosineDecay(
@@ -201,12 +198,12 @@ def _fit(
                 HardValidation(validation),
                 sharpen,
                 *_tensorboard(settings, dataset, folder, print_fn),
+                *([ShowProgress(settings.epochs)] if progress else []),
                 KeepRun(state, checkpoints, folder, settings.epochs, print_fn),
             ],
         )
     # Of a process that was killed after its last epoch.
     KernelMean.remove(folder / "sharpness.npz")
-    return model, state
 
 
 def _validation(settings: TrainSettings, dataset: ImageDataset) -> Batches:
@@ -277,6 +274,7 @@ def _deploy(
         input_scaling=dataset.input_scaling,
         quantize_first_layer=settings.quantize_first_layer,
     )
+    save_model(folded, folder / "folded.keras")
     correct, unlike = 0, 0
     for images, labels in _chunks(dataset):
         classes = decisions(folded.predict_on_batch(images))
@@ -290,20 +288,17 @@ def _deploy(
         converted = convert(folded, target=target, labels=dataset.class_names)
         name = f"model_{target}.tflite"
         converted.save(folder / name)
-        found = verify(converted, folded, (x for x, _ in _chunks(dataset, settings.verify_samples)))
         reports[name] = converted.report
-        files.append(
-            FileResult(
-                name,
-                len(converted.content),
-                found.samples,
-                found.differing_decisions,
-                found.differing_outputs,
-                tuple(asdict(layer) for layer in converted.report.layers),
-            )
-        )
-        if not found:
-            print_fn(f"{name}: {found}")
+        samples = decisions_unlike = outputs_unlike = 0
+        if why_not_run(target) is None:
+            found = verify(converted, folded, (x for x, _ in _chunks(dataset, settings.verify_samples)))
+            samples, outputs_unlike = found.samples, found.differing_outputs
+            decisions_unlike = found.differing_decisions
+            if not found:
+                print_fn(f"{name}: {found}")
+        layers = tuple(asdict(layer) for layer in converted.report.layers)
+        size = len(converted.content)
+        files.append(FileResult(name, size, samples, decisions_unlike, outputs_unlike, layers))
     result = TrainResult(
         folder=str(folder),
         accuracy=accuracy,
@@ -316,7 +311,8 @@ def _deploy(
     )
     write_atomically(folder / "result.json", json.dumps(result.to_dict(), indent=2).encode())
     write_page(folder / "report.html", settings, dataset, model, state, result, reports)
-    written = ["model.keras", *reports, "history.csv", "run.toml", "result.json", "report.html"]
+    written = ["model.keras", "folded.keras", *reports, "history.csv", "run.toml", DATA, "result.json"]
+    written.append("report.html")
     print_fn(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")
     return result
 

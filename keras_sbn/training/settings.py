@@ -8,22 +8,25 @@ import os
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from keras_sbn.data import ImageDataset, load
+from keras_sbn.conversion.targets import TARGETS
 from keras_sbn.files import write_atomically
-from keras_sbn.layers.base import positive_integer
-from keras_sbn.models import by_name
-from keras_sbn.schedules import Adaptive, Cosine, Exponential, Linear, SharpnessSchedule
+from keras_sbn.suggestions import did_you_mean
 from keras_sbn.training.setting_types import setting_types
+
+# The command line reads the settings before Keras has a backend, so what needs Keras is imported later.
+if TYPE_CHECKING:
+    from keras_sbn.data import ImageDataset
+    from keras_sbn.schedules import SharpnessSchedule
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-_SCHEDULES = {"exponential": Exponential, "linear": Linear, "cosine": Cosine, "adaptive": Adaptive}
-_TARGETS = ("lce", "tflite")
+#: Classes of keras_sbn.schedules, in lower case.
+_SCHEDULES = ("exponential", "linear", "cosine", "adaptive")
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -75,7 +78,7 @@ class TrainSettings:
     devices: int = _setting(1, "number of devices to train on, with TensorFlow or JAX")
     dtype_policy: str = _setting("float32", "Keras's dtype policy, such as mixed_bfloat16")
     threads: int = _setting(2, "threads that prepare the batches")
-    targets: tuple[str, ...] = _setting(_TARGETS, "files to write: lce, tflite, or none")
+    targets: tuple[str, ...] = _setting(tuple(TARGETS), "files to write: lce, tflite, or none")
     quantize_first_layer: bool = _setting(
         False, "make a float first convolution int8, exact on every device, at a little accuracy"
     )
@@ -87,16 +90,22 @@ class TrainSettings:
     )
 
     def __post_init__(self) -> None:
+        from keras_sbn.layers.base import positive_integer
+        from keras_sbn.models import by_name
+
         for name in ("epochs", "batch_size", "devices", "verify_samples"):
             positive_integer(getattr(self, name), name)
         by_name(self.model)
         for name, value, known in (
-            ("schedule", self.schedule, tuple(_SCHEDULES)),
+            ("schedule", self.schedule, _SCHEDULES),
             ("backend", self.backend, (None, "tensorflow", "jax", "torch")),
-            *(("targets", target, _TARGETS) for target in self.targets),
+            *(("targets", target, tuple(TARGETS)) for target in self.targets),
         ):
             if value not in known:
-                raise ValueError(f"Expected `{name}` to be one of {known}. Received: {name}={value!r}")
+                hint = did_you_mean(str(value), (one for one in known if one))
+                raise ValueError(
+                    f"Expected `{name}` to be one of {known}. Received: {name}={value!r}.{hint}"
+                )
         for name in ("learning_rate", "alpha"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Expected `{name}` to be positive. Received: {getattr(self, name)!r}")
@@ -118,11 +127,7 @@ class TrainSettings:
             OSError: If the file cannot be read.
             ValueError: If it is no TOML, or holds an unknown or wrong setting.
         """
-        try:
-            found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"Expected a TOML file. Received: {path} ({error})") from error
-        return cls.of({**found, **changes}, str(path))
+        return cls.of({**read_toml(path), **changes}, str(path))
 
     @classmethod
     def of(cls, values: dict[str, Any], source: str = "settings") -> TrainSettings:
@@ -135,7 +140,8 @@ class TrainSettings:
         unknown = sorted(set(values) - set(kinds))
         if unknown:
             raise ValueError(
-                f"Expected settings out of {', '.join(kinds)}. Received: {unknown} in {source}"
+                f"Expected settings out of {', '.join(kinds)}. Received: {unknown} in {source}."
+                f"{did_you_mean(unknown[0], kinds)}"
             )
         return cls(**{name: kinds[name].convert(name, value) for name, value in values.items()})
 
@@ -148,7 +154,7 @@ class TrainSettings:
             ValueError: As for `read`, and if settings are missing: the file is damaged.
         """
         settings = cls.read(path)
-        found = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        found = read_toml(path)
         missing = [n for n, kind in setting_types(cls).items() if not kind.optional and n not in found]
         if missing:
             raise ValueError(
@@ -174,6 +180,8 @@ class TrainSettings:
 
     def load_data(self) -> ImageDataset:
         """Loads the data set."""
+        from keras_sbn.data import load
+
         dataset = load(
             self.dataset,
             image_size=self.image_size,
@@ -187,6 +195,8 @@ class TrainSettings:
 
     def build_model(self, dataset: ImageDataset) -> Any:
         """Builds the architecture for the data set; its outputs are logits."""
+        from keras_sbn.models import by_name
+
         build = by_name(self.model)
         return build(
             dataset.input_shape,
@@ -197,9 +207,25 @@ class TrainSettings:
 
     def sharpness_schedule(self) -> SharpnessSchedule:
         """The schedule of the sharpness."""
+        from keras_sbn import schedules
+
         options = {"end": self.sharpness_end, "end_at": self.sharpness_end_at}
         given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-        return _SCHEDULES[self.schedule](**given)
+        schedule: SharpnessSchedule = getattr(schedules, self.schedule.capitalize())(**given)
+        return schedule
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a TOML file as it stands, without asking whether its settings are known.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is no TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"Expected a TOML file. Received: {path} ({error})") from error
 
 
 def _toml(value: Any) -> str:

@@ -23,7 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from root import ArmRoot, MissingToolError, make_root
 
-from _keras_sbn_command import _import_quietly
+from keras_sbn.cli.start import start_keras
 
 #: Names of qemu, and what is chosen on them. The emulation of SME in qemu 7.2 gives wrong sums in
 #: TensorFlow's own 8-bit networks as well, so it is left out.
@@ -35,7 +35,7 @@ CPUS = {
 
 def main() -> int:
     """Makes the root, runs, compares, prints; 0 if all decisions are equal, 1 if not, 2 if it cannot."""
-    _import_quietly("keras_sbn")
+    start_keras()
     from cases import CASES
 
     parser = argparse.ArgumentParser(prog="python tests/arm", description=__doc__.splitlines()[0])

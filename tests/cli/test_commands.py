@@ -3,14 +3,19 @@
 import json
 import os
 import re
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 from conftest import digit_network, images, randomize
+from small_models import ROOT
 
 import keras_sbn
 from keras_sbn import cli
+
+COMMANDS = ("demo", "train", "fold", "convert", "inspect", "verify", "benchmark", "deploy")
 
 
 @pytest.fixture
@@ -25,6 +30,7 @@ def folder(tmp_path, monkeypatch, rng):
     return tmp_path
 
 
+@pytest.mark.lce
 def test_the_whole_path(folder, capsys):
     assert cli.main(["fold", "hard.keras", "--out", "folded.keras"]) == 0
     assert "Threshold" in capsys.readouterr().out
@@ -58,11 +64,12 @@ def test_int8_activations_and_inputs(folder, capsys, rng):
     assert "Expected `representative_data`" in capsys.readouterr().err
     (folder / "no.npy").write_bytes(b"no array")
     assert cli.main(["convert", "hard.keras", "--representative-data", "no.npy"]) == 2
-    assert "Expected inputs as .npy or .npz" in capsys.readouterr().err
+    assert "Expected an .npy or .npz file" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         cli.main([*verify, "--required-agreement", "2"])
 
 
+@pytest.mark.lce
 def test_models_trained_on_rescaled_images(folder, capsys, rng):
     scaling = ["--input-scaling", "1/255", "0"]
     assert cli.main(["fold", "hard.keras", *scaling, "--out", "folded.keras"]) == 0
@@ -76,6 +83,7 @@ def test_models_trained_on_rescaled_images(folder, capsys, rng):
     assert "Expected a first keras.layers.Conv2D" in capsys.readouterr().err
 
 
+@pytest.mark.lce
 def test_json_for_machines(folder, capsys):
     def run(*arguments):
         assert cli.main([*arguments, "--json"]) == 0
@@ -88,6 +96,7 @@ def test_json_for_machines(folder, capsys):
     assert run("benchmark", "model.tflite", "--runs", "2")[0]["runs"] == 2
 
 
+@pytest.mark.lce
 def test_binarize_takes_the_signs_of_a_soft_model(folder, capsys):
     assert cli.main(["convert", "soft.keras"]) == 2
     assert "Expected a binary network" in capsys.readouterr().err
@@ -96,6 +105,7 @@ def test_binarize_takes_the_signs_of_a_soft_model(folder, capsys):
     assert cli.main(["verify", "soft.keras", "model.tflite", "--binarize", "--samples", "8"]) == 0
 
 
+@pytest.mark.lce
 def test_verify_exits_with_1_if_a_decision_differs_and_reads_data(folder, capsys, rng):
     x = images(rng, (7, 6, 2), 32)
     np.save("x.npy", x)
@@ -116,7 +126,12 @@ def test_verify_exits_with_1_if_a_decision_differs_and_reads_data(folder, capsys
         (["convert", "broken.keras"], "Expected a .keras file of a model"),
         (["convert", "hard.keras", "--out", "no/folder/m.tflite"], "Expected a folder"),
         (["inspect", "hard.keras"], "Expected a TFLite model"),
-        (["inspect", "missing.tflite"], "No such file"),
+        (
+            ["inspect", "missing.tflite"],
+            r"^keras-sbn: No such file or directory\. Received: missing\.tflite$",
+        ),
+        (["fold", "."], "Received: ., which is a folder"),
+        (["convert", "hard.keras", "--labels", "no.txt"], "No such file or directory. Received: no.txt"),
         (["verify", "hard.keras", "hard.keras"], "Expected a TFLite model"),
         (["benchmark", "missing.tflite"], "No such file"),
     ],
@@ -129,9 +144,6 @@ def test_bad_input_exits_with_2_says_why_and_writes_nothing(arguments, message, 
     assert captured.err.startswith("keras-sbn: ")
     assert re.search(message, captured.err)
     assert sorted(os.listdir()) == before
-
-
-COMMANDS = ("demo", "train", "fold", "convert", "inspect", "verify", "benchmark", "deploy")
 
 
 def test_these_are_all_commands(capsys):
@@ -151,12 +163,73 @@ def test_help_shows_an_example(command, capsys):
     assert "--json" in text
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_an_option_that_no_command_has_exits_with_2(command, capsys):
+@pytest.mark.parametrize(
+    ("arguments", "command", "message"),
+    [
+        (["trian"], "", "invalid choice: 'trian' .*Did you mean 'train'"),
+        (["fry"], "", r"invalid choice: 'fry' \(choose from demo, .*\)\.$"),
+        (["--versoin"], "", "."),
+        (
+            ["train", "--modle", "quicknet"],
+            "train",
+            "--modle quicknet. Did you mean '--model'",
+        ),
+        (["train", "--epoch=3"], "train", "Did you mean '--epochs'"),
+        (["convert", "m.keras", "--target", "lec"], "convert", "Did you mean 'lce'"),
+        (
+            ["convert", "m.keras", "--out", "."],
+            "convert",
+            "expected the name of a file, received ., a",
+        ),
+        (["inspect", "."], "inspect", "file: expected a file, received ., a folder"),
+        (["inspect", "a.tflite", "b.tflite"], "inspect", "unrecognized arguments: b.tflite"),
+        (["verify", "a"], "verify", "required: file"),
+        *(([command, "--zzz"], command, "(unrecognized|required)") for command in COMMANDS),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_shows_that_of_the_subcommand_and_what_may_be_meant(
+    arguments, command, message, capsys
+):
     with pytest.raises(SystemExit) as stop:
-        cli.main([command, "--no-such-option"])
+        cli.main(arguments)
     assert stop.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: keras-sbn")
+    said = capsys.readouterr().err
+    assert said.startswith(f"usage: keras-sbn {command}".rstrip() + " ")
+    assert re.search(message, said.splitlines()[-1])
+
+
+def test_files_of_8_bit_images_are_compared_by_the_scaling_that_is_given(folder, capsys):
+    scaling = ["--input-scaling", "1/255", "0"]
+    assert cli.main(["convert", "hard.keras", *scaling, "--target", "tflite"]) == 0
+    verify = ["verify", "hard.keras", "model.tflite", "--samples", "20"]
+    assert cli.main([*verify, *scaling]) == 0
+    assert cli.main(verify) == 2
+    assert "--input-scaling" in capsys.readouterr().err
+
+
+def test_an_error_that_nobody_expected_exits_with_2_and_is_no_failed_check(monkeypatch, capsys):
+    def fail(file):
+        raise KeyError("weights")
+
+    monkeypatch.setattr("keras_sbn.conversion.inspection.inspect", fail)
+    assert cli.main(["inspect", "model.tflite"]) == 2
+    said = capsys.readouterr().err
+    assert "KeyError: 'weights'" in said
+    assert "please report it" in said
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(folder):
+    keras_sbn.convert(keras.models.load_model("hard.keras"), "tflite").save("model.tflite")
+    command = f'"{sys.executable}" -m keras_sbn inspect model.tflite; echo "exit code $?" >&2'
+    done = subprocess.run(
+        ["bash", "-c", f"({command}) | true"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert "exit code 0" in done.stderr
+    assert "roken" not in done.stderr
 
 
 def test_a_number_of_samples_that_is_not_positive(capsys):

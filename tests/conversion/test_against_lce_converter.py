@@ -9,7 +9,7 @@ import keras_sbn
 from keras_sbn import layers
 from keras_sbn.tflite.reader import read_file
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.lce]
 
 
 @pytest.fixture(scope="module")

@@ -48,18 +48,22 @@ def _atheris(name: str, rest: list[str]) -> int:
 
     # The readers are in Python, so that the coverage of their branches leads on.
     with atheris.instrument_imports(include=["keras_sbn"], enable_loader_override=False):
-        from fuzz.doors import DOORS, SEEDS
+        from fuzz.doors import DOORS
 
-        for seed in DOORS[name].seeds():
+        door = DOORS[name]
+        # What is found goes on from here the next time.
+        corpus = Path("out/fuzz/corpus") / name
+        corpus.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(door.seeds()):
+            (corpus / f"seed-{number}").write_bytes(seed)
             with tempfile.TemporaryDirectory() as folder:
-                DOORS[name].check(seed, Path(folder), False)
-    door = DOORS[name]
+                door.check(seed, Path(folder), False)
 
     def check(content: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
             door.check(content, Path(folder), True)
 
-    atheris.Setup([sys.argv[0], *rest, str(SEEDS)], check)
+    atheris.Setup([sys.argv[0], f"-artifact_prefix=out/fuzz/{name}-", *rest, str(corpus)], check)
     atheris.Fuzz()
     return 0
 

@@ -237,7 +237,7 @@ def test_gradient_equals_finite_differences(case, normalize, bound):
     arguments = [x, *(numpy_of(weight) for weight in layer.trainable_weights)]
     found = layer_cases.gradients(layer_cases.layer_function(layer, cotangent), *arguments)
     for index, (argument, gradient) in enumerate(zip(arguments, found, strict=True)):
-        tolerance = 1e-5 * (1 + np.linalg.norm(gradient))
+        tolerance = 1e-5 * (1 + float(np.linalg.norm(gradient)))
         for _ in range(3):
             direction = rng.normal(size=argument.shape)
             direction /= np.linalg.norm(direction)

@@ -5,11 +5,13 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,15 +20,13 @@ from small_models import ROOT, run_child
 
 import keras_sbn
 from keras_sbn import cli
+from keras_sbn.extras import why_not_run
 from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
-from keras_sbn.training import TrainSettings, train
+from keras_sbn.training import TrainSettings, progress, train
 from keras_sbn.training.checkpoints import Checkpoints
 from keras_sbn.training.page import write_page
 
 pytest.importorskip("matplotlib")
-# Found and not imported: importing larq-compute-engine would import TensorFlow, which is not needed.
-if importlib.util.find_spec("larq_compute_engine") is None:
-    pytest.skip("larq-compute-engine is not installed", allow_module_level=True)
 if not any(map(importlib.util.find_spec, TFLITE_RUNTIMES)):
     pytest.skip("no runtime for stock files is installed", allow_module_level=True)
 
@@ -62,7 +62,7 @@ def run(tmp_path_factory):
 def start(folder, *arguments):
     """Starts the real command in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "_keras_sbn_command", "train", "--out", str(folder), *arguments]
+    command = [sys.executable, "-m", "keras_sbn", "train", "--out", str(folder), *arguments]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -75,7 +75,8 @@ def test_writes_what_it_says(run):
         assert name in said
     assert re.search(r"epoch   4/4  loss .* hard .* sharpness inf", said)
     assert result.exact
-    assert [file.samples for file in result.files] == [64, 64]
+    runs = [64 if why_not_run(target) is None else 0 for target in ("lce", "tflite")]
+    assert [file.samples for file in result.files] == runs
     assert set(result.accuracy) == {"soft", "hard", "reestimated", "folded"}
     assert result.accuracy["reestimated"] > 0.5
     text = (folder / "result.json").read_text()
@@ -178,6 +179,88 @@ def test_the_toml_of_a_run_reproduces_it(run, tmp_path, capsys):
     assert (tmp_path / "run.toml").read_text() == (folder / "run.toml").read_text()
 
 
+def test_the_best_epoch_is_kept_beside_the_last(run):
+    folder, result, _ = run
+    hard = result.history["val_hard_accuracy"]
+    assert (folder / "checkpoints" / "epoch-00004.keras").exists()
+    best = keras.models.load_model(folder / "checkpoints" / "best.keras", compile=False)
+    keras_sbn.binarize(best)
+    x, y = TrainSettings(**SMALL).load_data().arrays()
+    accuracy = np.mean(best.predict(x, verbose=0).argmax(-1) == y)
+    assert accuracy == pytest.approx(max(hard))
+
+
+def test_overwriting_removes_the_run_and_nothing_else(run, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(run[0], folder)
+    (folder / "notes.txt").write_text("mine")
+    out = ["--out", str(folder), "--overwrite"]
+    assert cli.main(["train", *out, "--dataset", str(tmp_path / "no.npz")]) == 2
+    assert (folder / "result.json").exists(), "a mistake removes nothing"
+    assert cli.main(["train", *out, "--resume"]) == 2
+    assert "to resume a run or to overwrite it" in capsys.readouterr().err
+    short = [*ARGUMENTS, "--epochs", "1", "--targets"]
+    assert cli.main(["train", *out, *short]) == 0
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert not list(folder.glob("*.tflite"))
+    assert [path.name for path in (folder / "checkpoints").glob("epoch-*.json")] == ["epoch-00001.json"]
+
+
+def test_the_models_of_a_run_know_their_images(run, tmp_path, capsys):
+    folder, _, _ = run
+    for name in ("model.keras", "folded.keras"):
+        out = str(tmp_path / "again.tflite")
+        assert cli.main(["convert", str(folder / name), "--target", "tflite", "--out", out]) == 0
+        assert Path(out).read_bytes() == (folder / "model_tflite.tflite").read_bytes()
+        said = capsys.readouterr().err
+        assert ("--input-scaling 0.0625 0, of" in said) == (name == "model.keras")
+        verify = ["verify", str(folder / name), str(folder / "model_tflite.tflite"), "--samples", "9"]
+        assert cli.main([*verify, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["differing_outputs"] == 0
+    best = str(folder / "checkpoints" / "best.keras")
+    assert cli.main(["fold", best, "--binarize", "--out", str(tmp_path / "best.keras")]) == 0
+    assert keras.models.load_model(tmp_path / "best.keras").inputs[0].dtype == "uint8"
+    shutil.copy(folder / "run.toml", tmp_path)
+    (tmp_path / "data.json").write_text("{}")
+    shutil.copy(folder / "model.keras", tmp_path)
+    assert cli.main(["fold", str(tmp_path / "model.keras"), "--out", str(tmp_path / "f.keras")]) == 2
+    assert "data.json, which is damaged" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_in_one_line_that_says_how_to_go_on(tmp_path):
+    folder = tmp_path / "a run"
+    process = start(folder, *ARGUMENTS, "--epochs", "500")
+    try:
+        deadline = time.monotonic() + 240
+        while not (folder / "checkpoints" / "epoch-00001.json").exists():
+            assert process.poll() is None, process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert re.search(r"\nkeras-sbn: stopped after epoch \d+; go on with: keras-sbn train --out '", said)
+    assert said.strip().endswith("a run' --resume")
+    assert "Traceback" not in said
+
+
+def test_the_progress_within_an_epoch_is_one_line_that_is_overwritten(capsys, monkeypatch):
+    moments = iter([0.0, 0.1, 1.0, 1.2, 2.0])
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: next(moments))
+    show = progress.ShowProgress(epochs=3)
+    show.set_params({"steps": 40})
+    show.on_epoch_begin(1)
+    for batch in range(4):
+        show.on_train_batch_end(batch)
+    show.on_epoch_end(1)
+    first, second, cleared, end = capsys.readouterr().err.split("\r")[1:]
+    assert first == "epoch   2/3  batch 2/40, 19 s left"
+    assert second.rstrip() == "epoch   2/3  batch 4/40, 18 s left"
+    assert cleared.strip() == end == ""
+
+
 def test_a_folder_holds_one_run(run, tmp_path, capsys):
     folder, _, _ = run
     out = ["--out", str(folder)]
@@ -191,6 +274,9 @@ def test_bad_input_exits_with_2(tmp_path, capsys):
     out = ["--out", str(tmp_path / "run")]
     for arguments, message in (
         (["--model", "vgg"], "Expected one of the models"),
+        (["--model", "binarynt"], "Did you mean 'binarynet'?"),
+        (["--schedule", "linaer"], "Did you mean 'linear'?"),
+        (["--dataset", "cifra10"], "Did you mean 'cifar10'?"),
         (["--epochs", "0"], "Expected `epochs` to be a positive integer"),
         (["--config", str(tmp_path / "no.toml")], "no.toml"),
         (["--dataset", str(tmp_path / "no.npz")], "which does not exist"),
@@ -199,46 +285,37 @@ def test_bad_input_exits_with_2(tmp_path, capsys):
     ):
         assert cli.main(["train", *out, *arguments]) == 2
         assert message in capsys.readouterr().err
-        for path in (tmp_path / "run").glob("run.toml"):
-            path.unlink()
+        # So that the corrected command finds an empty place.
+        assert not (tmp_path / "run").exists()
     other = {"tensorflow": "jax", "jax": "torch", "torch": "tensorflow"}[keras.backend.backend()]
     assert cli.main(["train", *out, "--backend", other]) == 2
     assert f"set KERAS_BACKEND={other} before Keras is imported" in capsys.readouterr().err
 
 
-def test_missing_packages_are_found_before_the_training(tmp_path, monkeypatch):
+def without(monkeypatch, *missing):
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "larq_compute_engine" else find(name)
-    )
-    with pytest.raises(ImportError, match=r"leave 'lce' out of `targets`"):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in missing else find(name))
+    for name in missing:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+def test_missing_packages_are_found_before_the_training(tmp_path, monkeypatch):
+    without(monkeypatch, "matplotlib")
+    with pytest.raises(ImportError, match=r"needs matplotlib: pip install 'keras-sbn\[plot\]'"):
         train(TrainSettings(**SMALL), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_the_backend_is_read_before_keras_is_imported(tmp_path):
-    from _keras_sbn_command import wanted_backend
-
-    TrainSettings(backend="jax").save(tmp_path / "run.toml")
-    config = ["--config", str(tmp_path / "run.toml")]
-    assert wanted_backend(["train", "--backend", "torch"]) == "torch"
-    assert wanted_backend(["train", "--backend=jax"]) == "jax"
-    assert wanted_backend(["train", *config]) == "jax"
-    assert wanted_backend(["train", *config, "--backend", "tensorflow"]) == "tensorflow"
-    assert wanted_backend(["train", "--out", str(tmp_path), "--resume"]) == "jax"
-    assert wanted_backend(["train", "--out", str(tmp_path)]) is None
-    assert wanted_backend(["train", "--backend", "mxnet"]) is None
-    assert wanted_backend(["demo", "--backend", "jax"]) is None
-    assert wanted_backend([]) is None
-
-
-def test_a_missing_runtime_is_found_as_well(tmp_path, monkeypatch):
-    find = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name in TFLITE_RUNTIMES else find(name)
-    )
-    with pytest.raises(ImportError, match=r"leave 'tflite' out of `targets`"):
-        train(TrainSettings(**SMALL), tmp_path / "run")
+def test_a_file_that_nothing_here_runs_is_written_and_said_to_be_not_compared(tmp_path, monkeypatch):
+    without(monkeypatch, "larq_compute_engine")
+    lines = []
+    settings = TrainSettings(**{**SMALL, "epochs": 1, "targets": ("lce",)})
+    result = train(settings, tmp_path, print_fn=lines.append)
+    assert "for lce will be written, and not compared with the model: larq-compute-engine" in lines[0]
+    assert (tmp_path / "model_lce.tflite").stat().st_size == result.files[0].bytes
+    assert result.files[0].samples == 0
+    assert "not run here, and so not compared" in str(result)
+    assert "not run here" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.tensorflow

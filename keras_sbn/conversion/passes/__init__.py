@@ -11,7 +11,7 @@ from keras_sbn.conversion.passes.fuse_thresholds import fuse_thresholds
 from keras_sbn.conversion.passes.keep_float_outputs import keep_float_outputs
 from keras_sbn.conversion.passes.sign_of_shared_affine import SignOfSharedAffine
 from keras_sbn.conversion.passes.split_layers import SplitActivation, SplitMerge
-from keras_sbn.conversion.targets import Target
+from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph
 from keras_sbn.folding.rules import Rule
 from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_sbn.conversion.targets import Target
+from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import KerasCall, Threshold
 

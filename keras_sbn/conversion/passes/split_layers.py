@@ -32,9 +32,14 @@ class SplitActivation:
         self._objects_alone = objects_alone
 
     def apply(self, graph: Graph, node: Node) -> bool:
-        if not isinstance(node.op, KerasCall) or node.op.kind not in _WITH_ACTIVATION:
+        if not isinstance(node.op, KerasCall):
             return False
         layer = node.op.operation
+        if node.op.kind is keras.layers.Activation and isinstance(layer.activation, keras.layers.Layer):
+            node.op = KerasCall(layer.activation, ((Slot(0),), {}))
+            return True
+        if node.op.kind not in _WITH_ACTIVATION:
+            return False
         if fused_name(layer.activation) == "none":
             return False
         if self._objects_alone and not isinstance(layer.activation, keras.layers.Layer):

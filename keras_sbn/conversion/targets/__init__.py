@@ -1,9 +1,19 @@
 """The targets that `convert` knows. A new one is a file here and an entry in this list."""
 
-from keras_sbn.conversion.targets.base import Settings as Settings
-from keras_sbn.conversion.targets.base import Target as Target
-from keras_sbn.conversion.targets.lce import LceTarget
-from keras_sbn.conversion.targets.tflite import TfliteTarget
+from __future__ import annotations
 
-#: By the name that `convert` takes.
-TARGETS: dict[str, type[Target]] = {target.name: target for target in (LceTarget, TfliteTarget)}
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keras_sbn.conversion.targets.base import Target
+
+#: File and class of every target, by the name that `convert` takes. Names are listed without Keras.
+TARGETS = {"lce": ("lce", "LceTarget"), "tflite": ("tflite", "TfliteTarget")}
+
+
+def target_class(name: str) -> type[Target]:
+    """The class of a target."""
+    file, kind = TARGETS[name]
+    found: type[Target] = getattr(importlib.import_module(f"{__name__}.{file}"), kind)
+    return found

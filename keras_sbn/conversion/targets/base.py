@@ -57,8 +57,6 @@ class Target(BinaryForm):
         calibration: The ranges of the values that int8 tensors hold.
     """
 
-    #: What `convert` calls it.
-    name: ClassVar[str]
     #: Whether accumulators of binary values come as float32 without another kernel.
     has_float_accumulators: ClassVar[bool]
     #: What to add to the name of a comparison in int8; nothing where that is the target's own form.

@@ -56,7 +56,6 @@ _MOST_PRODUCTS = 65_024
 class LceTarget(Target):
     """Writes a folded model for the Larq Compute Engine: 32 channels of bits in an int32 word."""
 
-    name = "lce"
     has_float_accumulators = True
     comparison_suffix = "int8"
     bits_quant = None

@@ -90,7 +90,6 @@ class _Form:
 class TfliteTarget(Target):
     """Writes a folded model in stock TFLite operators: bits are int8 of scale 1, zero point 127."""
 
-    name = "tflite"
     has_float_accumulators = False
     comparison_suffix = ""
     bits_quant = BINARY

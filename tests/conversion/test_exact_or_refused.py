@@ -1,0 +1,484 @@
+"""A file computes what the model computes, on every kernel there is, or `convert` names the layer.
+
+Each test is a kind of network that users write and that the rules do not know by heart.
+"""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+from conftest import images, randomize, run_everywhere
+
+import keras_sbn
+from keras_sbn import layers
+from keras_sbn.conversion.registry import LOWERINGS
+from keras_sbn.tflite.reader import read_file
+
+K = keras.layers
+ops = keras.ops
+TARGETS = pytest.mark.parametrize("target", ["lce", "tflite"])
+
+
+def bits(y, **options):
+    """Convolution, batch normalization and sign."""
+    y = layers.SelfBinarizingConv2D(16, 3, padding="same", **options)(y)
+    return layers.SelfBinarizingActivation()(layers.BinaryBatchNormalization()(y))
+
+
+def hard(inputs, outputs, rng):
+    model = keras.Model(inputs, outputs)
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    return model
+
+
+def check(model, x, target, tolerance=1e-4, **options):
+    """Converts, runs the file everywhere, and compares it with the model."""
+    converted = keras_sbn.convert(model, target, **options)
+    received = run_everywhere(converted, x, tolerance)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_allclose(received, expected, rtol=tolerance, atol=tolerance)
+    return converted
+
+
+# Subclasses and activations.
+
+
+class Standardized(K.Conv2D):
+    def convolution_op(self, inputs, kernel):
+        kernel = kernel - ops.mean(kernel, axis=(0, 1, 2), keepdims=True)
+        return super().convolution_op(inputs, kernel)
+
+
+class Softplus(K.ReLU):
+    def call(self, inputs):
+        return ops.softplus(inputs)
+
+
+class SquarePool(K.MaxPooling2D):
+    def call(self, inputs):
+        return super().call(inputs * inputs)
+
+
+class Loud(K.Add):
+    def _merge_function(self, inputs):
+        return 2 * super()._merge_function(inputs)
+
+
+class Doubled(K.BatchNormalization):
+    def call(self, inputs, training=None, mask=None):
+        return 2 * super().call(inputs, training=training) + 1
+
+
+class Preset(K.Conv2D):
+    def __init__(self, filters=4, **kwargs):
+        super().__init__(filters, 3, padding="same", activation="relu", **kwargs)
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda y: Standardized(4, 3, name="own")(y),
+        lambda y: Softplus(name="own")(y),
+        lambda y: SquarePool(name="own")(y),
+        lambda y: Loud(name="own")([y, y]),
+        lambda y: Doubled(name="own")(y),
+        lambda y: K.Dropout(0.5, name="own")(y, training=True),
+    ],
+    ids=["convolution_op", "relu", "pool", "merge", "normalization", "training"],
+)
+def test_what_computes_otherwise_is_refused_by_name(make, target, rng):
+    inputs = keras.Input((6, 6, 3))
+    y = K.Conv2D(4, 3)(inputs)
+    model = hard(inputs, K.Flatten()(make(bits(y))), rng)
+    with pytest.raises(ValueError, match=r"Expected .*Received: .*'own'"):
+        keras_sbn.convert(model, target, allow_float_fallback=True)
+
+
+@TARGETS
+def test_a_subclass_that_only_changes_arguments_converts(target, rng):
+    inputs = keras.Input((6, 6, 3))
+    model = hard(inputs, Preset(name="own")(bits(inputs)), rng)
+    check(model, images(rng, (6, 6, 3), 4), target, 1e-3)
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    "activation",
+    [
+        K.LeakyReLU(0.3, name="leaky"),
+        K.ReLU(max_value=3.0, name="capped"),
+        K.ReLU(negative_slope=0.1, name="sloped"),
+        "leaky_relu",
+        "silu",
+        "hard_sigmoid",
+        "hard_silu",
+        "softsign",
+        "gelu",
+        "exponential",
+        keras.activations.relu6,
+    ],
+    ids=lambda value: value if isinstance(value, str) else getattr(value, "name", "relu6"),
+)
+@pytest.mark.parametrize(
+    "layer",
+    [K.Dense, functools.partial(K.Conv2D, kernel_size=3), K.Activation],
+    ids=["dense", "convolution", "activation"],
+)
+def test_activations_convert_as_arguments(activation, layer, target, rng):
+    inputs = keras.Input((5, 5, 3))
+    y = bits(inputs)
+    scaled = K.Conv2D(3, 1, kernel_initializer="lecun_normal", name="scale")(y)
+    make = layer(activation) if layer is K.Activation else layer(4, activation=activation)
+    model = keras.Model(inputs, make(scaled))
+    keras_sbn.binarize(model)
+    check(model, images(rng, (5, 5, 3), 4), target, 1e-4)
+
+
+def relu(x):
+    """Not Keras's."""
+    return ops.softplus(x)
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    ("activation", "word"),
+    [
+        (relu, "relu"),
+        (functools.partial(ops.leaky_relu, negative_slope=0.1), "partial"),
+        (lambda x: x * 2, "lambda"),
+        (Softplus(), "Softplus"),
+    ],
+    ids=["own function", "partial", "lambda", "own layer"],
+)
+def test_an_activation_that_does_not_convert_is_named(activation, word, target, rng):
+    inputs = keras.Input((5, 5, 3))
+    model = hard(inputs, K.Dense(4, activation=activation, name="head")(bits(inputs)), rng)
+    with pytest.raises(ValueError, match=rf"Received: .*'head'.*{word}|Received: .*{word}.*'head'"):
+        keras_sbn.convert(model, target)
+
+
+def test_the_remedy_for_an_activation_helps(rng):
+    inputs = keras.Input((5, 5, 3))
+    y = K.Dense(4, name="head")(bits(inputs))
+    model = hard(inputs, ops.maximum(y, 0.0) + 1.0, rng)
+    check(model, images(rng, (5, 5, 3), 4), "tflite")
+
+
+# Arguments of layers and of operations.
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda y: ops.round(y / 3, 1),
+        lambda y: ops.max(y, axis=(1, 2), initial=5.0),
+        lambda y: ops.min(y, axis=(1, 2), initial=-5.0),
+        lambda y: K.UpSampling2D(interpolation="bilinear")(y),
+        lambda y: K.Flatten(data_format="channels_first")(K.Conv2D(4, 3)(y)),
+        lambda y: K.ZeroPadding2D(1, data_format="channels_first")(y),
+        lambda y: K.GlobalMaxPooling2D(data_format="channels_first")(K.Conv2D(4, 3)(y)),
+    ],
+    ids=["round", "max", "min", "bilinear", "flatten", "padding", "pool"],
+)
+def test_arguments_that_files_do_not_have(make, target, rng):
+    """Exact, where the fold has a way, and refused elsewhere: never another result."""
+    inputs = keras.Input((6, 6, 3))
+    model = hard(inputs, make(bits(inputs)), rng)
+    x = images(rng, (6, 6, 3), 4)
+    try:
+        converted = keras_sbn.convert(model, target)
+    except ValueError:
+        with pytest.raises(ValueError, match=r"Received: .*'"):
+            keras_sbn.convert(model, target)
+        return
+    received, expected = run_everywhere(converted, x, 1e-3), model.predict(x, verbose=0)
+    np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+@TARGETS
+def test_layers_that_keras_quantized_are_refused(mode, target, rng):
+    inputs = keras.Input((8,))
+    x = layers.SelfBinarizingDense(4)(inputs)
+    model = keras.Model(inputs, K.Dense(4, name="head")(x))
+    keras_sbn.binarize(model)
+    try:
+        model.get_layer("head").quantize(mode)
+    except (NotImplementedError, ValueError):
+        pytest.skip(f"this Keras does not quantize to {mode}")
+    with pytest.raises(ValueError, match=r"Received: .*'head'.*quantized"):
+        keras_sbn.convert(model, target)
+
+
+# Strides longer than the window.
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    ("size", "window", "strides"),
+    [(12, 3, 4), (12, (2, 2), 3), (12, (3, 1), 2), (9, 2, 4), (10, (1, 3), 3), (7, 1, 2)],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["binary", "float", "depthwise", "pool", "average", "image"])
+def test_strides_longer_than_the_window(size, window, strides, kind, target, rng):
+    geometry = {"padding": "same", "strides": strides}
+    x = images(rng, (size, size, 3), 3)
+    inputs = keras.Input((size, size, 3))
+    if kind == "image":
+        inputs = keras.Input((size, size, 3), dtype="uint8")
+        x = rng.integers(0, 256, (3, size, size, 3)).astype("uint8")
+        scaled = K.Rescaling(1 / 255)(inputs)
+        y = layers.SelfBinarizingConv2D(8, window, pad_value=0.0, **geometry)(scaled)
+        y = layers.SelfBinarizingActivation()(layers.BinaryBatchNormalization()(y))
+    elif kind == "binary":
+        y = layers.SelfBinarizingConv2D(8, window, **geometry)(bits(inputs))
+    elif kind == "float":
+        y = K.Conv2D(4, window, **geometry)(inputs)
+    elif kind == "depthwise":
+        y = K.DepthwiseConv2D(window, **geometry)(inputs)
+    else:
+        pool = K.MaxPooling2D if kind == "pool" else K.AveragePooling2D
+        y = pool(window, **geometry)(bits(inputs))
+    y = bits(y, binarize_input=True)
+    check(hard(inputs, y, rng), x, target, 1e-3)
+
+
+# Int8.
+
+
+@TARGETS
+@pytest.mark.parametrize("gamma", [0.0, 1e-9, -1e-9, 1.0])
+def test_constant_channels_before_a_sign_in_int8(gamma, target, rng):
+    """The sums of what never changes its sign do not overflow, whatever the kernel shifts."""
+    inputs = keras.Input((6, 6, 3))
+    norm = K.BatchNormalization()
+    y = layers.SelfBinarizingActivation()(norm(K.Conv2D(8, 3)(inputs)))
+    model = keras.Model(inputs, K.Flatten()(y))
+    keras_sbn.binarize(model)
+    beta = np.resize([1e6, -1e6, 1.0, -1.0], 8)
+    norm.set_weights([np.full(8, gamma), beta, np.zeros(8), np.ones(8)])
+    x = images(rng, (6, 6, 3), 16)
+    converted = keras_sbn.convert(model, target, activations="int8", representative_data=x)
+    received, expected = run_everywhere(converted, x), model.predict(x, verbose=0)
+    constant = np.abs(gamma) < 1e-3 or np.abs(beta) > 1e5
+    always = np.broadcast_to(constant, (16, 4, 4, 8)).reshape(16, -1)
+    np.testing.assert_array_equal(received[always], expected[always])
+
+
+@TARGETS
+def test_constant_channels_that_are_numbers_in_int8(target, rng):
+    inputs = keras.Input((6, 6, 3))
+    norm = K.BatchNormalization()
+    y = K.ReLU(max_value=6)(norm(K.Conv2D(8, 3)(inputs)))
+    model = hard(inputs, bits(y), rng)
+    norm.set_weights([np.full(8, 1e-9), np.resize([1e6, 3.0], 8), np.zeros(8), np.ones(8)])
+    x = images(rng, (6, 6, 3), 16)
+    converted = keras_sbn.convert(model, target, activations="int8", representative_data=x)
+    received, expected = run_everywhere(converted, x), model.predict(x, verbose=0)
+    assert np.mean(received == expected) > 0.99
+
+
+@TARGETS
+def test_signs_of_every_rank_in_int8(target, rng):
+    """±1 is read as int8 numbers where a vector, and steps, hold it."""
+    x = images(rng, (6, 4, 3), 8)
+    inputs = keras.Input((6, 4, 3))
+    flat = layers.SelfBinarizingActivation()(K.Flatten()(inputs))
+    steps = layers.SelfBinarizingActivation()(K.Reshape((8, 9))(inputs))
+    joined = K.Concatenate()([K.Dense(4, name="a")(flat), K.Flatten()(K.Dense(2, name="b")(steps))])
+    model = hard(inputs, joined, rng)
+    for output_type in ("float32", "int8"):
+        converted = keras_sbn.convert(
+            model, target, activations="int8", representative_data=x, output_type=output_type
+        )
+        received = run_everywhere(converted, x, 0.3)
+        assert np.abs(received - model.predict(x, verbose=0)).max() < 0.5
+
+
+@TARGETS
+def test_a_sign_of_a_vector_leaves_as_int8(target, rng):
+    inputs = keras.Input((12,))
+    y = layers.SelfBinarizingActivation()(layers.SelfBinarizingDense(5, binarize_input=True)(inputs))
+    model = hard(inputs, y, rng)
+    x = images(rng, (12,), 8)
+    options = {"activations": "int8", "representative_data": x, "output_type": "int8"}
+    np.testing.assert_array_equal(
+        run_everywhere(keras_sbn.convert(model, target, **options), x), model.predict(x, verbose=0)
+    )
+
+
+# The Larq Compute Engine's default kernel.
+
+
+@TARGETS
+@pytest.mark.parametrize("filters", [64, 6])
+@pytest.mark.parametrize("pad_value", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize("output", ["bits", "numbers", "int8"])
+def test_groups_run_on_every_kernel(filters, pad_value, output, target, rng):
+    inputs = keras.Input((5, 6, 64))
+    y = layers.SelfBinarizingActivation()(inputs)
+    conv = layers.SelfBinarizingConv2D(filters, 3, padding="same", groups=2, pad_value=pad_value)
+    y = conv(y)
+    if output == "bits":
+        y = layers.SelfBinarizingActivation()(layers.BinaryBatchNormalization()(y))
+        y = layers.SelfBinarizingConv2D(4, 1)(y)
+    model = hard(inputs, y, rng)
+    x = images(rng, (5, 6, 64), 4)
+    options = {}
+    if output == "int8":
+        options = {"activations": "int8", "representative_data": x, "output_type": "int8"}
+        received = run_everywhere(keras_sbn.convert(model, target, **options), x)
+        assert np.abs(received - model.predict(x, verbose=0)).max() <= 3
+        return
+    converted = check(model, x, target, 0.0)
+    if target == "lce":
+        assert {row.kind for row in converted.report.layers if row.weights} == {"binary"}
+
+
+def test_more_products_than_the_engine_sums(rng):
+    """From 65,024 on its default kernel is wrong for some sizes; the remedy is tried."""
+    inputs = keras.Input((65_056,))
+    y = layers.SelfBinarizingDense(2, name="wide")(layers.SelfBinarizingActivation()(inputs))
+    model = hard(inputs, y, rng)
+    with pytest.raises(ValueError, match=r"65,024 products.*'wide' with 65,056\. .*target='tflite'"):
+        keras_sbn.convert(model, "lce")
+    check(model, images(rng, (65_056,), 2), "tflite", 0.0)
+    inputs = keras.Input((65_536,))
+    y = layers.SelfBinarizingDense(2)(layers.SelfBinarizingActivation()(inputs))
+    check(hard(inputs, y, rng), images(rng, (65_536,), 2), "lce", 0.0)
+
+
+# First layers.
+
+
+@TARGETS
+@pytest.mark.parametrize("pad_value", [1.0, 0.0])
+@pytest.mark.parametrize("scaled", ["rescaling", "input_scaling"])
+def test_a_first_layer_on_a_rescaled_image_sums_integers(pad_value, scaled, target, rng):
+    image = rng.integers(0, 256, (8, 6, 6, 3)).astype("uint8")
+    dtype = "uint8" if scaled == "rescaling" else "float32"
+    inputs = keras.Input((6, 6, 3), dtype=dtype)
+    y = K.Rescaling(1 / 255)(inputs) if scaled == "rescaling" else inputs
+    model = hard(inputs, bits(y, pad_value=pad_value), rng)
+    if scaled == "input_scaling":
+        model = keras_sbn.fold(model, input_scaling=(1 / 255, 0.0))
+    converted = keras_sbn.convert(model, target)
+    received = run_everywhere(converted, image)
+    np.testing.assert_array_equal(received, keras_sbn.fold(model).predict(image, verbose=0))
+    (row,) = [row for row in converted.report.layers if row.weights]
+    assert row.kind == "int8"
+    assert "integer arithmetic" in row.reason
+
+
+# Remedies.
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    ("make", "producer"),
+    [
+        (lambda y: K.ZeroPadding2D(name="between")(y), "between"),
+        (lambda y: K.AveragePooling2D(2, name="between")(y), "between"),
+        (lambda y: K.Add(name="between")([y, y]), "between"),
+        (lambda y: K.ReLU(name="between")(y), "between"),
+        (lambda y: ops.pad(y, [[0, 0], [1, 1], [1, 1], [0, 0]]), "pad"),
+        (lambda y: layers.SelfBinarizingConv2D(4, 3, name="between")(y), "between"),
+        (lambda y: layers.BinaryBatchNormalization(name="between")(y), "between"),
+    ],
+    ids=["padding", "average", "add", "relu", "ops.pad", "convolution", "normalization"],
+)
+def test_a_real_input_names_the_layer_that_makes_it_and_the_remedy_helps(make, producer, target, rng):
+    def network(**options):
+        inputs = keras.Input((6, 6, 3))
+        y = make(bits(inputs))
+        return hard(inputs, layers.SelfBinarizingConv2D(4, 3, name="reads", **options)(y), rng)
+
+    with pytest.raises(
+        ValueError, match=rf"'reads' to be binary.*comes from '{producer}.*binarize_input"
+    ):
+        keras_sbn.convert(network(), target)
+    check(network(binarize_input=True), images(rng, (6, 6, 3), 4), target, 0.0)
+
+
+# The file as other tools read it.
+
+
+@TARGETS
+def test_constants_have_names_of_their_own_and_files_a_signature(target, rng):
+    inputs = keras.Input((6, 6, 3), name="picture")
+    y = bits(bits(inputs))
+    model = hard(inputs, {"b": K.Flatten(name="flat")(y), "a": K.GlobalMaxPooling2D()(y)}, rng)
+    converted = keras_sbn.convert(model, target)
+    info = read_file(converted.content)
+    constants = {
+        tensor.name: tensor.data
+        for op in info.operators
+        for tensor in op.inputs
+        if tensor and tensor.bytes
+    }
+    count = len({id(t) for op in info.operators for t in op.inputs if t is not None and t.bytes})
+    assert len(constants) == count
+    if target == "tflite":
+        from keras_sbn.tflite.interpreter import TfliteInterpreter
+
+        engine = TfliteInterpreter(converted.content)._engine
+        (signature,) = engine.get_signature_list().values()
+        assert signature == {"inputs": ["picture"], "outputs": ["a", "b"]}
+        runner = engine.get_signature_runner("serving_default")
+        x = images(rng, (6, 6, 3), 1)
+        expected = model.predict(x, verbose=0)
+        for name, value in runner(picture=x).items():
+            np.testing.assert_array_equal(value, expected[name])
+
+
+def test_the_batch_of_a_portable_file_can_be_resized(rng):
+    from keras_sbn.tflite.interpreter import TfliteInterpreter
+
+    inputs = keras.Input((6, 6, 3), name="picture")
+    y = layers.SelfBinarizingDense(4)(K.Flatten()(bits(inputs)))
+    model = hard(inputs, y, rng)
+    x = images(rng, (6, 6, 3), 5)
+    engine = TfliteInterpreter(keras_sbn.convert(model, "tflite").content, xnnpack=False)._engine
+    (given,), (wanted,) = engine.get_input_details(), engine.get_output_details()
+    engine.resize_tensor_input(given["index"], x.shape)
+    engine.allocate_tensors()
+    engine.set_tensor(given["index"], x)
+    engine.invoke()
+    np.testing.assert_array_equal(engine.get_tensor(wanted["index"]), model.predict(x, verbose=0))
+
+
+# Layers that came later.
+
+
+@TARGETS
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda y: K.LayerNormalization()(y), (5, 5, 4)),
+        (lambda y: K.LayerNormalization(axis=(1, 2, 3), center=False)(y), (5, 5, 4)),
+        (lambda y: K.GroupNormalization(2)(y), (5, 5, 4)),
+        (lambda y: K.GroupNormalization(-1, scale=False)(y), (5, 5, 4)),
+        (lambda y: K.Activation("gelu")(y), (5, 5, 4)),
+        (lambda y: K.ZeroPadding1D(2)(y), (6, 4)),
+        (lambda y: K.Cropping1D((1, 2))(y), (6, 4)),
+        (lambda y: K.UpSampling1D(3)(y), (6, 4)),
+        (lambda y: K.RepeatVector(3)(K.Flatten()(y)), (6, 4)),
+    ],
+)
+def test_layers_that_are_float(make, shape, target, rng):
+    inputs = keras.Input(shape)
+    y = make(inputs)
+    sign = layers.SelfBinarizingActivation()(K.Flatten()(inputs))
+    model = hard(inputs, [y, sign], rng)
+    converted = keras_sbn.convert(model, target)
+    x = images(rng, shape, 4)
+    received, expected = run_everywhere(converted, x, 1e-3)[0], model.predict(x, verbose=0)[0]
+    np.testing.assert_allclose(received, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_every_class_of_the_registry_is_one_of_keras_or_of_the_fold():
+    assert all(kind.__module__.startswith(("keras.", "keras_sbn.")) for kind in LOWERINGS)
