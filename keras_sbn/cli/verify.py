@@ -22,6 +22,7 @@ from keras_sbn.cli.common import (
     takes_images,
 )
 from keras_sbn.cli.runs import run_of
+from keras_sbn.tflite.options import KERNELS
 
 
 def add_to(commands: Any) -> None:
@@ -53,6 +54,12 @@ def add_to(commands: Any) -> None:
         "--workers", type=count, default=1, help="processes that run the file (default: %(default)s)"
     )
     parser.add_argument(
+        "--kernel",
+        choices=KERNELS,
+        help="binary kernel of the Larq Compute Engine: 64-bit ARM runs the default one (default: the "
+        "fastest here)",
+    )
+    parser.add_argument(
         "--required-agreement",
         type=share,
         default=1.0,
@@ -77,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
         workers=options.workers,
         progress=not options.json,
         required_agreement=options.required_agreement,
+        kernel=options.kernel,
         isolated=True,
     )
     print(json.dumps(found.to_dict()) if options.json else found)

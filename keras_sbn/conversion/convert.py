@@ -97,7 +97,7 @@ def convert(
         )
     settings = Settings(allow_float_fallback, quantize, (output_type or "float32") == "float32")
     types = input_type, output_type or "float32"
-    content, plan, input_names = _written(model, target, settings, types, representative_data)
+    content, plan, names = _written(model, target, settings, types, representative_data)
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
     report = compare_with_plan(plan, read_file(content), allow_float_fallback)
@@ -107,7 +107,7 @@ def convert(
             f"Expected a file that its runtime opens. Received: {refused}. Please report this as a bug, "
             "with the model; target='tflite' or another layer in place of the one that is named may help."
         )
-    return ConvertedModel(content, target, report, input_names)
+    return ConvertedModel(content, target, report, *names)
 
 
 def _written(
@@ -116,8 +116,8 @@ def _written(
     settings: Settings,
     types: tuple[str | None, str],
     representative_data: Any,
-) -> tuple[bytes, list[PlannedOperator], tuple[str, ...]]:
-    """The bytes of the file, what was meant to be in it, and the names of its inputs."""
+) -> tuple[bytes, list[PlannedOperator], tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The bytes of the file, what was meant to be in it, and the names of its inputs and outputs."""
     graph = folded_graph(model)
     rewrite(graph, INT8_RULES if settings.quantize else FLOAT_RULES)
     calibration = None
@@ -132,11 +132,9 @@ def _written(
     for node in graph.nodes():
         writing.write(node)
     outputs = [writing.values.output(node, output_type) for node in graph.outputs]
-    input_names = tuple(node.name for node in graph.inputs)
-    content = writer.finish(
-        [x.index for x in inputs], [y.index for y in outputs], input_names, _output_names(graph)
-    )
-    return content, writing.emitter.plan, input_names
+    names = tuple(node.name for node in graph.inputs), tuple(_output_names(graph))
+    content = writer.finish([x.index for x in inputs], [y.index for y in outputs], *names)
+    return content, writing.emitter.plan, names
 
 
 def _output_names(graph: Graph) -> list[str]:

@@ -23,18 +23,15 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from keras_sbn.extras import remedy
+from keras_sbn.tflite.options import KERNELS as KERNELS
+from keras_sbn.tflite.options import Kernel as Kernel
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.schema import file_of_package, load_module
-
-#: LCE's binary kernels: "default" is the one of 64-bit ARM, "indirect" the faster one elsewhere, and
-#: "reference" the slow one of a build without Ruy, as CMake makes it on a Raspberry Pi.
-Kernel = Literal["default", "indirect", "reference"]
-KERNELS: tuple[Kernel, ...] = ("default", "indirect", "reference")
 
 
 @functools.cache

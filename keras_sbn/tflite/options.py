@@ -1,6 +1,13 @@
-"""The numbers that stand for padding and fused activations in operator options."""
+"""The numbers that stand for padding and fused activations in operator options, and LCE's kernels."""
 
 from __future__ import annotations
+
+from typing import Literal
+
+#: LCE's binary kernels: "default" is the one of 64-bit ARM, "indirect" the faster one elsewhere, and
+#: "reference" the slow one of a build without Ruy, as CMake makes it on a Raspberry Pi.
+Kernel = Literal["default", "indirect", "reference"]
+KERNELS: tuple[Kernel, ...] = ("default", "indirect", "reference")
 
 PADDING = {"same": 0, "valid": 1}
 ACTIVATION = {"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}

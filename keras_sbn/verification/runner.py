@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.tflite.interpreter import Kernel
+from keras_sbn.tflite.worker import Worker
 from keras_sbn.verification.inputs import Batch
 
 
@@ -55,18 +56,23 @@ class Runner:
             idle = [
                 stack.enter_context(self._converted.worker(**self._options)) for _ in range(self._workers)
             ]
-            self.runtime = idle[0].runtime
-            pending: deque[tuple[Batch, Any, Any]] = deque()
+            pending: deque[tuple[Batch, Any, Worker]] = deque()
             for batch in stream:
                 if not idle:
                     done, expected, worker = pending.popleft()
-                    yield done, expected, worker.result()
+                    yield done, expected, self._result(worker)
                     idle.append(worker)
                 worker = idle.pop()
                 worker.submit(batch.for_file)
                 pending.append((batch, _expected(model, batch), worker))
             for done, expected, worker in pending:
-                yield done, expected, worker.result()
+                yield done, expected, self._result(worker)
+
+    def _result(self, worker: Worker) -> list[np.ndarray]:
+        """What a worker answers; by then it has opened the file, beside Keras's first batch."""
+        found = worker.result()
+        self.runtime = worker.runtime
+        return found
 
 
 def _expected(model: Any, batch: Batch) -> Any:

@@ -40,6 +40,9 @@ def test_modules_in_the_working_directory_do_not_run(bad, capsys, tmp_path):
     for name in ("numpy", "json", "types", "keras"):
         (tmp_path / f"{name}.py").write_text(f"open('{name} was imported', 'w').close()\n")
     keras_sbn.convert(keras.models.load_model("hard.keras")).save("good.tflite")
-    assert cli.main(["verify", "hard.keras", "good.tflite", "--samples", "4", "--workers", "2"]) == 0
-    assert "4 samples: 0 decisions differ" in capsys.readouterr().out
+    verify = ["verify", "hard.keras", "good.tflite", "--samples", "4"]
+    assert cli.main([*verify, "--workers", "2", "--kernel", "default"]) == 0
+    said = capsys.readouterr().out
+    assert "4 samples: 0 decisions differ" in said
+    assert "the file ran in LCE, default kernel" in said
     assert not list(tmp_path.glob("* was imported"))

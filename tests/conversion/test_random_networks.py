@@ -36,9 +36,10 @@ def test_files_compute_what_the_hard_model_does_or_name_a_layer(data):
             converted = keras_sbn.convert(model, target, allow_float_fallback=data.draw(st.booleans()))
         except ValueError as error:
             named = set(re.findall(r"'([^']+)'", str(error)))
-            layers = {layer.name for layer in model._flatten_layers()}
-            assert any(name.startswith(layer) for name in named for layer in layers), error
-            continue
+            layers = tuple(layer.name for layer in model._flatten_layers())
+            if any(name.startswith(layers) for name in named):
+                continue
+            raise
         received = run_everywhere(converted, x, 1e-3)
         received = received if isinstance(received, list) else [received]
         for a, b in zip(received, expected, strict=True):

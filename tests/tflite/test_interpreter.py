@@ -69,7 +69,7 @@ def test_a_file_that_is_no_module_is_not_loaded(tmp_path):
 
 def test_without_a_runtime_the_error_names_the_remedy(monkeypatch):
     _install(monkeypatch)
-    with pytest.raises(ImportError, match=r"none is installed: pip install 'keras-sbn\[litert\]'"):
+    with pytest.raises(ImportError, match=r"none is installed: pip install 'keras-sbn\[convert\]'"):
         interpreter.TfliteInterpreter(b"")
 
 
