@@ -98,6 +98,14 @@ def takes(layer: Any, name: str) -> bool:
     return name in inspect.signature(layer.call).parameters
 
 
+def trains_by_default(layer: Any) -> bool:
+    """Whether a layer records training mode for every call, as those that augment images do.
+
+    A model that is run for inference says so to its layers, whatever their calls record.
+    """
+    return inspect.signature(layer.call).parameters["training"].default is True
+
+
 def ignores_mask(operation: Any) -> bool:
     """Whether a layer takes a mask for training alone: batch normalization, for its statistics."""
     known = computed_class(operation)

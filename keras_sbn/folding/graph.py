@@ -314,7 +314,8 @@ def _arguments(operation: Any, arguments: Any, training: bool | None) -> tuple[A
     args, kwargs = arguments.args, dict(arguments.kwargs)
     if not isinstance(operation, keras.layers.Layer):
         return args, kwargs
-    if training is not None and kwargs.get("training") is None and takes(operation, "training"):
+    if training is not None and takes(operation, "training"):
+        # As Keras does, whatever the layer itself is called with.
         kwargs["training"] = training
     if ignores_mask(operation) and not kwargs.get("training"):
         kwargs.pop("mask", None)
