@@ -18,13 +18,13 @@ from keras_sbn.conversion.split_layers import SplitActivation, SplitMerge
 from keras_sbn.conversion.tflite import TfliteLowering
 from keras_sbn.conversion.unread_positions import drop_unread_positions
 from keras_sbn.folding.fold import folded_graph, rewrite
-from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
+from keras_sbn.folding.rules.reshapes import MoveElementwiseBeforeReshape
 from keras_sbn.tflite.metadata import with_metadata
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.writer import ModelWriter
 
 _TARGETS: dict[str, type[BinaryLowering]] = {"lce": LceLowering, "tflite": TfliteLowering}
-_RULES = (DenseOverMaps(), FloatConvolutionOverRows(), ElementwiseBeforeReshape())
+_RULES = (DenseOverMaps(), FloatConvolutionOverRows(), MoveElementwiseBeforeReshape())
 _FLOAT_RULES = (*_RULES, AffineIntoFloatLayers())
 _INT8_RULES = (*_RULES, SplitActivation(), SplitMerge(), SignOfSharedAffine())
 _ACTIVATIONS = ("float32", "int8")
