@@ -177,7 +177,7 @@ def _keras_layer(node: Node, call: KerasCall) -> tuple[dict[str, Any], dict[str,
         json.dumps(arguments)
     except TypeError as error:
         raise ValueError(
-            f"Expected layer {node.name!r} to be called with numbers, words and tensors of the model alone. "
+            f"Expected layer {node.name!r} to be called with numbers, words and tensors alone. "
             f"Received: {error}. Make a keras.layers.Layer that holds the argument."
         ) from error
     weights = getattr(operation, "weights", [])

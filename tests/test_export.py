@@ -116,7 +116,7 @@ def test_an_argument_that_json_cannot_hold_is_refused(tmp_path):
     x = keras.ops.add(layers.SelfBinarizingDense(3)(inputs), np.ones(3, "float32"))
     model = keras.Model(inputs, x)
     keras_sbn.binarize(model)
-    with pytest.raises(ValueError, match="Expected layer 'add.*' to be called with numbers"):
+    with pytest.raises(ValueError, match=r"Expected layer 'add.*' to be called with numbers"):
         keras_sbn.export_binary(model, tmp_path / "model.npz")
 
 
