@@ -112,6 +112,28 @@ def ignores_mask(operation: Any) -> bool:
     return known in (keras.layers.BatchNormalization, BinaryBatchNormalization)
 
 
+def averages(kind: type | None) -> bool:
+    """Whether a class is one of Keras's average pools with a window."""
+    pools = (
+        keras.layers.AveragePooling1D,
+        keras.layers.AveragePooling2D,
+        keras.layers.AveragePooling3D,
+    )
+    return kind in pools
+
+
+def operation_class(function: Any, *arguments: Any) -> type:
+    """The class of the operation that a function of `keras.ops` records when a model calls it.
+
+    Args:
+        function: The function, such as `keras.ops.add`.
+        *arguments: Arguments that it takes, a `keras.KerasTensor` among them.
+    """
+    (output, *_) = keras.tree.flatten(function(*arguments))
+    found: type = type(output._keras_history.operation)
+    return found
+
+
 def plain_copy(layer: Any, **changes: Any) -> Any:
     """A layer of the class whose computation `layer` has, with its arguments, some of them changed.
 

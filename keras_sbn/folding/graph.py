@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_sbn.folding.computation import ignores_mask, is_known_class, takes
+from keras_sbn.folding.computation import averages, ignores_mask, is_known_class, takes
 from keras_sbn.folding.links import Links
 from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Slot
 
@@ -413,6 +413,8 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
             continue
         layer, load = make_layer(node)
         if isinstance(node.op, KerasCall):
+            if averages(node.op.kind):
+                sources = [_as_float(tensor) for tensor in sources]
             args, kwargs = keras.tree.map_structure(
                 lambda x, sources=sources: sources[x.index] if isinstance(x, Slot) else x,
                 node.op.arguments,
@@ -429,6 +431,12 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
         # The keys of a dictionary need not be the names of the inputs; the original has said so.
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
         return keras.Model(taken, _packed(graph.output_structure, outputs, outputs), name=graph.name)
+
+
+def _as_float(tensor: Any) -> Any:
+    """The values of a tensor as real numbers: what pools average, where backends take no integers."""
+    integers = not keras.backend.standardize_dtype(tensor.dtype).startswith(("float", "bfloat"))
+    return keras.ops.cast(tensor, "float32") if integers else tensor
 
 
 @contextlib.contextmanager

@@ -269,6 +269,13 @@ def test_a_layer_that_keras_quantized_keeps_its_scale(mode, rng):
     _assert_equal(model, images(rng, (16,)))
 
 
+def test_a_layer_with_lora_keeps_its_kernel(rng):
+    inputs = keras.Input((16,))
+    model = keras.Model(inputs, layers.SelfBinarizingDense(3)(K.Dense(8, name="dense")(inputs)))
+    model.get_layer("dense").enable_lora(2)
+    _assert_equal(_hard(model, rng), images(rng, (16,)))
+
+
 def test_a_layer_that_cannot_be_made_again_is_refused(rng):
     class Scale(K.Layer):
         def __init__(self, by):

@@ -82,6 +82,19 @@ def test_a_sign_behind_every_layer_that_moves_values(make, selects, form, rng):
         _assert_equal(_hard(keras.Model(inputs, y), rng), images(rng, (4, 4, 4)))
 
 
+@pytest.mark.parametrize("scaled", ["layer", "argument"])
+def test_an_average_of_integers_can_be_computed(scaled, rng):
+    inputs = keras.Input((4, 4, 3), dtype="uint8" if scaled == "layer" else "float32")
+    x = K.Rescaling(1 / 4)(inputs) if scaled == "layer" else inputs
+    x = layers.SelfBinarizingConv2D(4, 2)(K.AveragePooling2D(2, strides=1)(x))
+    model = _hard(keras.Model(inputs, activate(x, K.BatchNormalization)), rng)
+    given = rng.integers(0, 256, (16, 4, 4, 3)).astype("uint8")
+    folded = keras_sbn.fold(model, input_scaling=None if scaled == "layer" else (1 / 4, 0))
+    expected = model.predict(given if scaled == "layer" else given / 4, verbose=0)
+    np.testing.assert_array_equal(folded.predict(given, verbose=0), expected)
+    assert _kinds(keras_sbn.fold(folded)) == _kinds(folded)
+
+
 @pytest.mark.parametrize("axis", [1, 2, 3, -1])
 def test_a_sign_behind_a_concatenation_of_any_axis(axis, rng):
     inputs = keras.Input((4, 4, 4))
