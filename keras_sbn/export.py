@@ -26,6 +26,7 @@ from keras_sbn.folding.ops import (
     Pick,
     Placeholder,
     Reshape,
+    Slot,
     Threshold,
 )
 from keras_sbn.folding.thresholds import on_grid
@@ -54,8 +55,9 @@ def export_binary(model: Any, path: str | os.PathLike[str]) -> Path:
     - `Sign`: +1 where ``x >= 0``.
     - `Affine`: ``scale * (x - center) + offset``, float64.
     - `Reshape`: to `shape`.
-    - `Keras`: `layer` is the class and `config` the configuration of a Keras layer; its weights are
-      `<name>/weight_<i>`.
+    - `Keras`: `layer` is the class and `config` the configuration of a Keras layer or operation; its
+      weights are `<name>/weight_<i>`. `arguments` is `[args, kwargs]` of the call, with
+      `{"input": i}` for number i of `inputs`.
 
     Args:
         model: A hard or a folded model, as `keras_sbn.fold` takes it.
@@ -65,7 +67,8 @@ def export_binary(model: Any, path: str | os.PathLike[str]) -> Path:
         The path.
 
     Raises:
-        ValueError: If the model cannot be folded, or has a layer of several outputs.
+        ValueError: If the model cannot be folded, has a layer of several outputs, or one that is called
+            with an argument that JSON cannot hold.
         OSError: If the file cannot be written; one that was there before is unharmed.
 
     Example:
@@ -134,7 +137,7 @@ def _described(node: Node) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             "offset": affine.offset,
         }
     if isinstance(op, KerasCall):
-        return _keras_layer(op.operation)
+        return _keras_layer(node, op)
     # A sign or a reshape: the name and the shape say all.
     return {"op": "Reshape" if isinstance(op, Reshape) else name}, {}
 
@@ -164,8 +167,20 @@ def _product(
     return attributes, entries
 
 
-def _keras_layer(operation: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _keras_layer(node: Node, call: KerasCall) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    operation = call.operation
     config = keras.saving.serialize_keras_object(operation)
+    arguments = keras.tree.map_structure(
+        lambda x: {"input": x.index} if isinstance(x, Slot) else x, call.arguments
+    )
+    try:
+        json.dumps(arguments)
+    except TypeError as error:
+        raise ValueError(
+            f"Expected layer {node.name!r} to be called with numbers, words and tensors alone. "
+            f"Received: {error}. Make a keras.layers.Layer that holds the argument."
+        ) from error
     weights = getattr(operation, "weights", [])
     entries = {f"weight_{i}": ops.convert_to_numpy(w) for i, w in enumerate(weights)}
-    return {"op": "Keras", "layer": type(operation).__name__, "config": config}, entries
+    layer = type(operation).__name__
+    return {"op": "Keras", "layer": layer, "config": config, "arguments": arguments}, entries

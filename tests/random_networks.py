@@ -14,6 +14,58 @@ K = keras.layers
 #: Quotients of these are exact in float32, so that ties are met and not missed by rounding.
 _GAMMAS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 _HALVES = tuple(n / 2 for n in range(-8, 9))
+#: Layers of a name that starts so are to be refused.
+REFUSED = "refused"
+
+
+class Preset(layers.SelfBinarizingConv2D):
+    """Changes arguments alone, and its constructor does not take what its configuration has."""
+
+    def __init__(self, filters):
+        super().__init__(filters, 3, padding="same", pad_value=-1.0)
+
+
+class PresetNormalization(K.BatchNormalization):
+    def __init__(self):
+        super().__init__(epsilon=0.25)
+
+
+class Shifted(K.ReLU):
+    """The layers of Keras that compute otherwise from here on; all are exact in float32."""
+
+    def call(self, inputs):
+        return super().call(inputs) - 0.5
+
+
+class LowPool(K.MaxPooling2D):
+    def call(self, inputs):
+        return -super().call(-inputs)
+
+
+class Negated(K.Permute):
+    def call(self, inputs):
+        return -super().call(inputs)
+
+
+class Leaking(K.Dropout):
+    def call(self, inputs, training=False):
+        return inputs - 0.25
+
+
+class Doubled(K.UpSampling2D):
+    def call(self, inputs):
+        return 2 * super().call(inputs) - 0.5
+
+
+class Halved(layers.SelfBinarizingConv2D):
+    """Of a layer of this package, which is to be refused."""
+
+    def call(self, inputs):
+        return 0.5 - super().call(inputs)
+
+
+def own_relu(x):
+    return keras.ops.relu(x) - 0.5
 
 
 class _Builder:
@@ -31,13 +83,54 @@ class _Builder:
         """One or two batch normalizations; `exact` keeps their outputs exact in float32."""
         for _ in range(self.choose(1, 1, 1, 2)):
             options = {"scale": self.choose(True, True, False), "center": self.choose(True, True, False)}
-            if self.choose(True, False):
+            kind = self.choose("keras", "keras", "binary", "binary", "preset", "axes")
+            if kind == "axes" and not exact:
+                x = self.over_axes(x)
+                continue
+            if kind == "keras":
                 layer = K.BatchNormalization(epsilon=0.25, **options)
+            elif kind == "preset":
+                layer = PresetNormalization()
             else:
                 layer = layers.BinaryBatchNormalization(epsilon=0.25, **options)
             x = layer(x)
             self.exact.append((layer, exact or self.choose(True, False)))
         return x
+
+    def over_axes(self, x):
+        """A Normalization with a value for every place of some axes."""
+        known = [axis for axis in range(1, len(x.shape)) if x.shape[axis] is not None]
+        axis = self.choose(None, -1, *known, tuple(known))
+        kept = [] if axis is None else np.atleast_1d(axis) % len(x.shape)
+        shape = tuple(x.shape[i] for i in kept)
+        mean, variance = self.rng.choice(_HALVES, shape), self.rng.choice([1.0, 4.0], shape)
+        return K.Normalization(axis, mean=mean, variance=variance, invert=self.choose(False, True))(x)
+
+    def otherwise(self, x):
+        """A layer that computes otherwise than its class, or one that the fold leaves alone."""
+        image = len(x.shape) == 4
+        kinds = [Shifted, lambda: Leaking(0.5), lambda: K.LeakyReLU(negative_slope=0.25)]
+        kinds.append(lambda: K.Activation(own_relu))
+        if image:
+            kinds += [lambda: Negated((2, 1, 3)), lambda: LowPool(2, 1, padding="same")]
+        if image and max(x.shape[1:3]) < 7:
+            kinds.append(lambda: Doubled(2, interpolation="nearest"))
+        return self.choose(*kinds)()(x)
+
+    def moved(self, x):
+        """Values in another place, or zeros or means among them, in both orders of the axes."""
+        form = self.choose("channels_last", "channels_last", "channels_first")
+        small = max(x.shape[1:]) < 9
+        kind = self.choose("up", "up", "crop", "pad", "repeat")
+        if kind == "up" and small:
+            how = self.choose("nearest", "nearest", "bilinear")
+            return K.UpSampling2D(2, data_format=form, interpolation=how)(x)
+        if kind == "crop" and min(x.shape[1:]) > 3:
+            return K.Cropping2D(((0, 1), (1, 0)), data_format=form)(x)
+        if kind == "pad" and small:
+            return K.ZeroPadding2D(1, data_format=form)(x)
+        flip = self.choose(K.RandomFlip, lambda: K.RandomRotation(0.3), lambda: K.RandomContrast(0.5))
+        return flip()(x)
 
     def sign(self, x):
         if self.choose(True, False, False, False):
@@ -51,7 +144,8 @@ class _Builder:
         geometry = self.choose("plain", "plain", "strides", "dilation")
         strides, dilation = 1, 1
         if not same and geometry == "strides":
-            strides = 2
+            # Longer than the window in some cases.
+            strides = self.choose(2, 2, 3)
         if geometry == "dilation" and padding == "same":
             dilation = 2
         options = {
@@ -63,6 +157,12 @@ class _Builder:
             "binarize_input": self.choose(True, False, False),
             "kernel_scale": None if exact else self.choose(None, None, None, "learned", "mean"),
         }
+        if not exact:
+            options["activation"] = self.choose(
+                *[None] * 8, "relu", "relu6", K.LeakyReLU(negative_slope=0.25)
+            )
+        if self.choose(*[False] * 40, True):
+            options |= {"activation": own_relu, "name": f"{REFUSED}_{len(self.exact)}"}
         size = self.choose((1, 1), (2, 2), (3, 3), (3, 2), (2, 3))
         if size[0] * size[1] == 1 or padding == "valid":
             options["dilation_rate"] = 1
@@ -87,7 +187,20 @@ class _Builder:
         return self.choose(*kinds)(size, strides=self.choose(1, 2), padding=padding)(x)
 
     def block(self, x):
-        kind = self.choose("chain", "chain", "chain", "residual", "branches", "permuted")
+        kind = self.choose(
+            *["chain"] * 5, "residual", "branches", "permuted", "reused", "moved", "otherwise", "refused"
+        )
+        if kind == "refused" and self.choose(False, False, True):
+            name = f"{REFUSED}_{len(self.exact)}"
+            return self.sign(Halved(2, 3, padding="same", name=name)(x))
+        if kind == "reused":
+            return self.reused(x)
+        if kind == "moved":
+            x = self.moved(x)
+            return self.sign(x) if self.choose(True, False) else x
+        if kind == "otherwise":
+            y = self.convolution(x, exact=True) if self.choose(True, False) else x
+            return self.sign(self.normalize(self.otherwise(y), False))
         if kind == "residual":
             y = self.normalize(self.convolution(x, x.shape[-1], same=True, exact=True), exact=True)
             return self.sign(K.Add()([x, y]))
@@ -108,21 +221,51 @@ class _Builder:
         y = self.sign(y)
         return self.pool(y, averages=False) if where == "beyond" else y
 
+    def reused(self, x):
+        """The same layers, maybe in a model of their own, once more."""
+        conv = self.choose(
+            lambda filters: Preset(filters),
+            lambda filters: layers.SelfBinarizingConv2D(filters, 3, padding="same", use_bias=True),
+        )(x.shape[-1])
+        normalization, sign = K.BatchNormalization(epsilon=0.25), layers.SelfBinarizingActivation()
+        self.exact.append((normalization, False))
+        if self.choose(True, False):
+            inside = keras.Input(x.shape[1:])
+            inner = keras.Model(inside, sign(normalization(conv(inside))))
+            return inner(inner(x))
+        for _ in range(2):
+            x = sign(normalization(conv(x)))
+        return x
+
     def head(self, x):
         kind = self.choose("flatten", "flatten", "global_max", "global_average", "normalized")
+        flatten = K.Flatten(data_format=self.choose("channels_last", "channels_last", "channels_first"))
         if kind == "flatten":
-            x = K.Flatten()(x)
+            x = flatten(x)
         elif kind == "normalized":
             x = self.convolution(x)
-            x = self.sign(self.normalize(K.Flatten()(x), False))
+            x = self.sign(self.normalize(flatten(x), False))
         else:
             pool = K.GlobalMaxPooling2D if kind == "global_max" else K.GlobalAveragePooling2D
-            x = self.sign(self.normalize(pool()(self.convolution(x)), False))
+            form = self.choose("channels_last", "channels_last", "channels_first")
+            y = pool(data_format=form, keepdims=self.choose(False, True))(self.convolution(x))
+            x = K.Flatten()(self.sign(self.normalize(y, False)))
         for _ in range(self.choose(0, 1, 2)):
             x = layers.SelfBinarizingDense(self.choose(3, 8, 32), use_bias=self.choose(True, False))(x)
             x = self.sign(self.normalize(x, False))
         x = layers.SelfBinarizingDense(3)(x)
         return layers.BinaryBatchNormalization()(x) if self.choose(True, False) else x
+
+    def masked(self, x):
+        """A network over steps of which some are masked."""
+        x = K.Masking(mask_value=0.0)(x)
+        for _ in range(self.choose(1, 2)):
+            x = layers.SelfBinarizingDense(self.choose(4, 5), use_bias=self.choose(True, False))(x)
+            x = self.sign(self.normalize(x, False))
+        x = layers.SelfBinarizingDense(4)(x)
+        if self.choose(True, False):
+            x = self.normalize(K.GlobalAveragePooling1D()(x), False)
+        return self.sign(x)
 
     def steps(self, x):
         """A network over time: convolutions and pools of one dimension."""
@@ -164,7 +307,10 @@ class _Builder:
         if weight.name == "log_gamma" and exact:
             return np.zeros(shape)
         if weight.name == "gamma":
-            return rng.choice(_GAMMAS, shape)
+            return rng.choice(_GAMMAS if exact else (*_GAMMAS, 1e-9, -1e-9), shape)
+        if weight.name == "beta" and not exact:
+            # Channels among them whose sign is always the same.
+            return np.where(rng.random(shape) < 0.1, 1e6, 2) * rng.normal(size=shape)
         if weight.name in ("beta", "moving_mean"):
             return rng.choice(_HALVES, shape) if exact else 2 * rng.normal(size=shape)
         return rng.normal(size=shape)
@@ -179,19 +325,24 @@ def binary_network(draw, max_blocks=4):
     if build.choose(*[False] * 4, True):
         shape = (build.choose(5, 8), build.choose(1, 3))
         inputs = keras.Input(shape)
-        if build.choose(True, False):
+        kind = build.choose("convolution", "sign", "masked")
+        if kind == "masked":
+            outputs = build.masked(inputs)
+        elif kind == "convolution":
             first = layers.SelfBinarizingConv1D(build.choose(3, 4), 3, padding="same")(inputs)
             outputs = build.steps(build.sign(build.normalize(first, exact=True)))
         else:
             outputs = build.steps(layers.SelfBinarizingActivation()(inputs))
     else:
         shape = (build.choose(4, 5, 7), build.choose(4, 6), build.choose(1, 3, 4))
-        inputs = keras.Input(shape)
+        inputs = x = keras.Input(shape)
+        if build.choose(True, False, False):
+            x = K.RandomFlip()(x)
         if build.choose(True, False):
-            first = layers.SelfBinarizingConv2D(build.choose(3, 4), 3, padding="same")(inputs)
+            first = layers.SelfBinarizingConv2D(build.choose(3, 4), 3, padding="same")(x)
             x = build.sign(build.normalize(first, exact=True))
         else:
-            x = layers.SelfBinarizingActivation()(inputs)
+            x = layers.SelfBinarizingActivation()(x)
         for _ in range(draw(st.integers(1, max_blocks))):
             x = build.block(x)
         outputs = build.head(x)
@@ -199,4 +350,7 @@ def binary_network(draw, max_blocks=4):
     build.randomize(model)
     x = build.rng.integers(-16, 17, (6, *shape)).astype("float32") / 8
     x[build.rng.random(x.shape) < 0.1] = -0.0
+    if len(shape) == 2:
+        # Steps that are masked, where a layer does so.
+        x[1:3, -2:] = 0.0
     return model, x

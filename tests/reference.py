@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_sbn import layers
 from keras_sbn.folding.graph import read
-from keras_sbn.folding.ops import KerasCall, Placeholder
+from keras_sbn.folding.ops import KerasCall, Placeholder, Slot
 
 
 def evaluate(model, inputs):
@@ -29,7 +29,11 @@ def evaluate(model, inputs):
             if getattr(node.op.operation, "binarize_input", False):
                 sources = [_sign(sources[0])]
                 named[f"{node.name}_sign"] = sources[0]
-            value = _layer(node.op.operation, sources)
+            compute = _LAYERS.get(type(node.op.operation))
+            if compute is None or (len(sources) > 1 and compute not in _MERGING):
+                value = _by_keras(node.op, sources)
+            else:
+                value = compute(node.op.operation, sources if compute in _MERGING else sources[0])
         values[id(node)] = named[node.name] = value
     return named, [values[id(output)] for output in graph.outputs]
 
@@ -42,12 +46,16 @@ def _array(weight):
     return keras.ops.convert_to_numpy(weight).astype(np.float64)
 
 
-def _layer(layer, sources):
-    x = sources[0]
-    for kinds, compute in _LAYERS:
-        if isinstance(layer, kinds):
-            return compute(layer, sources if kinds in _MERGING else x)
-    raise AssertionError(f"no reference for {type(layer).__name__}")
+def _by_keras(call, sources):
+    """What the layer itself gives, in float32: a class of one's own, or one that needs no reference."""
+    given = [x if x.dtype == bool else x.astype("float32") for x in sources]
+    args, kwargs = keras.tree.map_structure(
+        lambda x: given[x.index] if isinstance(x, Slot) else x, call.arguments
+    )
+    if "training" in kwargs:
+        kwargs["training"] = False
+    value = keras.ops.convert_to_numpy(call.operation(*args, **kwargs))
+    return value if value.dtype == bool else value.astype(np.float64)
 
 
 def _windows(x, window, strides, dilation, padding, pad, causal_axis=None):
@@ -92,7 +100,10 @@ def _conv(layer, x, kernel, groups):
 
 def _finish(layer, y):
     y = y * layer.kernel_scale_values().astype(np.float64)
-    return y if layer.bias is None else y + _array(layer.bias)
+    y = y if layer.bias is None else y + _array(layer.bias)
+    if layer.activation is keras.activations.linear:
+        return y
+    return keras.ops.convert_to_numpy(layer.activation(y.astype("float32"))).astype(np.float64)
 
 
 def _self_binarizing_conv(layer, x):
@@ -154,8 +165,36 @@ def _pool(layer, x):
 
 
 def _global_pool(layer, x):
-    axes = tuple(range(1, x.ndim - 1))
-    return x.max(axis=axes) if "Max" in type(layer).__name__ else x.mean(axis=axes)
+    last = layer.data_format == "channels_last"
+    options = {
+        "axis": tuple(range(1, x.ndim - 1) if last else range(2, x.ndim)),
+        "keepdims": layer.keepdims,
+    }
+    return x.max(**options) if "Max" in type(layer).__name__ else x.mean(**options)
+
+
+def _flatten(layer, x):
+    if layer.data_format == "channels_first" and x.ndim > 2:
+        x = np.moveaxis(x, 1, -1)
+    return x.reshape(len(x), -1)
+
+
+def _normalization(layer, x):
+    mean, variance = _array(layer.mean), _array(layer.variance)
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
+    return x * deviation + mean if layer.invert else (x - mean) / deviation
+
+
+def _concatenate(layer, sources):
+    return np.concatenate(sources, axis=layer.axis)
+
+
+def _add(layer, sources):
+    return sum(sources)
+
+
+def _same(layer, x):
+    return x
 
 
 def _rescaling(layer, x):
@@ -163,33 +202,37 @@ def _rescaling(layer, x):
 
 
 _K = keras.layers
-_MERGING = ((_K.Add,), (_K.Concatenate,))
-_LAYERS = (
-    ((layers.SelfBinarizingActivation,), lambda layer, x: _sign(x)),
-    ((layers.SelfBinarizingConv1D, layers.SelfBinarizingConv2D), _self_binarizing_conv),
-    ((layers.SelfBinarizingConv3D,), _self_binarizing_conv),
-    ((layers.SelfBinarizingDepthwiseConv2D,), _self_binarizing_depthwise),
-    ((layers.SelfBinarizingSeparableConv2D,), _self_binarizing_separable),
-    ((layers.SelfBinarizingDense,), _self_binarizing_dense),
-    ((layers.BinaryBatchNormalization,), _binary_normalization),
-    ((_K.BatchNormalization,), _keras_normalization),
-    ((_K.Conv2D,), _keras_conv),
-    ((_K.Dense,), _keras_dense),
-    ((_K.ReLU,), lambda layer, x: np.maximum(x, 0)),
-    ((_K.MaxPooling1D, _K.MaxPooling2D, _K.AveragePooling1D, _K.AveragePooling2D), _pool),
-    (
-        (
-            _K.GlobalMaxPooling1D,
-            _K.GlobalMaxPooling2D,
-            _K.GlobalAveragePooling1D,
-            _K.GlobalAveragePooling2D,
-        ),
-        _global_pool,
-    ),
-    ((_K.Flatten, _K.Reshape), lambda layer, x: x.reshape(len(x), *layer.output.shape[1:])),
-    ((_K.Permute,), lambda layer, x: x.transpose(0, *layer.dims)),
-    ((_K.Dropout, _K.GaussianNoise, _K.Identity), lambda layer, x: x),
-    ((_K.Rescaling,), _rescaling),
-    ((_K.Add,), lambda layer, sources: sum(sources)),
-    ((_K.Concatenate,), lambda layer, sources: np.concatenate(sources, axis=layer.axis)),
-)
+_MERGING = (_add, _concatenate)
+#: By the class itself: what derives from it may compute otherwise.
+_LAYERS = {
+    layers.SelfBinarizingActivation: lambda layer, x: _sign(x),
+    layers.SelfBinarizingConv1D: _self_binarizing_conv,
+    layers.SelfBinarizingConv2D: _self_binarizing_conv,
+    layers.SelfBinarizingConv3D: _self_binarizing_conv,
+    layers.SelfBinarizingDepthwiseConv2D: _self_binarizing_depthwise,
+    layers.SelfBinarizingSeparableConv2D: _self_binarizing_separable,
+    layers.SelfBinarizingDense: _self_binarizing_dense,
+    layers.BinaryBatchNormalization: _binary_normalization,
+    _K.BatchNormalization: _keras_normalization,
+    _K.Conv2D: _keras_conv,
+    _K.Dense: _keras_dense,
+    _K.ReLU: lambda layer, x: np.maximum(x, 0),
+    _K.MaxPooling1D: _pool,
+    _K.MaxPooling2D: _pool,
+    _K.AveragePooling1D: _pool,
+    _K.AveragePooling2D: _pool,
+    _K.GlobalMaxPooling1D: _global_pool,
+    _K.GlobalMaxPooling2D: _global_pool,
+    _K.GlobalAveragePooling1D: _global_pool,
+    _K.GlobalAveragePooling2D: _global_pool,
+    _K.Flatten: _flatten,
+    _K.Reshape: lambda layer, x: x.reshape(len(x), *layer.output.shape[1:]),
+    _K.Permute: lambda layer, x: x.transpose(0, *layer.dims),
+    _K.Dropout: _same,
+    _K.GaussianNoise: _same,
+    _K.Identity: _same,
+    _K.Rescaling: _rescaling,
+    _K.Normalization: _normalization,
+    _K.Add: _add,
+    _K.Concatenate: _concatenate,
+}

@@ -97,6 +97,29 @@ def test_keras_layers_come_with_their_configuration_and_weights(rng, tmp_path):
     )
 
 
+def test_the_arguments_of_a_call_come_with_it(rng, tmp_path):
+    inputs = keras.Input((8,))
+    x = layers.SelfBinarizingDense(4, name="dense")(inputs)
+    x = keras.ops.subtract(2.0, keras.layers.Dropout(0.5, name="dropout")(x, training=True))
+    model = keras.Model(inputs, x)
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    archive = np.load(keras_sbn.export_binary(model, tmp_path / "model.npz"))
+    nodes = json.loads(str(archive["graph"]))["nodes"]
+    dropout, subtract = (node for node in nodes if node["op"] == "Keras")
+    assert dropout["arguments"] == [[{"input": 0}], {"training": True}]
+    assert subtract["arguments"] == [[2.0, {"input": 0}], {}]
+
+
+def test_an_argument_that_json_cannot_hold_is_refused(tmp_path):
+    inputs = keras.Input((3,))
+    x = keras.ops.add(layers.SelfBinarizingDense(3)(inputs), np.ones(3, "float32"))
+    model = keras.Model(inputs, x)
+    keras_sbn.binarize(model)
+    with pytest.raises(ValueError, match=r"Expected layer 'add.*' to be called with numbers"):
+        keras_sbn.export_binary(model, tmp_path / "model.npz")
+
+
 def test_a_folder_that_is_not_there_leaves_nothing(tmp_path):
     model = keras.Sequential([keras.Input((4,)), layers.SelfBinarizingDense(2)])
     keras_sbn.binarize(model)

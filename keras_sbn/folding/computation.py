@@ -98,10 +98,40 @@ def takes(layer: Any, name: str) -> bool:
     return name in inspect.signature(layer.call).parameters
 
 
+def trains_by_default(layer: Any) -> bool:
+    """Whether a layer records training mode for every call, as those that augment images do.
+
+    A model that is run for inference says so to its layers, whatever their calls record.
+    """
+    return inspect.signature(layer.call).parameters["training"].default is True
+
+
 def ignores_mask(operation: Any) -> bool:
     """Whether a layer takes a mask for training alone: batch normalization, for its statistics."""
     known = computed_class(operation)
     return known in (keras.layers.BatchNormalization, BinaryBatchNormalization)
+
+
+def averages(kind: type | None) -> bool:
+    """Whether a class is one of Keras's average pools with a window."""
+    pools = (
+        keras.layers.AveragePooling1D,
+        keras.layers.AveragePooling2D,
+        keras.layers.AveragePooling3D,
+    )
+    return kind in pools
+
+
+def operation_class(function: Any, *arguments: Any) -> type:
+    """The class of the operation that a function of `keras.ops` records when a model calls it.
+
+    Args:
+        function: The function, such as `keras.ops.add`.
+        *arguments: Arguments that it takes, a `keras.KerasTensor` among them.
+    """
+    (output, *_) = keras.tree.flatten(function(*arguments))
+    found: type = type(output._keras_history.operation)
+    return found
 
 
 def plain_copy(layer: Any, **changes: Any) -> Any:

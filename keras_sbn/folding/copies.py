@@ -64,6 +64,14 @@ def _layer(layer: Any, name: str) -> Any:
 
 def _copy_state(layer: Any, copy: Any) -> None:
     """Gives a copy the weights of a layer, and whatever else it and the layers in it keep in files."""
+    if not layer.built:
+        # A rule has made it, or it is an activation that nothing has called yet.
+        if copy.weights:
+            raise ValueError(
+                f"Expected layer {layer.name!r} to have its weights. Received a layer that is not built: "
+                "call the model on an input first."
+            )
+        return
     parts, others = list(layer._flatten_layers()), list(copy._flatten_layers())
     if [type(part) for part in parts[1:]] != [type(part) for part in others[1:]]:
         raise ValueError(

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_sbn.folding.computation import ignores_mask, is_known_class, takes
+from keras_sbn.folding.computation import averages, ignores_mask, is_known_class, takes
 from keras_sbn.folding.links import Links
 from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Slot
 
@@ -314,7 +314,8 @@ def _arguments(operation: Any, arguments: Any, training: bool | None) -> tuple[A
     args, kwargs = arguments.args, dict(arguments.kwargs)
     if not isinstance(operation, keras.layers.Layer):
         return args, kwargs
-    if training is not None and kwargs.get("training") is None and takes(operation, "training"):
+    if training is not None and takes(operation, "training"):
+        # As Keras does, whatever the layer itself is called with.
         kwargs["training"] = training
     if ignores_mask(operation) and not kwargs.get("training"):
         kwargs.pop("mask", None)
@@ -412,6 +413,8 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
             continue
         layer, load = make_layer(node)
         if isinstance(node.op, KerasCall):
+            if averages(node.op.kind):
+                sources = [_as_float(tensor) for tensor in sources]
             args, kwargs = keras.tree.map_structure(
                 lambda x, sources=sources: sources[x.index] if isinstance(x, Slot) else x,
                 node.op.arguments,
@@ -428,6 +431,12 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
         # The keys of a dictionary need not be the names of the inputs; the original has said so.
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
         return keras.Model(taken, _packed(graph.output_structure, outputs, outputs), name=graph.name)
+
+
+def _as_float(tensor: Any) -> Any:
+    """The values of a tensor as real numbers: what pools average, where backends take no integers."""
+    integers = not keras.backend.standardize_dtype(tensor.dtype).startswith(("float", "bfloat"))
+    return keras.ops.cast(tensor, "float32") if integers else tensor
 
 
 @contextlib.contextmanager

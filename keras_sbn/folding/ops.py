@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sbn.folding.computation import base_class, change_of, takes
+from keras_sbn.folding.computation import base_class, change_of, takes, trains_by_default
 
 
 @dataclass
@@ -50,6 +50,8 @@ class KerasCall:
         # The first argument is what the layer computes with, under whatever name.
         for name, value in [*positional, *kwargs.items()][1:]:
             if name in ("training", "mask") and not takes(self.operation, name):
+                continue
+            if name == "training" and value is True and trains_by_default(self.operation):
                 continue
             if any(isinstance(x, Slot) for x in keras.tree.flatten(value)):
                 return f"it is called with a tensor as its argument {name}"

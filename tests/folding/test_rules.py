@@ -12,7 +12,7 @@ import keras_sbn
 from keras_sbn import layers
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall, Sign
-from keras_sbn.folding.rules.affine_maps import JoinAffineMaps
+from keras_sbn.folding.rules.join_affine_maps import JoinAffineMaps
 from keras_sbn.folding.thresholds import threshold_of
 
 K = keras.layers
@@ -70,7 +70,7 @@ def test_a_pool_after_negative_gammas_pads_the_next_layer_a_channel_at_a_time(rn
     assert second.pad_per_channel
     pads = keras.ops.convert_to_numpy(second.pad_values)
     np.testing.assert_array_equal(pads, [1, -1, 1, -1, 1, -1])
-    assert "NegatedThresholdBeforeMaxPool" in [step.rule for step in trace.steps]
+    assert "MoveNegatedThresholdBeforeMaxPool" in [step.rule for step in trace.steps]
     _assert_exact(model, folded, images(rng, (6, 6, 4)))
 
 
@@ -386,7 +386,7 @@ def test_the_trace_is_a_table_of_what_was_done(rng):
     _, trace = keras_sbn.fold(_hard(digit_network(), rng), trace=True)
     lines = str(trace).splitlines()
     assert lines[0].split() == ["step", "rule", "at", "which", "was"]
-    assert any("SignToThreshold" in line and "Sign(Affine)" in line for line in lines)
+    assert any("AbsorbAffineIntoThreshold" in line and "Sign(Affine)" in line for line in lines)
     assert len(lines) == len(trace.steps) + 2
 
 

@@ -14,9 +14,9 @@ from keras_sbn.conversion.passes.split_layers import SplitActivation, SplitMerge
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph
 from keras_sbn.folding.rules import Rule
-from keras_sbn.folding.rules.reshapes import ElementwiseBeforeReshape
+from keras_sbn.folding.rules.reshapes import MoveElementwiseBeforeReshape
 
-_RULES: tuple[Rule, ...] = (DenseToPointwiseConv(), Conv1DToConv2D(), ElementwiseBeforeReshape())
+_RULES: tuple[Rule, ...] = (DenseToPointwiseConv(), Conv1DToConv2D(), MoveElementwiseBeforeReshape())
 #: Rewrites of the folded model before the ranges of its values are looked at.
 FLOAT_RULES: tuple[Rule, ...] = (*_RULES, SplitActivation(objects_alone=True), FoldBatchNorm())
 INT8_RULES: tuple[Rule, ...] = (*_RULES, SplitActivation(), SplitMerge(), SignOfSharedAffine())

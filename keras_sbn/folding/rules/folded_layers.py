@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from keras_sbn.folding import layers
+from keras_sbn.folding.computation import averages, operation_class
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import (
     Affine,
@@ -18,6 +20,7 @@ from keras_sbn.folding.ops import (
     IntegerConv2D,
     KerasCall,
     Op,
+    Placeholder,
     Sign,
     Threshold,
 )
@@ -33,13 +36,26 @@ class ReadFoldedLayers:
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
+        if node.op.kind is _CAST and self._is_before_a_pool(graph, node):
+            graph.replace(node, node.input)
+            return True
         found = _operation(node.op.operation, node.op.kind)
         if found is None:
             return False
         node.op = found
         return True
 
+    def _is_before_a_pool(self, graph: Graph, node: Node) -> bool:
+        """Whether a cast of integers is the one that `graph.build` puts before an average pool."""
+        source = node.input.op
+        if not isinstance(source, Placeholder) or source.largest is None:
+            return False
+        readers = [reader.op for reader in graph.consumers(node)]
+        pools = [isinstance(op, KerasCall) and averages(op.kind) for op in readers]
+        return all(pools) and not graph.is_output(node)
 
+
+_CAST = operation_class(keras.ops.cast, keras.KerasTensor((1,), "uint8"), "float32")
 _CONVOLUTIONS = {
     layers.BinaryConv2D: BinaryConv2D,
     layers.BinaryConv3D: BinaryConv3D,

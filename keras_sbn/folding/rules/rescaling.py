@@ -22,7 +22,7 @@ from keras_sbn.folding.thresholds import trimmed
 from keras_sbn.folding.value_ranges import grid
 
 
-class LowerRescaling:
+class RescalingToAffine:
     """Rescaling is ``scale * x + offset``; Normalization is ``(x - mean) / deviation``, or its inverse.
 
     The deviation is ``max(sqrt(variance), epsilon)``, and the inverse ``deviation * x + mean``.
@@ -100,7 +100,7 @@ def rescaled_integers(node: Node) -> tuple[Affine, Node] | None:
     return mapped(affine, reshaped), moved
 
 
-class ProductBeforeRescaling:
+class MoveProductBeforeRescaling:
     """conv(scale * (q - center) + offset, w) => scale * conv(q, w) + constant, for integers q.
 
     With one scale for all channels and any centers and offsets,

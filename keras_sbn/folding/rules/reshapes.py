@@ -50,7 +50,7 @@ class MergeReshapes:
         return False
 
 
-class ElementwiseBeforeReshape:
+class MoveElementwiseBeforeReshape:
     """elementwise(reshape(x)) => reshape(elementwise(x)), with the parameters reshaped as well.
 
     Signs, thresholds and affine maps look at one value at a time and do not care where it lies. Moved

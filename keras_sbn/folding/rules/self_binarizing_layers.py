@@ -51,7 +51,7 @@ class LowerSelfBinarizingLayers:
         result = node.input
         if layer.binarize_input:
             result = Node(graph.new_name(f"{node.name}_sign"), Sign(), [result], result.shape)
-            graph.add_sign(f"{node.name}_sign", result)
+            graph.add_sign(result.name, result)
         if layer.binarize_kernel:
             result = _PRODUCTS[kind](graph, layer, node, result)
         else:

@@ -57,8 +57,9 @@ _AUGMENTATION = {
 class RemoveTrainingOnlyLayers:
     """Dropout, noise, augmentation, regularization and identity layers, and linear activations.
 
-    A layer that is called with ``training=True`` computes what it does in training, and stays. The layers
-    that augment images take integers as well, and return real numbers: there an affine map by 1 stays.
+    A layer of these that is called with ``training=True`` stays. The layers that augment images record
+    that for every call of theirs, so they go. They take integers as well, and return real numbers: there
+    an affine map by 1 stays.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:

@@ -8,7 +8,7 @@ from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import BinaryConv, BinaryConv2DTranspose, BinaryDense, Threshold
 
 
-class DirectionIntoKernel:
+class AbsorbDirectionIntoKernel:
     """``-conv(x, w) >= t`` => ``conv(x, -w) >= t``, channel by channel.
 
     A convolution is linear in its kernel, border included whatever it is padded with, so negating the

@@ -20,7 +20,7 @@ _MAX_POOLS = {
 }
 
 
-class ThresholdBeforeMaxPool:
+class MoveThresholdBeforeMaxPool:
     """threshold(max_pool(x)) => max_pool(threshold(x)), where every direction is +1.
 
     ``max(x1, ..., xn) >= t`` holds where one of the ``xi >= t`` does, which is where the maximum of the
@@ -39,7 +39,7 @@ class ThresholdBeforeMaxPool:
         return True
 
 
-class NegatedThresholdBeforeMaxPool:
+class MoveNegatedThresholdBeforeMaxPool:
     """A comparison in the other direction moves before the pool negated; the kernels after it make up.
 
     In a channel of direction -1 the value is ``v = +1 <=> max(xi) <= t``. Its negation is

@@ -9,7 +9,7 @@ from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Reshape
 from keras_sbn.folding.value_ranges import is_binary, is_image
 
 
-class DenseToConvolution:
+class DenseToConv2D:
     """dense(flatten(x)) => flatten(conv(x)), and dense(x) => flatten(conv(reshape(x))).
 
     Flattening a `(h, w, c)` map puts value (i, j, k) at (i * w + j) * c + k, the order in which a kernel

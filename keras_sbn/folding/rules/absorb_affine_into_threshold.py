@@ -10,7 +10,7 @@ from keras_sbn.folding.thresholds import carried_back, threshold_of
 from keras_sbn.folding.value_ranges import grid, is_binary
 
 
-class SignToThreshold:
+class AbsorbAffineIntoThreshold:
     """sign(affine(x)) => threshold(x); sign(grid value) => threshold 0; sign(±1) => ±1.
 
     `keras_sbn.folding.thresholds` has the derivation. The sign of a real value stays a sign. A threshold

@@ -18,7 +18,7 @@ _AVERAGE_POOLS = {
 }
 
 
-class AffineAfterAveragePool:
+class MoveAffineAfterAveragePool:
     """average_pool(affine(x)) => affine(average_pool(x)), for parameters of one value a channel.
 
     An average is linear and its weights sum to 1, at borders as well, where padding does not count. The

@@ -20,7 +20,7 @@ _GLOBAL_POOLS = {
 }
 
 
-class LowerOneDimensionalPools:
+class Pool1DToPool2D:
     """pool1d(x) => reshape(pool2d(reshape(x))), so that it meets the convolutions in two dimensions."""
 
     def apply(self, graph: Graph, node: Node) -> bool:

@@ -11,7 +11,7 @@ from keras_sbn.folding.rules.reshapes import mapped
 from keras_sbn.folding.thresholds import trimmed
 
 
-class ThresholdBeforeConcatenate:
+class MoveThresholdBeforeConcatenate:
     """threshold(concat(a, b)) => concat(threshold(a), threshold(b)), each with its own parameters."""
 
     def apply(self, graph: Graph, node: Node) -> bool:
@@ -37,7 +37,7 @@ class ThresholdBeforeConcatenate:
         return True
 
 
-class ThresholdBeforePermute:
+class MoveThresholdBeforePermute:
     """threshold(permute(x)) => permute(threshold(x)), with the parameters permuted back."""
 
     def apply(self, graph: Graph, node: Node) -> bool:

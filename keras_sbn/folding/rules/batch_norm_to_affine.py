@@ -13,7 +13,7 @@ from keras_sbn.folding.ops import Affine, KerasCall
 from keras_sbn.layers import BinaryBatchNormalization
 
 
-class LowerBatchNormalization:
+class BatchNormToAffine:
     """``gamma (x - mean) / sqrt(variance + epsilon) + beta``, with the constants taken in float64."""
 
     def apply(self, graph: Graph, node: Node) -> bool:
