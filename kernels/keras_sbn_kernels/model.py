@@ -37,6 +37,9 @@ class Port:
     def __init__(self, runtime: litert.Runtime, tensor: ctypes.c_void_p) -> None:
         self.tensor_type = litert.TensorType()
         runtime.call("LiteRtGetRankedTensorType", tensor, ctypes.byref(self.tensor_type))
+        sizes = self.tensor_type.layout.dimensions
+        if self.tensor_type.layout.rank and sizes[0] == -1:
+            sizes[0] = 1  # a batch that is left open; the file's own is 1
         self.shape = self.tensor_type.shape()
         code = self.tensor_type.element_type
         if code not in _TYPES or any(size < 1 for size in self.shape):

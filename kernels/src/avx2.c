@@ -9,11 +9,13 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "x86.h"
+
 #define AVX2 __attribute__((target("avx2")))
 
 enum { PART = 31 };
 
-static int usable(void) { return __builtin_cpu_supports("avx2"); }
+static int usable(void) { return sbn_x86_has(1u << 5, 0, SBN_SAVES_YMM); }
 
 static inline __attribute__((always_inline)) AVX2 void count_part(const uint32_t (*halves)[2 * PART],
                                                                   int pixels, int words,
@@ -23,11 +25,13 @@ static inline __attribute__((always_inline)) AVX2 void count_part(const uint32_t
                                         2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
   const __m256i mask = _mm256_set1_epi8(15);
   __m256i bytes[SBN_PIXELS];
+  SBN_UNROLL
   for (int pixel = 0; pixel < pixels; ++pixel) bytes[pixel] = _mm256_setzero_si256();
   for (int word = 0; word < words; ++word) {
     __m256i w = _mm256_loadu_si256((const __m256i *)(weights + word * SBN_LANES));
     __m256i low = _mm256_and_si256(w, mask);
     __m256i high = _mm256_and_si256(_mm256_srli_epi32(w, 4), mask);
+    SBN_UNROLL
     for (int pixel = 0; pixel < pixels; ++pixel) {
       __m256i x0 = _mm256_xor_si256(low, _mm256_set1_epi32((int)halves[pixel][2 * word]));
       __m256i x1 = _mm256_xor_si256(high, _mm256_set1_epi32((int)halves[pixel][2 * word + 1]));
@@ -35,6 +39,7 @@ static inline __attribute__((always_inline)) AVX2 void count_part(const uint32_t
       bytes[pixel] = _mm256_add_epi8(bytes[pixel], _mm256_shuffle_epi8(ones, x1));
     }
   }
+  SBN_UNROLL
   for (int pixel = 0; pixel < pixels; ++pixel) {
     __m256i pairs = _mm256_maddubs_epi16(bytes[pixel], _mm256_set1_epi8(1));
     __m256i *row = (__m256i *)(sums + pixel * SBN_LANES);

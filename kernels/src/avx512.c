@@ -4,12 +4,13 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "x86.h"
+
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq")))
 
 static int usable(void) {
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vpopcntdq");
+  const unsigned f = 1u << 16, dq = 1u << 17, bw = 1u << 30, vl = 1u << 31, vpopcntdq = 1u << 14;
+  return sbn_x86_has(f | dq | bw | vl, vpopcntdq, SBN_SAVES_ZMM);
 }
 
 /* `pixels` is a constant where this is inlined, so the sums stay in registers. */
@@ -18,16 +19,19 @@ static inline __attribute__((always_inline)) AVX512 void count_of(const uint32_t
                                                                   const uint32_t *weights,
                                                                   int32_t *sums) {
   __m512i low[SBN_PIXELS], high[SBN_PIXELS];
+  SBN_UNROLL
   for (int pixel = 0; pixel < pixels; ++pixel) low[pixel] = high[pixel] = _mm512_setzero_si512();
   for (size_t word = 0; word < words; ++word) {
     __m512i w0 = _mm512_loadu_si512(weights + word * SBN_LANES);
     __m512i w1 = _mm512_loadu_si512(weights + word * SBN_LANES + 16);
+    SBN_UNROLL
     for (int pixel = 0; pixel < pixels; ++pixel) {
       __m512i value = _mm512_set1_epi32((int)x[(size_t)pixel * stride + word]);
       low[pixel] = _mm512_add_epi32(low[pixel], _mm512_popcnt_epi32(_mm512_xor_si512(value, w0)));
       high[pixel] = _mm512_add_epi32(high[pixel], _mm512_popcnt_epi32(_mm512_xor_si512(value, w1)));
     }
   }
+  SBN_UNROLL
   for (int pixel = 0; pixel < pixels; ++pixel) {
     _mm512_storeu_si512(sums + pixel * SBN_LANES, low[pixel]);
     _mm512_storeu_si512(sums + pixel * SBN_LANES + 16, high[pixel]);

@@ -11,6 +11,13 @@
 
 enum { SBN_PIXELS = 8, SBN_LANES = 32 };
 
+/* Before a loop of constant length over registers: GCC keeps an array in memory where it unrolls late. */
+#if defined(__clang__)
+#define SBN_UNROLL _Pragma("unroll")
+#else
+#define SBN_UNROLL _Pragma("GCC unroll 8")
+#endif
+
 /* How sums become real numbers: y = float(clamp(base - 2 p)) * multiplier + bias, rounded after the
  * multiplication and after the addition. Arrays have SBN_LANES elements. */
 typedef struct {

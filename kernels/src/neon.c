@@ -16,21 +16,28 @@ static inline __attribute__((always_inline)) void count_part(const uint32_t *x, 
                                                              size_t words, const uint32_t *weights,
                                                              int32_t *sums) {
   uint8x16_t bytes[PIXELS][LANES / 4];
+  SBN_UNROLL
   for (int pixel = 0; pixel < pixels; ++pixel) {
+    SBN_UNROLL
     for (int i = 0; i < LANES / 4; ++i) bytes[pixel][i] = vdupq_n_u8(0);
   }
   for (size_t word = 0; word < words; ++word) {
     const uint32_t *row = weights + word * SBN_LANES;
     uint8x16_t w[LANES / 4];
+    SBN_UNROLL
     for (int i = 0; i < LANES / 4; ++i) w[i] = vreinterpretq_u8_u32(vld1q_u32(row + 4 * i));
+    SBN_UNROLL
     for (int pixel = 0; pixel < pixels; ++pixel) {
       uint8x16_t value = vreinterpretq_u8_u32(vld1q_dup_u32(x + (size_t)pixel * stride + word));
+      SBN_UNROLL
       for (int i = 0; i < LANES / 4; ++i) {
         bytes[pixel][i] = vaddq_u8(bytes[pixel][i], vcntq_u8(veorq_u8(value, w[i])));
       }
     }
   }
+  SBN_UNROLL
   for (int pixel = 0; pixel < pixels; ++pixel) {
+    SBN_UNROLL
     for (int i = 0; i < LANES / 4; ++i) {
       uint32_t *sum = (uint32_t *)sums + pixel * SBN_LANES + 4 * i;
       vst1q_u32(sum, vpadalq_u16(vld1q_u32(sum), vpaddlq_u8(bytes[pixel][i])));

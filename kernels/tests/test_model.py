@@ -130,6 +130,17 @@ def test_a_model_without_one_bit_operators_runs():
     np.testing.assert_array_equal(Model(file.write([0], [1])).run([x])[0], np.maximum(x, 0))
 
 
+def test_a_batch_that_is_left_open_is_one():
+    file = File()
+    x, y = file.tensor((1, 4), "float32"), file.tensor((1, 4), "float32")
+    for index in (x, y):
+        file.tensors[index].shapeSignature = [-1, 4]
+    file.operator(19, [x], [y])  # RELU
+    model = Model(file.write([x], [y]))
+    assert model.inputs[0].shape == model.outputs[0].shape == (1, 4)
+    np.testing.assert_array_equal(model.run([np.ones((1, 4), np.float32)])[0], np.ones((1, 4)))
+
+
 def test_two_inputs_in_the_order_of_the_file():
     conv = Conv(height=2, width=2, output="float32")
     file = File()
