@@ -40,7 +40,7 @@ static int batch_of(const litert_layout *layout, const sbn_tensor *planned) {
     if (layout->dimensions[i] != planned->shape[i]) return 0;
   }
   int batch = first ? layout->dimensions[0] : 1;
-  return batch < 0 || batch > 1 << 20 ? 0 : batch;
+  return batch < 1 ? 0 : batch;
 }
 
 static int get_output_layouts(void *user_data, size_t num_inputs, const litert_layout *inputs,
@@ -55,7 +55,7 @@ static int get_output_layouts(void *user_data, size_t num_inputs, const litert_l
       if (batch_of(&inputs[i], &node->inputs[i]) != batch) batch = 0;
     }
   }
-  if (batch == 0) {
+  if (!sbn_batch_fits(node, batch)) {
     sbn_fail(node->message, "%s: expected inputs of the shapes in the file, but for the batch",
              node->description);
     return INVALID;

@@ -92,8 +92,8 @@ int sbn_run_node(sbn_model *model, int index, int batch, int num_inputs, const v
     return 1;
   }
   sbn_node *node = &model->nodes[index];
-  if (num_inputs != node->num_inputs || num_outputs != node->num_outputs || batch < 1 ||
-      batch > 1 << 20) {
+  if (num_inputs != node->num_inputs || num_outputs != node->num_outputs ||
+      !sbn_batch_fits(node, batch)) {
     sbn_fail(&model->message, "%s: expected %d inputs, %d outputs and a batch", node->description,
              node->num_inputs, node->num_outputs);
     return 1;

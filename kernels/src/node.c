@@ -23,6 +23,17 @@ size_t sbn_tensor_bytes(const sbn_tensor *tensor, int batch) {
   return (size_t)sbn_elements(tensor) * (size_t)batch * width;
 }
 
+int sbn_batch_fits(const sbn_node *node, int batch) {
+  int fits = batch >= 1 && batch <= 1 << 20;
+  for (int i = 0; i < node->num_inputs; ++i) {
+    fits = fits && (uint64_t)sbn_elements(&node->inputs[i]) * 4 * (uint64_t)batch <= PTRDIFF_MAX;
+  }
+  for (int i = 0; i < node->num_outputs; ++i) {
+    fits = fits && (uint64_t)sbn_elements(&node->outputs[i]) * 4 * (uint64_t)batch <= PTRDIFF_MAX;
+  }
+  return fits;
+}
+
 int sbn_window(int64_t size, int64_t window, int64_t stride, int64_t dilation, int64_t padding,
                int32_t *output, int32_t *before, const char *name, sbn_message *message) {
   const int64_t most = 1 << 20;

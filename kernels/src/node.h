@@ -56,6 +56,9 @@ int sbn_same_shape(const sbn_tensor *a, const sbn_tensor *b);
 /* Bytes of an input or output for a batch. */
 size_t sbn_tensor_bytes(const sbn_tensor *tensor, int batch);
 
+/* Whether a batch is positive, and every input and output of it fits the memory. */
+int sbn_batch_fits(const sbn_node *node, int batch);
+
 /* Options of the operators. */
 typedef struct {
   int64_t stride_height, stride_width, dilation_height, dilation_width;

@@ -261,12 +261,19 @@ typedef struct {
   size_t last;                      /* operator in whose place the node stands */
 } sbn_chain;
 
-/* The operator of this kind that is the only use of the tensor, or NULL. */
-static sbn_op *only_use(sbn_graph *graph, int32_t tensor, int kind) {
+/* The operator of this kind that is the only use of the tensor, and gives floats of the shape of
+ * `output`; or NULL. */
+static sbn_op *only_use(sbn_graph *graph, int32_t tensor, int kind, const sbn_tensor *output) {
   const sbn_links *links = &graph->links[tensor];
+  sbn_tensor result;
+  int batch;
   if (links->uses != 1 || links->user < 0) return NULL;
   sbn_op *op = &graph->ops[links->user];
-  return op->kind == kind && !op->dropped && op->node < 0 ? op : NULL;
+  if (op->kind != kind || op->dropped || op->node >= 0 || op->num_outputs != 1 ||
+      output_of(graph, op, 0) < 0 || !read_tensor(graph, output_of(graph, op, 0), &result, &batch)) {
+    return NULL;
+  }
+  return result.type == TYPE_FLOAT32 && sbn_same_shape(&result, output) ? op : NULL;
 }
 
 /* A constant of one value, or one a channel, as `channels` floats; NULL where it is none. */
@@ -322,12 +329,12 @@ static int follow(sbn_graph *graph, size_t index, const sbn_tensor *output, sbn_
   int32_t channels = output->shape[3];
   int plain = all_equal(graph, input_of(graph, conv, 2), 1), open = 1;
   int no_bias = all_equal(graph, input_of(graph, conv, 3), 0);
-  if (plain && no_bias && (op = only_use(graph, chain->tensor, STOCK_MUL)) != NULL &&
+  if (plain && no_bias && (op = only_use(graph, chain->tensor, STOCK_MUL, output)) != NULL &&
       op->activation == ACTIVATION_NONE) {
     chain->multiplier = channel_values(graph, other_input(graph, op, chain->tensor), channels);
     if (chain->multiplier != NULL) take(graph, chain, op);
   }
-  if (no_bias && (op = only_use(graph, chain->tensor, STOCK_ADD)) != NULL &&
+  if (no_bias && (op = only_use(graph, chain->tensor, STOCK_ADD, output)) != NULL &&
       (op->activation == ACTIVATION_NONE || op->activation == ACTIVATION_RELU)) {
     chain->bias = channel_values(graph, other_input(graph, op, chain->tensor), channels);
     if (chain->bias != NULL) {
@@ -336,7 +343,7 @@ static int follow(sbn_graph *graph, size_t index, const sbn_tensor *output, sbn_
       open = op->activation == ACTIVATION_NONE;
     }
   }
-  if (open && (op = only_use(graph, chain->tensor, STOCK_ADD)) != NULL &&
+  if (open && (op = only_use(graph, chain->tensor, STOCK_ADD, output)) != NULL &&
       (op->activation == ACTIVATION_NONE || op->activation == ACTIVATION_RELU)) {
     int32_t residual = other_input(graph, op, chain->tensor);
     int batch;
@@ -349,13 +356,14 @@ static int follow(sbn_graph *graph, size_t index, const sbn_tensor *output, sbn_
       take(graph, chain, op);
     }
   }
-  if (open && (op = only_use(graph, chain->tensor, STOCK_RELU)) != NULL) {
+  if (open && (op = only_use(graph, chain->tensor, STOCK_RELU, output)) != NULL) {
     chain->tail.activation = ACTIVATION_RELU;
     take(graph, chain, op);
   }
   for (size_t i = chain->last + 1; i < graph->num_operators; ++i) {
     op = &graph->ops[i];
-    if (op->kind == QUANTIZE && !op->dropped && op->node < 0 && input_of(graph, op, 0) == chain->tensor) {
+    if (op->kind == QUANTIZE && !op->dropped && op->node < 0 && input_of(graph, op, 0) == chain->tensor &&
+        op->num_inputs == 1 && op->num_outputs == 1 && output_of(graph, op, 0) >= 0) {
       op->dropped = 1;
       chain->packed = output_of(graph, op, 0);
       chain->tail.writes_bits = 1;
