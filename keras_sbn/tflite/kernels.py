@@ -1,0 +1,80 @@
+"""Running one-bit files in stock LiteRT, with the operators of the package keras-sbn-kernels.
+
+The package stands beside this one, in `kernels/`: `pip install ./kernels`. It needs no Keras, so a device
+installs it alone; here it is found and given the interface of the other runtimes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.tflite.interpreter import Interpreter
+
+_REMEDY = "pip install ./kernels, in a clone of keras_sbn, installs them with LiteRT"
+
+
+def has_kernels() -> bool:
+    """Whether the kernels and LiteRT are installed; imports neither."""
+    return all(importlib.util.find_spec(name) for name in ("keras_sbn_kernels", "ai_edge_litert"))
+
+
+def _package() -> Any:
+    if importlib.util.find_spec("keras_sbn_kernels") is None:
+        raise ImportError(
+            f"Running the file in LiteRT needs keras-sbn-kernels, which is not installed: {_REMEDY}"
+        )
+    return importlib.import_module("keras_sbn_kernels")
+
+
+def instruction_sets() -> dict[str, bool]:
+    """Returns the instruction sets of the kernels, fastest first, and whether this processor has them.
+
+    Raises:
+        ImportError: If the kernels are not installed.
+    """
+    found: dict[str, bool] = _package().instruction_sets()
+    return found
+
+
+class KernelsInterpreter(Interpreter):
+    """Runs a file, with or without LCE's operators, in the installed LiteRT.
+
+    Stock operators run in XNNPACK. The stock operators that follow a binary convolution (batch
+    normalization, the addition of a residual, ReLU) and the packing of signs are computed with it, every
+    rounding as before.
+
+    Args:
+        content: The bytes of a `.tflite` model.
+        num_threads: Number of threads, 1 to 256.
+        instructions: Name of an instruction set, one of `instruction_sets()`; by default the environment
+            variable `SBN_KERNELS_INSTRUCTIONS`, or the fastest one.
+
+    Raises:
+        ImportError: If the kernels or LiteRT are not installed.
+        RuntimeError: If the file is damaged or has an operator that cannot be computed exactly, LiteRT is
+            too old, or the processor does not have the instructions.
+    """
+
+    def __init__(self, content: bytes, num_threads: int = 1, instructions: str | None = None) -> None:
+        self._model = model = _package().Model(content, num_threads, instructions)
+        #: Name of the instruction set in use.
+        self.instructions: str = model.instructions
+        self.input_shapes = [port.shape for port in model.inputs]
+        self.input_types = [port.dtype for port in model.inputs]
+        self.output_shapes = [port.shape for port in model.outputs]
+        self.output_types = [port.dtype for port in model.outputs]
+        self.input_scales = [port.scale for port in model.inputs]
+        self.output_scales = [port.scale for port in model.outputs]
+
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        outputs: list[np.ndarray] = self._model.run(inputs)
+        return outputs
+
+    def profile(self) -> list[tuple[str, float]]:
+        """What each one-bit node computes, and the seconds that it ran since the last call."""
+        found: list[tuple[str, float]] = self._model.profile()
+        return found
