@@ -15,9 +15,7 @@ from keras import ops
 from keras_sbn.conversion.registry import operation_class
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import Affine, BinaryConv, KerasCall, Reshape
-
-#: Layers whose outputs are some of their inputs.
-_SELECTING = (keras.layers.Concatenate, keras.layers.MaxPooling2D)
+from keras_sbn.folding.value_ranges import selects
 
 
 def never_negative_zero(node: Node) -> bool:
@@ -36,7 +34,7 @@ def never_negative_zero(node: Node) -> bool:
     operation: Any = op.operation
     if op.kind in (keras.layers.Add, operation_class("add")):
         return any(never_negative_zero(source) for source in node.inputs)
-    if op.kind in _SELECTING:
+    if selects(node):
         return all(never_negative_zero(source) for source in node.inputs)
     if op.kind in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
         # The operator always has a bias, which starts the sum or is added to it.

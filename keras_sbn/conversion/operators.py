@@ -331,6 +331,6 @@ def lce_convolution(
     return emitter.emit("LceBconv2d", inputs, output, custom=fields)
 
 
-def gelu(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
-    """GELU by the error function, as Keras has it by default."""
-    return emitter.emit("GELU", [x], output, ("Gelu", {"approximate": False}))
+def gelu(emitter: Emitter, x: Tensor, output: Output, approximate: bool = False) -> Tensor:
+    """GELU by the error function, or by tanh."""
+    return emitter.emit("GELU", [x], output, ("Gelu", {"approximate": approximate}))

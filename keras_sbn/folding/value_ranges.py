@@ -32,7 +32,7 @@ def _nearest(layer: Any) -> bool:
 
 #: Layers whose outputs are some of their inputs in another place, whatever the order of the axes; and the
 #: condition on the layer under which they are.
-_SELECTING: dict[type, Callable[[Any], bool]] = {
+SELECTING: dict[type, Callable[[Any], bool]] = {
     keras.layers.MaxPooling1D: _always,
     keras.layers.MaxPooling2D: _always,
     keras.layers.MaxPooling3D: _always,
@@ -122,7 +122,7 @@ def selects(node: Node) -> bool:
     """Whether a node is the call of a layer whose outputs are some of its inputs in another place."""
     if not isinstance(node.op, KerasCall) or node.op.kind is None:
         return False
-    condition = _SELECTING.get(node.op.kind)
+    condition = SELECTING.get(node.op.kind)
     return condition is not None and condition(node.op.operation)
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
+from keras_sbn.conversion.layers.activations import activated
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.registry import Call, lowers_operation, operation_class, same
 from keras_sbn.folding.ops import Slot
@@ -32,12 +34,17 @@ _UNARY = {
     operation_class(name): operator
     for name, operator in (
         ("absolute", "ABS"),
+        ("ceil", "CEIL"),
         ("exp", "EXP"),
+        ("floor", "FLOOR"),
+        ("log", "LOG"),
         ("negative", "NEG"),
         ("relu", "RELU"),
         ("relu6", "RELU6"),
         ("round", "ROUND"),
+        ("rsqrt", "RSQRT"),
         ("sigmoid", "LOGISTIC"),
+        ("sqrt", "SQRT"),
         ("tanh", "TANH"),
     )
 }
@@ -72,7 +79,10 @@ def _binary(call: Call) -> Tensor:
     return operators.elementwise(call.emitter, operator, first, second, call.output)
 
 
-@lowers_operation("absolute", "exp", "negative", "relu", "relu6", "round", "sigmoid", "tanh")
+@lowers_operation(
+    *("absolute", "ceil", "exp", "floor", "log", "negative", "relu", "relu6"),
+    *("round", "rsqrt", "sigmoid", "sqrt", "tanh"),
+)
 def _unary(call: Call) -> Tensor:
     return operators.unary(call.emitter, _UNARY[call.inner.kind], call.input, call.output)
 
@@ -144,3 +154,48 @@ def _transpose(call: Call) -> Tensor:
             f"{order}. Let axes begin with 0."
         )
     return operators.transpose(call.emitter, call.input, order, call.output)
+
+
+@lowers_operation("square")
+def _square(call: Call) -> Tensor:
+    return operators.elementwise(call.emitter, "MUL", call.input, call.input, call.output)
+
+
+@lowers_operation("expand_dims", "squeeze", reads=("axis",), int8=same)
+def _other_rank(call: Call) -> Tensor:
+    return operators.reshape(call.emitter, call.input, call.output)
+
+
+#: Functions that are activations as well.
+_ACTIVATIONS = {
+    operation_class(name): getattr(keras.activations, name)
+    for name in ("hard_sigmoid", "hard_silu", "silu", "softsign")
+}
+
+
+@lowers_operation("hard_sigmoid", "hard_silu", "silu", "softsign")
+def _activation(call: Call) -> Tensor:
+    return activated(call, call.input, _ACTIVATIONS[call.inner.kind], call.output)
+
+
+@lowers_operation("leaky_relu", reads=("negative_slope",))
+def _leaky_relu(call: Call) -> Tensor:
+    slope = float(call.op.negative_slope)
+    return operators.leaky_relu(call.emitter, call.input, slope, call.output)
+
+
+@lowers_operation("gelu", reads=("approximate",))
+def _gelu(call: Call) -> Tensor:
+    approximate = bool(call.op.approximate)
+    return operators.gelu(call.emitter, call.input, call.output, approximate)
+
+
+@lowers_operation("softmax", reads=("axis",))
+def _softmax(call: Call) -> Tensor:
+    rank = len(call.input.shape)
+    if call.op.axis % rank != rank - 1:
+        raise LoweringError(
+            f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
+            "Transpose its input, and its output back."
+        )
+    return operators.softmax(call.emitter, call.input, call.output)

@@ -20,6 +20,8 @@ _KINDS = {
 class Conv1DToConv2D:
     """conv1d(x) => reshape(conv2d(reshape(x))), behind zeros before the first step where it is causal."""
 
+    kinds = frozenset(_KINDS)
+
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall) or node.op.kind not in _KINDS:
             return False

@@ -16,11 +16,13 @@ from keras_sbn.layers import BinaryBatchNormalization
 class BatchNormToAffine:
     """``gamma (x - mean) / sqrt(variance + epsilon) + beta``, with the constants taken in float64."""
 
+    kinds = frozenset({keras.layers.BatchNormalization, BinaryBatchNormalization})
+
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
         layer, kind = node.op.operation, node.op.kind
-        if kind not in (keras.layers.BatchNormalization, BinaryBatchNormalization):
+        if kind not in self.kinds:
             return False
         rank = len(node.shape)
         if layer.axis % rank != rank - 1:

@@ -23,11 +23,13 @@ _GLOBAL_POOLS = {
 class Pool1DToPool2D:
     """pool1d(x) => reshape(pool2d(reshape(x))), so that it meets the convolutions in two dimensions."""
 
+    kinds = frozenset({*_POOLS, *_GLOBAL_POOLS})
+
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
         layer, kind = node.op.operation, node.op.kind
-        if kind not in (*_POOLS, *_GLOBAL_POOLS):
+        if kind not in self.kinds:
             return False
         source = node.input
         steps, channels = source.shape[1:]

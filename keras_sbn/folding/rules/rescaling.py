@@ -30,6 +30,8 @@ class RescalingToAffine:
     known; where they are not, or differ from sample to sample, the layer stays.
     """
 
+    kinds = frozenset({keras.layers.Normalization, keras.layers.Rescaling})
+
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False

@@ -14,11 +14,13 @@ from keras_sbn.folding.thresholds import trimmed
 class LowerReshapes:
     """Flatten and Reshape layers of known sizes become `Reshape`, behind `Permute` for channels first."""
 
+    kinds = frozenset({keras.layers.Flatten, keras.layers.Reshape})
+
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
         layer, kind = node.op.operation, node.op.kind
-        if kind not in (keras.layers.Flatten, keras.layers.Reshape):
+        if kind not in self.kinds:
             return False
         target = node.shape[1:]
         if any(size is None for size in target):

@@ -25,6 +25,17 @@ from keras_sbn.folding.ops import (
     Slot,
 )
 
+#: The layer of Keras that each is where its kernel stays float.
+_FLOAT_LAYERS = {
+    layers.SelfBinarizingConv1D: keras.layers.Conv1D,
+    layers.SelfBinarizingConv2D: keras.layers.Conv2D,
+    layers.SelfBinarizingConv3D: keras.layers.Conv3D,
+    layers.SelfBinarizingConv2DTranspose: keras.layers.Conv2DTranspose,
+    layers.SelfBinarizingDense: keras.layers.Dense,
+    layers.SelfBinarizingDepthwiseConv2D: keras.layers.DepthwiseConv2D,
+    layers.SelfBinarizingSeparableConv2D: keras.layers.SeparableConv2D,
+}
+
 
 class LowerSelfBinarizingLayers:
     """SelfBinarizing layer => [sign =>] product [=> scale] [=> bias] [=> activation].
@@ -32,6 +43,8 @@ class LowerSelfBinarizingLayers:
     A layer of infinite sharpness computes ``sign(x)`` and ``sign(w)`` and nothing else, so this is its
     definition written out. The scale is positive, and a bias b is ``1 * (a - (-b)) + 0``.
     """
+
+    kinds = frozenset({layers.SelfBinarizingActivation, *_FLOAT_LAYERS})
 
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
@@ -186,16 +199,6 @@ def as_row(node: Node, name: str) -> Node:
 def _known(shape: tuple[int | None, ...]) -> tuple[int, ...]:
     return tuple(int(size) for size in shape if size is not None)
 
-
-_FLOAT_LAYERS = {
-    layers.SelfBinarizingConv1D: keras.layers.Conv1D,
-    layers.SelfBinarizingConv2D: keras.layers.Conv2D,
-    layers.SelfBinarizingConv3D: keras.layers.Conv3D,
-    layers.SelfBinarizingConv2DTranspose: keras.layers.Conv2DTranspose,
-    layers.SelfBinarizingDense: keras.layers.Dense,
-    layers.SelfBinarizingDepthwiseConv2D: keras.layers.DepthwiseConv2D,
-    layers.SelfBinarizingSeparableConv2D: keras.layers.SeparableConv2D,
-}
 
 _PRODUCTS: dict[type, Callable[[Graph, Any, Node, Node], Node]] = {
     layers.SelfBinarizingConv1D: _product_1d,

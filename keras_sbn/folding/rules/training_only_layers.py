@@ -62,6 +62,8 @@ class RemoveTrainingOnlyLayers:
     an affine map by 1 stays.
     """
 
+    kinds = frozenset({*_TRAINING_ONLY, *_AUGMENTATION})
+
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
             return False
