@@ -482,3 +482,61 @@ def test_layers_that_are_float(make, shape, target, rng):
 
 def test_every_class_of_the_registry_is_one_of_keras_or_of_the_fold():
     assert all(kind.__module__.startswith(("keras.", "keras_sbn.")) for kind in LOWERINGS)
+
+
+@pytest.mark.parametrize(
+    ("refused", "target", "message", "remedy", "way_out"),
+    [
+        (
+            lambda y: layers.SelfBinarizingConv2D(8, 3, groups=4, name="own")(y),
+            "lce",
+            "or target='tflite'",
+            lambda y: layers.SelfBinarizingConv2D(8, 3, groups=4)(y),
+            "tflite",
+        ),
+        (
+            lambda y: layers.SelfBinarizingConv2D(8, 3, padding="same", pad_value=0.5, name="own")(y),
+            "lce",
+            r"pad_value=1\.0",
+            lambda y: layers.SelfBinarizingConv2D(8, 3, padding="same", pad_value=1.0)(y),
+            "lce",
+        ),
+        (
+            lambda y: layers.SelfBinarizingConv2D(8, 3, padding="same", pad_value=0.5, name="own")(y),
+            "tflite",
+            r"pad_value=1\.0",
+            lambda y: layers.SelfBinarizingConv2D(8, 3, padding="same", pad_value=1.0)(y),
+            "tflite",
+        ),
+        (
+            lambda y: layers.SelfBinarizingConv2DTranspose(8, 3, strides=2, name="own")(y),
+            "lce",
+            "target='tflite' has one",
+            lambda y: layers.SelfBinarizingConv2DTranspose(8, 3, strides=2)(y),
+            "tflite",
+        ),
+        (
+            lambda y: layers.SelfBinarizingDepthwiseConv2D(3, name="own")(y),
+            "lce",
+            "or target='tflite'",
+            lambda y: layers.SelfBinarizingDepthwiseConv2D(3)(y),
+            "tflite",
+        ),
+        (
+            lambda y: K.Softmax(axis=1, name="own")(y),
+            "tflite",
+            "Permute",
+            lambda y: K.Permute((3, 2, 1))(K.Softmax()(K.Permute((3, 2, 1))(y))),
+            "tflite",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_remedies_of_errors_help(refused, target, message, remedy, way_out, rng):
+    def network(make):
+        inputs = keras.Input((6, 6, 16))
+        return hard(inputs, make(layers.SelfBinarizingActivation()(inputs)), rng)
+
+    with pytest.raises(ValueError, match=rf"(?s)'own.*{message}"):
+        keras_sbn.convert(network(refused), target)
+    check(network(remedy), images(rng, (6, 6, 16), 4), way_out, 1e-4)
