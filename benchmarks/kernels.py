@@ -56,7 +56,7 @@ def contenders(model: Any, float_model: Any, x: np.ndarray) -> dict[str, Any]:
     usable = [name for name, has in instruction_sets().items() if has]
     return {
         **{f"kernels {name}": KernelsInterpreter(lce, 1, name) for name in usable},
-        "LCE, indirect": LceInterpreter(lce, indirect=True, xnnpack=True),
+        "LCE, indirect": LceInterpreter(lce, kernel="indirect", xnnpack=True),
         "XNNPACK int8": KernelsInterpreter(int8),
         "XNNPACK int8, TensorFlow's": TfliteInterpreter(int8),
         "XNNPACK float32": KernelsInterpreter(float32),

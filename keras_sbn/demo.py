@@ -25,11 +25,9 @@ from keras_sbn.tables import format_table
 from keras_sbn.verification.verify import verify
 
 _CLASSES = 10
-#: Targets whose file the demo can run, the best first, and what runs it.
-_RUNTIMES = {
-    "lce": "the Larq Compute Engine",
-    "tflite": "stock TFLite",
-}
+#: Targets of the demo's file, the best first: bits, in the Larq Compute Engine or in LiteRT with our own
+#: kernels, and stock operators.
+_TARGETS = ("lce", "tflite")
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ class DemoResult:
     Attributes:
         test_images: Number of test images.
         target: Target of the file.
-        runtime: What ran the file.
+        runtime: What ran the file, such as "LCE, indirect kernel, XNNPACK".
         accuracy: Share of correct predictions of the `soft` (as training left it), `hard`, `folded` and
             `file` models.
         differing_from_hard: Number of test images each model predicts otherwise than the hard one.
@@ -83,18 +81,18 @@ class DemoResult:
         )
 
 
-def best_runtime() -> tuple[str, str]:
-    """The target whose file the best runtime that is installed can run, and its name.
+def best_target() -> str:
+    """The first target whose file can be run here.
 
     Raises:
         ImportError: If there is none.
     """
     reasons = []
-    for target, name in _RUNTIMES.items():
+    for target in _TARGETS:
         reason = why_not_run(target)
         if reason is None:
-            return target, name
-        reasons.append(f"{name}: {reason}")
+            return target
+        reasons.append(f"{target}: {reason}")
     raise ImportError(f"The demo needs a runtime for its file. {'. '.join(reasons)}")
 
 
@@ -138,8 +136,9 @@ def run_demo(
 ) -> DemoResult:
     """Trains on the digits, goes the whole path to a `.tflite` file, and compares every model.
 
-    The file is for the best runtime that is installed: the Larq Compute Engine, or stock TFLite. Writes
-    `digits.keras`, `digits.tflite`, `report.json` and, with matplotlib, `training.png` into `out`.
+    The file is for the best runtime that is installed: the Larq Compute Engine, LiteRT with the kernels
+    of keras-sbn-kernels, or stock TFLite. Writes `digits.keras`, `digits.tflite`, `report.json` and, with
+    matplotlib, `training.png` into `out`.
 
     Args:
         out: Folder for the results; made where missing.
@@ -158,7 +157,7 @@ def run_demo(
     if epochs < 1:
         raise ValueError(f"Expected `epochs` to be positive. Received: epochs={epochs}")
     started = time.perf_counter()
-    target, runtime = best_runtime()
+    target = best_target()
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(seed)
@@ -190,22 +189,23 @@ def run_demo(
     outputs = {"soft": model.predict(x_test, verbose=0)}
     binarize(model)
     outputs["hard"] = model.predict(x_test, verbose=0)
-    say(f"folding, converting for target {target!r}, and running the file in {runtime}")
+    say(f"folding, converting for target {target!r}, and running the file")
     folded = fold(model)
     outputs["folded"] = folded.predict(x_test, verbose=0)
     converted = convert(folded, target)
     outputs["file"] = converted.predict(x_test)
+    verification = verify(converted, folded, x_test)
     predicted = {name: decisions(values) for name, values in outputs.items()}
     result = DemoResult(
         test_images=len(x_test),
         target=target,
-        runtime=runtime,
+        runtime=verification.runtime,
         accuracy={name: float(np.mean(classes == y_test)) for name, classes in predicted.items()},
         differing_from_hard={
             name: int(np.count_nonzero(classes != predicted["hard"]))
             for name, classes in predicted.items()
         },
-        differing_logits=verify(converted, folded, x_test).differing_outputs,
+        differing_logits=verification.differing_outputs,
         file_bytes=len(converted.content),
         float32_bytes=summary(model).float_memory // 8,
         seconds=time.perf_counter() - started,

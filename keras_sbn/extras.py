@@ -59,11 +59,17 @@ def why_not_run(target: str) -> str | None:
         target: `"lce"`, or a target whose files have stock operators.
     """
     from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
+    from keras_sbn.tflite.kernels import has_kernels
 
     if target != "lce":
         if any(map(installed, TFLITE_RUNTIMES)):
             return None
         return f"none of {', '.join(TFLITE_RUNTIMES)} is installed; {remedy('convert')}"
+    return None if has_kernels() else why_no_lce()
+
+
+def why_no_lce() -> str | None:
+    """Why the interpreter of the Larq Compute Engine does not run here; `None` where it does."""
     if not installed("larq_compute_engine"):
         return f"larq-compute-engine is not installed; {remedy('lce')}"
     numpy = metadata.version("numpy")

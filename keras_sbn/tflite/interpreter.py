@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.extras import remedy
+from keras_sbn.extras import remedy, why_no_lce
 from keras_sbn.tflite.options import KERNELS as KERNELS
 from keras_sbn.tflite.options import Kernel as Kernel
 from keras_sbn.tflite.reader import read_file
@@ -329,6 +329,9 @@ def open_interpreter(
 ) -> Interpreter:
     """Returns an interpreter for a file of the target, with the kernels that are fastest here.
 
+    A file of `"lce"` runs in the Larq Compute Engine or, where that is not installed, in LiteRT with the
+    kernels of keras-sbn-kernels.
+
     Args:
         content: The bytes of the file.
         target: `"lce"`, or the name of a target whose files have stock operators.
@@ -345,6 +348,12 @@ def open_interpreter(
     if kernel is not None and kernel not in KERNELS:
         raise ValueError(f"Expected `kernel` to be one of {list(KERNELS)}. Received: kernel={kernel!r}")
     if target == "lce":
+        from keras_sbn.tflite.kernels import KernelsInterpreter, has_kernels
+
+        # The engine itself where it is installed: its kernels are those that are asked for.
+        asked = kernel is not None or xnnpack is not None
+        if not asked and why_no_lce() is not None and has_kernels():
+            return KernelsInterpreter(content, num_threads)
         return LceInterpreter(content, num_threads, kernel, xnnpack)
     return TfliteInterpreter(content, num_threads, xnnpack)
 

@@ -61,6 +61,7 @@ class KernelsInterpreter(Interpreter):
 
     def __init__(self, content: bytes, num_threads: int = 1, instructions: str | None = None) -> None:
         self._model = model = _package().Model(content, num_threads, instructions)
+        super().__init__(content, f"LiteRT, one-bit kernels, {model.instructions}")
         #: Name of the instruction set in use.
         self.instructions: str = model.instructions
         self.input_shapes = [port.shape for port in model.inputs]

@@ -108,6 +108,7 @@ def test_every_kernel_gives_the_same_with_xnnpack_and_without(target, hard, rng)
     np.testing.assert_allclose(received, hard.predict(x, verbose=0), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.lce
 def test_running_everywhere_finds_what_differs_between_kernels(hard, rng, monkeypatch):
     converted = keras_sbn.convert(hard)
     predict = interpreter.Interpreter.predict
@@ -161,6 +162,7 @@ def test_the_engines_errors_name_the_layer(hard):
             )
 
 
+@pytest.mark.lce
 def test_says_whether_a_file_opens(hard, monkeypatch):
     for target in ("lce", "tflite"):
         content = keras_sbn.convert(hard, target).content

@@ -8,11 +8,12 @@ import pytest
 from conftest import digit_network, images, randomize
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
-from keras_sbn.conversion.lowering import LoweringError
 from random_networks import binary_network
 
 import keras_sbn
-from keras_sbn.tflite import kernels
+from keras_sbn import extras
+from keras_sbn.conversion.plan import LoweringError
+from keras_sbn.tflite import interpreter, kernels
 from keras_sbn.tflite.interpreter import LceInterpreter
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
@@ -36,7 +37,7 @@ def compare(model, x, instructions=None):
     """Asserts equality of all bits and of the outputs."""
     content = keras_sbn.convert(model, target="lce").content
     for file in (content, with_signs(content)):
-        expected = LceInterpreter(file, indirect=True).predict([x], dequantize=False)
+        expected = LceInterpreter(file, kernel="indirect").predict([x], dequantize=False)
         received = kernels.KernelsInterpreter(file, 1, instructions).predict([x], dequantize=False)
         for a, b in zip(expected, received, strict=True):
             assert a.dtype == b.dtype
@@ -118,3 +119,31 @@ def _network(rng):
     randomize(model, rng)
     keras_sbn.binarize(model)
     return model
+
+
+@needs_kernels
+def test_files_run_in_them_where_the_engine_is_not_installed(rng, monkeypatch):
+    model = _network(rng)
+    converted = keras_sbn.convert(model, target="lce")
+    monkeypatch.setattr(interpreter, "why_no_lce", lambda: "not installed")
+    found = keras_sbn.verify(converted, model, images(rng, model.input_shape[1:], 8))
+    assert found
+    assert found.runtime.startswith("LiteRT, one-bit kernels, ")
+
+
+def test_with_the_engine_files_run_in_it_and_kernels_that_are_asked_for_are_its_own(monkeypatch):
+    opened = []
+    monkeypatch.setattr(interpreter, "LceInterpreter", lambda *given: opened.append(("LCE", *given)))
+    monkeypatch.setattr(kernels, "KernelsInterpreter", lambda *given: opened.append(("own", *given)))
+    monkeypatch.setattr(kernels, "has_kernels", lambda: True)
+    monkeypatch.setattr(interpreter, "why_no_lce", lambda: None)
+    interpreter.open_interpreter(b"file", "lce", 3)
+    monkeypatch.setattr(interpreter, "why_no_lce", lambda: "not installed")
+    interpreter.open_interpreter(b"file", "lce", 3)
+    interpreter.open_interpreter(b"file", "lce", 3, kernel="default")
+    assert extras.why_not_run("lce") is None
+    assert opened == [
+        ("LCE", b"file", 3, None, None),
+        ("own", b"file", 3),
+        ("LCE", b"file", 3, "default", None),
+    ]
