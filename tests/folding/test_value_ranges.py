@@ -182,6 +182,7 @@ def test_a_normalization_that_cannot_fold_is_copied_with_its_state(invert, how, 
     assert ("Normalization" in _kinds(folded)) == (how == "given")
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*Explicitly requested dtype")  # MixUp's own, on JAX
 def test_augmentation_does_nothing_at_inference(rng):
     """All of it in one model, which is what the model computes without it."""
     inputs = x = keras.Input((8, 8, 3))
