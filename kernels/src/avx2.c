@@ -109,20 +109,29 @@ static AVX2 void compare(const int32_t *sums, int pixels, const int32_t *thresho
 }
 
 static AVX2 void scale(const int32_t *sums, int pixels, const int32_t *const *base,
-                       const sbn_affine *affine, float *out, size_t stride, int lanes) {
+                       const sbn_affine *affine, const float *residual, float *out, size_t stride,
+                       int lanes, uint32_t *bits) {
   const __m256i low = _mm256_set1_epi32(affine->low), high = _mm256_set1_epi32(affine->high);
   const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256 zero = _mm256_setzero_ps();
+  for (int pixel = 0; bits != NULL && pixel < pixels; ++pixel) bits[pixel] = 0;
   for (int part = 0; part < lanes; part += 8) {
     __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes - part), order);
     __m256 multiplier = _mm256_loadu_ps(affine->multiplier + part);
     __m256 bias = _mm256_loadu_ps(affine->bias + part);
     for (int pixel = 0; pixel < pixels; ++pixel) {
+      size_t at = (size_t)pixel * stride + (size_t)part;
       __m256i p = _mm256_loadu_si256((const __m256i *)(sums + pixel * SBN_LANES + part));
       __m256i x = _mm256_loadu_si256((const __m256i *)(base[pixel] + part));
       x = _mm256_sub_epi32(x, _mm256_add_epi32(p, p));
       x = _mm256_min_epi32(_mm256_max_epi32(x, low), high);
       __m256 y = _mm256_add_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(x), multiplier), bias);
-      _mm256_maskstore_ps(out + (size_t)pixel * stride + part, mask, y);
+      if (residual != NULL) y = _mm256_add_ps(y, _mm256_maskload_ps(residual + at, mask));
+      if (affine->has_relu) y = _mm256_max_ps(y, zero);
+      if (out != NULL) _mm256_maskstore_ps(out + at, mask, y);
+      if (bits != NULL) {
+        bits[pixel] |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(y, zero, _CMP_LT_OQ)) << part;
+      }
     }
   }
 }

@@ -80,18 +80,25 @@ static AVX512 void compare(const int32_t *sums, int pixels, const int32_t *thres
 }
 
 static AVX512 void scale(const int32_t *sums, int pixels, const int32_t *const *base,
-                         const sbn_affine *affine, float *out, size_t stride, int lanes) {
+                         const sbn_affine *affine, const float *residual, float *out, size_t stride,
+                         int lanes, uint32_t *bits) {
   const __m512i low = _mm512_set1_epi32(affine->low), high = _mm512_set1_epi32(affine->high);
+  const __m512 zero = _mm512_setzero_ps();
+  for (int pixel = 0; bits != NULL && pixel < pixels; ++pixel) bits[pixel] = 0;
   for (int part = 0; part < lanes; part += 16) {
     __mmask16 mask = lanes - part >= 16 ? 0xffff : (__mmask16)((1u << (lanes - part)) - 1);
     __m512 multiplier = _mm512_loadu_ps(affine->multiplier + part);
     __m512 bias = _mm512_loadu_ps(affine->bias + part);
     for (int pixel = 0; pixel < pixels; ++pixel) {
+      size_t at = (size_t)pixel * stride + (size_t)part;
       __m512i p = _mm512_loadu_si512(sums + pixel * SBN_LANES + part);
       __m512i x = _mm512_sub_epi32(_mm512_loadu_si512(base[pixel] + part), _mm512_add_epi32(p, p));
       x = _mm512_min_epi32(_mm512_max_epi32(x, low), high);
       __m512 y = _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(x), multiplier), bias);
-      _mm512_mask_storeu_ps(out + (size_t)pixel * stride + part, mask, y);
+      if (residual != NULL) y = _mm512_add_ps(y, _mm512_maskz_loadu_ps(mask, residual + at));
+      if (affine->has_relu) y = _mm512_max_ps(y, zero);
+      if (out != NULL) _mm512_mask_storeu_ps(out + at, mask, y);
+      if (bits != NULL) bits[pixel] |= (uint32_t)_mm512_cmp_ps_mask(y, zero, _CMP_LT_OQ) << part;
     }
   }
 }

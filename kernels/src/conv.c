@@ -294,28 +294,12 @@ static void finish(const sbn_call *call, const int32_t *sums, size_t pixel, int 
     return;
   }
   const sbn_tail *tail = &conv->tail;
-  sbn_affine affine = {conv->low, conv->high, conv->multiplier + lane, conv->bias + lane};
-  float tile[SBN_PIXELS * SBN_LANES];
-  int in_place = tail->writes_float && !tail->writes_bits;
-  float *out = in_place ? (float *)call->output + pixel * channels + (size_t)channel : tile;
-  size_t stride = in_place ? channels : SBN_LANES;
-  use->scale(sums, pixels, base, &affine, out, stride, lanes);
-  for (int i = 0; i < pixels; ++i) {
-    float *y = out + (size_t)i * stride;
-    size_t at = (pixel + (size_t)i) * channels + (size_t)channel;
-    if (tail->has_residual) {
-      const float *residual = call->residual + at;
-      for (int j = 0; j < lanes; ++j) y[j] += residual[j];
-    }
-    if (tail->activation == ACTIVATION_RELU) {
-      for (int j = 0; j < lanes; ++j) y[j] = y[j] > 0 ? y[j] : 0;
-    }
-    if (tail->writes_bits) {
-      for (int j = lanes; j < SBN_LANES; ++j) y[j] = 0;
-      use->pack_float(y, 1, bits + i);
-      if (tail->writes_float) memcpy((float *)call->output + at, y, (size_t)lanes * sizeof *y);
-    }
-  }
+  sbn_affine affine = {conv->low, conv->high, conv->multiplier + lane, conv->bias + lane,
+                       tail->activation == ACTIVATION_RELU};
+  size_t at = pixel * channels + (size_t)channel;
+  use->scale(sums, pixels, base, &affine, tail->has_residual ? call->residual + at : NULL,
+             tail->writes_float ? (float *)call->output + at : NULL, channels, lanes,
+             tail->writes_bits ? bits : NULL);
   if (tail->writes_bits) {
     put_bits(conv, bits, pixels, channel, lanes, call->packed + pixel * words, words);
   }

@@ -19,10 +19,12 @@ enum { SBN_PIXELS = 8, SBN_LANES = 32 };
 #endif
 
 /* How sums become real numbers: y = float(clamp(base - 2 p)) * multiplier + bias, rounded after the
- * multiplication and after the addition. Arrays have SBN_LANES elements. */
+ * multiplication and after the addition; then y + residual, and, where it is asked for, 0 in place of
+ * what is not above 0. Arrays have SBN_LANES elements. */
 typedef struct {
   int32_t low, high;
   const float *multiplier, *bias;
+  int has_relu;
 } sbn_affine;
 
 typedef struct {
@@ -38,9 +40,10 @@ typedef struct {
   void (*compare)(const int32_t *sums, int pixels, const int32_t *thresholds, uint32_t *out,
                   size_t stride);
 
-  /* out[pixel * stride + lane], for the first `lanes` lanes. */
+  /* out[pixel * stride + lane] for the first `lanes` lanes, and bits[pixel], where these are not NULL;
+   * bits of other lanes are undefined. `residual`, laid out as `out`, may be NULL. */
   void (*scale)(const int32_t *sums, int pixels, const int32_t *const *base, const sbn_affine *affine,
-                float *out, size_t stride, int lanes);
+                const float *residual, float *out, size_t stride, int lanes, uint32_t *bits);
 
   /* Bits of 32 values a word: 1 where the value is below 0, or below `zero`. */
   void (*pack_float)(const float *x, size_t words, uint32_t *out);

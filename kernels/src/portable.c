@@ -35,14 +35,24 @@ static void compare(const int32_t *sums, int pixels, const int32_t *thresholds, 
 }
 
 static void scale(const int32_t *sums, int pixels, const int32_t *const *base, const sbn_affine *affine,
-                  float *out, size_t stride, int lanes) {
+                  const float *residual, float *out, size_t stride, int lanes, uint32_t *bits) {
   for (int pixel = 0; pixel < pixels; ++pixel) {
+    float row[SBN_LANES];
+    size_t first = (size_t)pixel * stride;
     for (int lane = 0; lane < lanes; ++lane) {
       int32_t x = base[pixel][lane] - 2 * sums[pixel * SBN_LANES + lane];
       x = x < affine->low ? affine->low : x > affine->high ? affine->high : x;
       float product = (float)x * affine->multiplier[lane];
-      out[(size_t)pixel * stride + (size_t)lane] = product + affine->bias[lane];
+      row[lane] = product + affine->bias[lane];
     }
+    for (int lane = 0; residual != NULL && lane < lanes; ++lane)
+      row[lane] += residual[first + (size_t)lane];
+    for (int lane = 0; affine->has_relu && lane < lanes; ++lane)
+      row[lane] = row[lane] > 0 ? row[lane] : 0;
+    for (int lane = 0; out != NULL && lane < lanes; ++lane) out[first + (size_t)lane] = row[lane];
+    if (bits == NULL) continue;
+    bits[pixel] = 0;
+    for (int lane = 0; lane < lanes; ++lane) bits[pixel] |= (uint32_t)(row[lane] < 0) << lane;
   }
 }
 
