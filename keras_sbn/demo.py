@@ -16,6 +16,7 @@ from keras_sbn import models, plots
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, RecordWeights, Sharpen
 from keras_sbn.conversion.convert import convert
+from keras_sbn.conversion.targets import TARGETS
 from keras_sbn.data import load
 from keras_sbn.extras import installed, remedy, why_not_run
 from keras_sbn.files import save_model, write_atomically
@@ -25,9 +26,6 @@ from keras_sbn.tables import format_table
 from keras_sbn.verification.verify import verify
 
 _CLASSES = 10
-#: Targets of the demo's file, the best first: bits, in the Larq Compute Engine or in LiteRT with our own
-#: kernels, and stock operators.
-_TARGETS = ("lce", "tflite")
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def best_target() -> str:
         ImportError: If there is none.
     """
     reasons = []
-    for target in _TARGETS:
+    for target in TARGETS:
         reason = why_not_run(target)
         if reason is None:
             return target
