@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keras_sbn.conversion.targets.base import Target
 
-#: File and class of every target, by the name that `convert` takes; the smallest file first. The names are
+#: File and class of every target, by the name that `convert` takes; the smallest file first. Names are
 #: known without Keras.
 TARGETS = {"lce": ("lce", "LceTarget"), "tflite": ("tflite", "TfliteTarget")}
 
