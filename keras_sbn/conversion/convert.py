@@ -64,7 +64,7 @@ def convert(
             metadata, from which apps and tools read them.
         input_range: `(low, high)` where the network was trained on ``low + image * (high - low) / 255``
             of 8-bit images: (0, 1) for `image / 255`. It goes into the metadata as the normalization of
-            the input. A file that takes the 8-bit image itself needs no such word.
+            the input. A file that takes the 8-bit image itself does not need it.
 
     Returns:
         A `ConvertedModel` with the bytes, the report and `predict`.

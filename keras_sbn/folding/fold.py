@@ -69,7 +69,7 @@ def fold(
         input_scaling: `(scale, offset)` where the model was trained on ``scale * image + offset`` of
             8-bit images. The folded model takes the images themselves, uint8, and its first layer, if it
             is binary, sums integers: no float operation comes before the first sign. A model that
-            takes uint8 and rescales with a `keras.layers.Rescaling` needs no such word.
+            takes uint8 and rescales with a `keras.layers.Rescaling` does not need it.
         quantize_first_layer: Whether a first `keras.layers.Conv2D` of float weights, on uint8 images, is
             quantized to int8 weights, so that it sums integers as well. This changes values a little:
             compare the decisions on data with `keras_sbn.agreement`.
