@@ -75,9 +75,14 @@ class _Builder:
         self.draw = draw
         self.rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         self.exact = []
+        self.refused = 0
 
     def choose(self, *options):
         return self.draw(st.sampled_from(options))
+
+    def refused_name(self):
+        self.refused += 1
+        return f"{REFUSED}_{self.refused}"
 
     def normalize(self, x, exact):
         """One or two batch normalizations; `exact` keeps their outputs exact in float32."""
@@ -162,7 +167,7 @@ class _Builder:
                 *[None] * 8, "relu", "relu6", K.LeakyReLU(negative_slope=0.25)
             )
         if self.choose(*[False] * 40, True):
-            options |= {"activation": own_relu, "name": f"{REFUSED}_{len(self.exact)}"}
+            options |= {"activation": own_relu, "name": self.refused_name()}
         size = self.choose((1, 1), (2, 2), (3, 3), (3, 2), (2, 3))
         if size[0] * size[1] == 1 or padding == "valid":
             options["dilation_rate"] = 1
@@ -191,8 +196,7 @@ class _Builder:
             *["chain"] * 5, "residual", "branches", "permuted", "reused", "moved", "otherwise", "refused"
         )
         if kind == "refused" and self.choose(False, False, True):
-            name = f"{REFUSED}_{len(self.exact)}"
-            return self.sign(Halved(2, 3, padding="same", name=name)(x))
+            return self.sign(Halved(2, 3, padding="same", name=self.refused_name())(x))
         if kind == "reused":
             return self.reused(x)
         if kind == "moved":
