@@ -30,13 +30,15 @@ class Conv1DToConv2D:
             return False
         if None in node.shape[1:]:
             return False
-        row = as_row(node.input, f"{node.name}_row")
+        row = as_row(node.input, graph.new_name(f"{node.name}_row"))
         if layer.padding == "causal":
             row = _after_zeros(row, layer.dilation_rate[0] * (layer.kernel_size[0] - 1), node.name)
         call = KerasCall(_over_rows(layer, node.op.kind, row), ((Slot(0),), {}))
         conv = Node(node.name, call, [row], (node.shape[0], 1, *node.shape[1:]))
         target = tuple(int(size) for size in node.shape[1:] if size is not None)
-        graph.replace(node, Node(f"{node.name}_steps", Reshape(target), [conv], node.shape))
+        graph.replace(
+            node, Node(graph.new_name(f"{node.name}_steps"), Reshape(target), [conv], node.shape)
+        )
         return True
 
 

@@ -29,7 +29,7 @@ class DenseToPointwiseConv:
         source = node.input
         if len(sizes) != 2:
             shape = (batch, 1, positions, features)
-            source = Node(f"{node.name}_row", Reshape(shape[1:]), [source], shape)
+            source = Node(graph.new_name(f"{node.name}_row"), Reshape(shape[1:]), [source], shape)
             sizes = [1, positions]
         conv = BinaryConv2D(
             node.op.kernel.reshape(1, 1, features, units), (1, 1), "valid", np.zeros(1), (1, 1), 1
@@ -39,5 +39,7 @@ class DenseToPointwiseConv:
             graph.replace(node, product)
             return True
         target = tuple(int(size or 0) for size in node.shape[1:])
-        graph.replace(node, Node(f"{node.name}_map", Reshape(target), [product], node.shape))
+        graph.replace(
+            node, Node(graph.new_name(f"{node.name}_map"), Reshape(target), [product], node.shape)
+        )
         return True

@@ -44,7 +44,7 @@ class SplitActivation:
             return False
         if self._objects_alone and not isinstance(layer.activation, keras.layers.Layer):
             return False
-        name = f"{node.name}_linear"
+        name = graph.new_name(f"{node.name}_linear")
         linear = plain_copy(layer, activation="linear", name=name)
         linear.build(node.input.shape)
         linear.set_weights(layer.get_weights())
@@ -69,7 +69,7 @@ class SplitMerge:
             return False
         arguments: Any = (([Slot(0), Slot(1)],), {})
         first, second, *others = node.inputs
-        merge = kind(name=f"{node.name}_partial_{len(others)}")
+        merge = kind(name=graph.new_name(f"{node.name}_partial_{len(others)}"))
         shape = tuple(merge.compute_output_shape([first.shape, second.shape]))
         partial = Node(merge.name, KerasCall(merge, arguments), [first, second], shape)
         inputs = [partial, *others]
