@@ -105,6 +105,56 @@ def profile(title: str, name: str, interpreter: Any, inputs: list[np.ndarray], r
     print(format_table((f"{title}, {name}", "us", "share"), rows, "lrr"), flush=True)
 
 
+#: Networks of `keras_sbn.models` at their usual sizes.
+SHAPES = {
+    "TinyConv": (32, 32, 3),
+    "BinaryNet": (32, 32, 3),
+    "ResNet20": (32, 32, 3),
+    "QuickNetSmall": (224, 224, 3),
+    "QuickNet": (224, 224, 3),
+    "BinaryAlexNet": (224, 224, 3),
+    "BiRealResNet18": (224, 224, 3),
+}
+
+
+def measure_models(names: list[str], runs: int) -> None:
+    """Prints, for networks of the package, the kernels beside LCE and the portable int8 file in XNNPACK.
+
+    The outputs of the first two are compared as well.
+    """
+    rows = []
+    for name in names:
+        model = getattr(keras_sbn.models, name)(SHAPES[name])
+        networks.randomize(model, 0)
+        keras_sbn.binarize(model)
+        lce, int8 = (keras_sbn.convert(model, target=target).content for target in ("lce", "tflite"))
+        interpreters = (
+            KernelsInterpreter(lce),
+            LceInterpreter(lce, indirect=True, xnnpack=True),
+            KernelsInterpreter(int8),
+        )
+        rng = np.random.default_rng(0)
+        x = (rng.integers(0, 256, (1, *SHAPES[name])) / 128 - 1).astype(np.float32)
+        ours, theirs = (interpreter.run([x])[0] for interpreter in interpreters[:2])
+        least = [np.inf] * len(interpreters)
+        for _ in range(runs):
+            for index, interpreter in enumerate(interpreters):
+                started = time.perf_counter()
+                interpreter.run([x])
+                least[index] = min(least[index], 1e3 * (time.perf_counter() - started))
+        rows.append(
+            (
+                name,
+                *(f"{value:.2f}" for value in least),
+                f"{least[0] / least[2]:.2f}",
+                f"{np.abs(ours - theirs).max():.2g}",
+            )
+        )
+        print(*rows[-1], flush=True)
+    header = ("one thread, least ms", "kernels", "LCE, indirect", "XNNPACK int8", "ratio", "unlike LCE")
+    print(format_table(header, rows, "lrrrrr"))
+
+
 def compare_random(count: int) -> None:
     """Compares random networks of the tests, all signs among the outputs, with every instruction set."""
     from hypothesis import HealthCheck, Phase, given, settings
@@ -158,9 +208,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--networks", type=int, default=0)
+    parser.add_argument("--models", nargs="*", choices=SHAPES, help="networks of keras_sbn.models")
     options = parser.parse_args()
     if options.networks:
         compare_random(options.networks)
+        return
+    if options.models is not None:
+        measure_models(options.models or list(SHAPES), options.runs)
         return
     x = networks.images(32)
     for name, (build, build_float) in networks.NETWORKS.items():

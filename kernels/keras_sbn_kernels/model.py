@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -94,6 +95,7 @@ class Model:
         num_threads: int = 1,
         instructions: str | None = None,
     ) -> None:
+        self._lock = threading.Lock()
         self._objects: list[tuple[str, ctypes.c_void_p]] = []
         self.inputs: list[Port] = []
         self.outputs: list[Port] = []
@@ -186,7 +188,7 @@ class Model:
             raise KernelsError(message)
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Returns the outputs for one batch of the size in the file.
+        """Returns the outputs for one batch of the size in the file; calls from several threads wait.
 
         Args:
             inputs: An array for each input, of its shape and type.
@@ -203,6 +205,11 @@ class Model:
                     f"Expected an input of shape {port.shape} and type {port.dtype}. "
                     f"Received: shape {array.shape}, type {array.dtype}"
                 )
+        with self._lock:
+            return self._run(inputs)
+
+    def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        for port, array in zip(self.inputs, inputs, strict=True):
             port.array[...] = array
         run = self._runtime
         try:

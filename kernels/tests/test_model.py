@@ -1,6 +1,7 @@
 """Files in LiteRT, and what is refused."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -44,6 +45,16 @@ def test_a_path_and_many_models_at_once(tmp_path):
     models = [Model(tmp_path / "model.tflite") for _ in range(5)]
     outputs = [model.run([first.x.astype(np.float32)])[0] for model in models]
     assert all(np.array_equal(outputs[0], output) for output in outputs)
+
+
+def test_calls_from_several_threads_do_not_mix():
+    first, _, content = chain()
+    model = Model(content)
+    inputs = [np.roll(first.x, shift, 1).astype(np.float32) for shift in range(9)] * 4
+    expected = [model.run([x])[0] for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        received = list(pool.map(lambda x: model.run([x])[0], inputs))
+    np.testing.assert_array_equal(received, expected)
 
 
 def test_the_environment_variable_names_the_instruction_set(monkeypatch):
