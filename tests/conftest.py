@@ -94,6 +94,17 @@ def _seed():
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _backend_of_children(monkeypatch):
+    """What a test of the command line asks for is not what the processes of later tests take."""
+    if "KERAS_BACKEND" in os.environ:
+        monkeypatch.setenv("KERAS_BACKEND", os.environ["KERAS_BACKEND"])
+    else:
+        # Noted, so that it goes again.
+        monkeypatch.setenv("KERAS_BACKEND", "")
+        monkeypatch.delenv("KERAS_BACKEND")
+
+
 def activate(x, normalization=layers.BinaryBatchNormalization):
     return layers.SelfBinarizingActivation()(normalization()(x))
 

@@ -227,9 +227,9 @@ def concatenation(emitter: Emitter, parts: Sequence[Tensor], axis: int, output: 
 
 def reshape(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
     """RESHAPE to the shape of the output, of as many samples as come in."""
-    sizes = [-1, *output.shape[1:]]
-    shape = emitter.constant(output.layer, "shape", np.array(sizes, np.int32))
-    return emitter.emit("RESHAPE", [x, shape], output, ("Reshape", {"newShape": sizes}))
+    sizes = np.array([-1, *output.shape[1:]], np.int32)
+    shape = emitter.constant(output.layer, "shape", sizes)
+    return emitter.emit("RESHAPE", [x, shape], output, ("Reshape", {}))
 
 
 def pad(

@@ -119,7 +119,7 @@ def test_an_array_that_is_cut_off_is_named(tmp_path):
         expect(
             replaced(source, tmp_path / "data.npz", "y_train.npy", whole[:cut]),
             "Expected arrays of numbers",
-            "y_train is no array of NumPy" if cut == 0 else "y_train cannot be read",
+            "data.npz, y_train ",
         )
 
 

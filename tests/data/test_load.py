@@ -154,7 +154,7 @@ def test_npz_as_keras_has_it(tmp_path, rng):
     assert np.bincount(dataset.validation.labels).tolist() == [2] * 4
     assert dataset.input_shape == (3, 3, 1)
     np.savez(tmp_path / "wrong.npz", images=x)
-    with pytest.raises(ValueError, match=r"Received: .*wrong.npz with images"):
+    with pytest.raises(ValueError, match=r"Received: .*wrong.npz with none of them"):
         data.load(tmp_path / "wrong.npz")
     np.savez(tmp_path / "floats.npz", x_train=x / 255, y_train=y)
     with pytest.raises(ValueError, match="Expected images as uint8"):

@@ -100,7 +100,7 @@ def test_the_example_has_no_other_files():
 def test_the_wheel_carries_the_project():
     with open(ROOT / "pyproject.toml", "rb") as file:
         targets = tomllib.load(file)["tool"]["hatch"]["build"]["targets"]
-    (place,) = [to for source, to in targets["wheel"]["force-include"].items() if "android" in source]
+    place = targets["wheel"]["force-include"]["examples/android"]
     wanted = Path(keras_sbn.deployment.android.__file__).parent / "android_project"
     assert place == wanted.relative_to(ROOT).as_posix()
     assert "examples" in targets["sdist"]["include"]

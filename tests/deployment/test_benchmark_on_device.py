@@ -347,7 +347,7 @@ def test_wrong_tools(folder, capsys):
     expect(capsys, ON_ANDROID, "Expected a program for aarch64. Received: tool, for x86_64")
     (folder / "tool").write_text("#!/bin/sh\n")
     expect(capsys, ON_ANDROID, "Received: tool, which is none. TFLite's benchmark_model runs stock files")
-    expect(capsys, [*ON_ANDROID[:3], "missing"], "No such file or directory: 'missing'")
+    expect(capsys, [*ON_ANDROID[:3], "missing"], "No such file or directory. Received: missing")
     (folder / "tool").write_bytes(elf())
     adb(folder, recorded="unresolved")
     expect(
@@ -357,7 +357,9 @@ def test_wrong_tools(folder, capsys):
 
 def test_wrong_files(folder, capsys):
     adb(folder)
-    expect(capsys, ["missing.tflite", *ON_ANDROID[1:]], "No such file or directory: 'missing.tflite'")
+    expect(
+        capsys, ["missing.tflite", *ON_ANDROID[1:]], "No such file or directory. Received: missing.tflite"
+    )
     expect(capsys, ["tool", *ON_ANDROID[1:]], "Expected a TFLite model")
 
 
