@@ -59,18 +59,20 @@ def run(tmp_path_factory):
     return folder, result, "\n".join(lines)
 
 
+#: The command as `python -m keras_sbn`; a shell that runs the tests in the background has it ignore Ctrl-C.
+_COMMAND = """
+import runpy, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+runpy.run_module("keras_sbn", run_name="__main__", alter_sys=True)
+"""
+
+
 def start(folder, *arguments):
     """Starts the real command in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, "-m", "keras_sbn", "train", "--out", str(folder), *arguments]
+    command = [sys.executable, "-c", _COMMAND, "train", "--out", str(folder), *arguments]
     return subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        # A shell that runs the tests in the background has them ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
