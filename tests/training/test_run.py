@@ -59,7 +59,7 @@ def run(tmp_path_factory):
     return folder, result, "\n".join(lines)
 
 
-#: The command as `python -m keras_sbn`; a shell that runs the tests in the background has it ignore Ctrl-C.
+#: As `python -m keras_sbn`. A shell that runs the tests in the background has them ignore Ctrl-C.
 _COMMAND = """
 import runpy, signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
