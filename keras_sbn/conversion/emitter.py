@@ -91,10 +91,10 @@ class Emitter:
         zero_point: int = 0,
         axis: int = 0,
     ) -> Tensor:
-        """Adds a constant that belongs to a layer, under a name that no other constant has."""
-        count = self._names.get(f"{layer}/{suffix}", 0)
-        self._names[f"{layer}/{suffix}"] = count + 1
-        name = f"{layer}/{suffix}_{count}" if count else f"{layer}/{suffix}"
+        """Adds a constant that belongs to a layer, under a short name that no other constant has."""
+        count = self._names.get(suffix, 0)
+        self._names[suffix] = count + 1
+        name = f"{suffix}_{count}" if count else suffix
         index = self._writer.constant(name, value, scale, zero_point, axis)
         self._constant_bytes[index] = value.nbytes
         quant = QuantParams(scale, zero_point) if isinstance(scale, float) else None
