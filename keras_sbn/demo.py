@@ -26,6 +26,8 @@ from keras_sbn.tables import format_table
 from keras_sbn.verification.verify import verify
 
 _CLASSES = 10
+#: The digits are images of 17 levels of grey, trained on as `image / 16`.
+_INPUT_SCALING = (1 / 16, 0.0)
 
 
 @dataclass(frozen=True)
@@ -188,11 +190,13 @@ def run_demo(
     binarize(model)
     outputs["hard"] = model.predict(x_test, verbose=0)
     say(f"folding, converting for target {target!r}, and running the file")
-    folded = fold(model)
-    outputs["folded"] = folded.predict(x_test, verbose=0)
+    # Folded and converted, the network takes the 8-bit images, and its first layer sums integers.
+    folded = fold(model, input_scaling=_INPUT_SCALING)
+    images = np.round(x_test / _INPUT_SCALING[0]).astype("uint8")
+    outputs["folded"] = folded.predict(images, verbose=0)
     converted = convert(folded, target)
-    outputs["file"] = converted.predict(x_test)
-    verification = verify(converted, folded, x_test)
+    outputs["file"] = converted.predict(images)
+    verification = verify(converted, folded, images)
     predicted = {name: decisions(values) for name, values in outputs.items()}
     result = DemoResult(
         test_images=len(x_test),

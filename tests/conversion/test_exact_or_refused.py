@@ -356,16 +356,20 @@ def test_more_products_than_the_engine_sums(rng):
 
 
 @TARGETS
-@pytest.mark.parametrize("pad_value", [1.0, 0.0])
+@pytest.mark.parametrize("pad_value", [1.0, 0.0, -1.0])
+@pytest.mark.parametrize("scaling", [(1 / 255, 0.0), (1 / 128, -1.0), (1 / 127.5, -1.0)])
 @pytest.mark.parametrize("scaled", ["rescaling", "input_scaling"])
-def test_a_first_layer_on_a_rescaled_image_sums_integers(pad_value, scaled, target, rng):
+def test_a_first_layer_on_a_rescaled_image_sums_integers(pad_value, scaling, scaled, target, rng):
+    if pad_value != 1 and (pad_value, scaling) != (-1.0, (1 / 128, -1.0)) and scaling[1] != 0:
+        pytest.skip("no whole number of steps")
     image = rng.integers(0, 256, (8, 6, 6, 3)).astype("uint8")
+    image[:2] = np.array([0, 255], "uint8").reshape(2, 1, 1, 1)
     dtype = "uint8" if scaled == "rescaling" else "float32"
     inputs = keras.Input((6, 6, 3), dtype=dtype)
-    y = K.Rescaling(1 / 255)(inputs) if scaled == "rescaling" else inputs
+    y = K.Rescaling(*scaling)(inputs) if scaled == "rescaling" else inputs
     model = hard(inputs, bits(y, pad_value=pad_value), rng)
     if scaled == "input_scaling":
-        model = keras_sbn.fold(model, input_scaling=(1 / 255, 0.0))
+        model = keras_sbn.fold(model, input_scaling=scaling)
     converted = keras_sbn.convert(model, target)
     received = run_everywhere(converted, image)
     np.testing.assert_array_equal(received, keras_sbn.fold(model).predict(image, verbose=0))

@@ -25,7 +25,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_sbn.conversion import operators
-from keras_sbn.conversion.emitter import Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import leaves_values_over, margins_of, uniform_padding, window_of
 from keras_sbn.conversion.layers.linear import (
@@ -40,6 +40,7 @@ from keras_sbn.conversion.layers.padding import padded, padded_binary
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.quantization import (
     BINARY,
+    HIGHEST,
     IMAGE,
     largest_weight,
     quantized_kernel,
@@ -47,6 +48,8 @@ from keras_sbn.conversion.quantization import (
 )
 from keras_sbn.conversion.registry import Call
 from keras_sbn.folding.ops import BinaryConv, Sign, Threshold
+
+_LARGEST_PIXEL = 255
 
 
 def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
@@ -60,30 +63,66 @@ def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
     fused, op = call.node.op, call.op
     assert isinstance(fused, FusedThreshold)
     assert isinstance(op, BinaryConv)
-    quant = x.quant or IMAGE
-    window, size, pad_value = window_of(op), op.kernel.shape[:2], uniform_padding(op)
+    kernel, thresholds = op.kernel, np.broadcast_to(fused.threshold, (op.kernel.shape[-1],))
+    window, pad_value = window_of(op), uniform_padding(op)
     native = window.padding == "valid" or (window.padding == "same" and pad_value == 0)
-    if not native or leaves_values_over(x.shape[1:3], size, window):
-        if pad_value is None:
-            positions = call.output.shape[1:3]
-            x = padded_binary(call.emitter, call.layer, op, x, quant.stored, positions)
-        else:
-            margins = margins_of(x.shape[1:3], size, window)
-            x = padded(call.emitter, call.layer, x, margins, quant.stored(pad_value))
+    if not native or leaves_values_over(x.shape[1:3], kernel.shape[:2], window):
+        x, kernel, offset = _padded_image(call, op, x)
+        thresholds = thresholds + offset
         window = Window(window.strides, "valid", window.dilation_rate)
-    filters = op.kernel.shape[-1]
-    ones = [1.0] * filters
-    kernel = np.ascontiguousarray(op.kernel.transpose(3, 0, 1, 2))
-    thresholds = np.broadcast_to(fused.threshold, (filters,))
+    ones = [1.0] * kernel.shape[-1]
     return operators.convolution(
         call.emitter,
         x,
-        call.constant("kernel", kernel, ones),
+        call.constant("kernel", np.ascontiguousarray(kernel.transpose(3, 0, 1, 2)), ones),
         call.constant("bias", (-thresholds).astype(np.int32), ones),
         call.output.also(quant=BINARY, suffix=suffix),
         window,
         "relu_n1_to_1",
     )
+
+
+def can_pad_image(op: BinaryConv) -> bool:
+    """Whether the image can be padded in 8 bits as a convolution asks for (`_padded_image`)."""
+    values = op.pad_values
+    if (values != np.round(values)).any():
+        return False
+    if ((values >= 0) & (values <= _LARGEST_PIXEL)).all():
+        return True
+    by_tap = np.abs(op.kernel.sum(axis=2, dtype=np.int64)).max()
+    beyond = np.abs(values - np.clip(values, 0, _LARGEST_PIXEL)).max()
+    return op.groups == 1 and values.size == 1 and bool(by_tap <= HIGHEST and beyond <= _LARGEST_PIXEL)
+
+
+def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.ndarray, np.ndarray | int]:
+    """Emits the padding of an image, and returns it with the kernel for it and what to add to the sums.
+
+    What an image of `image / 128 - 1` pads with is +1, which stands for 256: no pixel. It is padded with
+    p = 255, the nearest one, and one channel makes up for the rest d: inside the map it is p - d, on the
+    padding p. Its weight is the sum of the kernel's weights at that tap, w', so that
+
+        sum of p w + p w' = sum of (p + d) w + (p - d) w'    on the padding
+
+    and every sum is larger by (p - d) times the sum of all w', a constant.
+    """
+    quant = x.quant or IMAGE
+    sizes, pad_value = x.shape[1:3], uniform_padding(op)
+    if pad_value is None:
+        positions = call.output.shape[1:3]
+        return padded_binary(call.emitter, call.layer, op, x, quant.stored, positions), op.kernel, 0
+    margins = margins_of(sizes, op.kernel.shape[:2], window_of(op))
+    pixel = float(np.clip(pad_value, 0, _LARGEST_PIXEL))
+    value, kernel, offset = quant.stored(pixel), op.kernel, np.zeros(1)
+    if pixel != pad_value:
+        inside = pixel - (pad_value - pixel)
+        by_tap = op.kernel.sum(axis=2, keepdims=True, dtype=np.int64)
+        kernel = np.concatenate([op.kernel, by_tap.astype(np.int8)], axis=2)
+        offset = inside * by_tap.sum(axis=(0, 1, 2))
+        shape = (*x.shape[:-1], x.shape[-1] + 1)
+        output = Output(call.layer, shape, quant, suffix="with_padding_channel")
+        widths = [(0, 0), (0, 0), (0, 0), (0, 1)]
+        x = operators.pad(call.emitter, x, widths, output, quant.stored(inside))
+    return padded(call.emitter, call.layer, x, margins, value), kernel, offset
 
 
 def rounded_inputs(call: Call, x: Tensor, suffix: str) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.layers.linear import linear_of, per_channel
+from keras_sbn.conversion.layers.thresholds import can_pad_image
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import (
@@ -62,14 +63,9 @@ def _has_integer_accumulators(node: Node, comparison: Threshold, target: Target)
     if not (comparison.direction > 0).all():
         return False
     if is_image(node.input):
-        return op.padding == "valid" or _are_pixels(op.pad_values)
+        return op.padding == "valid" or can_pad_image(op)
     binary = isinstance(op, BinaryConv2D) and is_binary(node.input)
     return binary and target.unsupported(node.name, op, node.input) is None
-
-
-def _are_pixels(values: np.ndarray) -> bool:
-    """Whether an 8-bit image can hold values."""
-    return bool(((values >= 0) & (values <= 255) & (values == np.round(values))).all())
 
 
 def _has_rounded_inputs(node: Node, comparison: Sign | Threshold, target: Target) -> bool:
