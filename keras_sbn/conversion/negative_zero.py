@@ -20,22 +20,44 @@ from keras_sbn.folding.value_ranges import selects
 
 def never_negative_zero(node: Node) -> bool:
     """Whether no element of a node's float value, as it is written, can be -0.0."""
-    op = node.op
+    found: dict[Node, bool] = {}
+    waiting = [node]
+    while waiting:
+        each = waiting[-1]
+        sources = each.inputs if _follows_from_its_inputs(each) else []
+        missing = [source for source in sources if source not in found]
+        if missing:
+            waiting += missing
+            continue
+        waiting.pop()
+        known = [found[source] for source in sources]
+        found[each] = _decided(each.op, known) if known else _alone(each.op)
+    return found[node]
+
+
+def _follows_from_its_inputs(node: Node) -> bool:
+    return isinstance(node.op, Reshape) or _is_sum(node.op) or selects(node)
+
+
+def _is_sum(op: Any) -> bool:
+    return isinstance(op, KerasCall) and op.kind in (keras.layers.Add, operation_class("add"))
+
+
+def _decided(op: Any, sources: list[bool]) -> bool:
+    """A sum needs one such term; what moves or selects values needs all."""
+    return any(sources) if _is_sum(op) else all(sources)
+
+
+def _alone(op: Any) -> bool:
     if isinstance(op, Affine):
         # As it is written: a product, then the sum with the offset.
         offset = np.asarray(op.offset - op.scale * op.center, np.float32)
         return not (np.signbit(offset) & (offset == 0)).any()
     if isinstance(op, BinaryConv):
         return True  # Sums of integers.
-    if isinstance(op, Reshape):
-        return never_negative_zero(node.input)
     if not isinstance(op, KerasCall):
         return False
     operation: Any = op.operation
-    if op.kind in (keras.layers.Add, operation_class("add")):
-        return any(never_negative_zero(source) for source in node.inputs)
-    if selects(node):
-        return all(never_negative_zero(source) for source in node.inputs)
     if op.kind in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
         # The operator always has a bias, which starts the sum or is added to it.
         bias = ops.convert_to_numpy(operation.bias) if operation.use_bias else np.zeros(1)

@@ -86,19 +86,21 @@ def _producer(node: Node) -> Node | None:
     comes before the first of these only prepares the input: it moves values, or scales them. An affine
     map after one is named in its place, as it is what a sign would have to follow.
     """
-    while not isinstance(node.op, Placeholder):
+    # Nodes to look at, each with the affine map that was met on the way to it.
+    waiting: list[tuple[Node, Node | None]] = [(node, None)]
+    seen: set[Node] = set()
+    while waiting:
+        node, affine = waiting.pop()
         op = node.op
-        if isinstance(op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
-            return node
-        if isinstance(op, KerasCall) and getattr(op.operation, "weights", None):
-            return node
-        if all(is_binary(source) for source in node.inputs):
-            return node
-        found = [source for source in node.inputs if not is_binary(source)]
-        before = [source for source in found if _producer(source) is not None]
-        if not before:
-            return None
-        if isinstance(op, Affine):
-            return node
-        node = before[0]
+        if node in seen or isinstance(op, Placeholder):
+            continue
+        seen.add(node)
+        product = isinstance(op, BinaryConv | BinaryConv2DTranspose | BinaryDense)
+        kernel = isinstance(op, KerasCall) and getattr(op.operation, "weights", None)
+        real = [source for source in node.inputs if not is_binary(source)]
+        if product or kernel or not real:
+            return affine or node
+        if isinstance(op, Affine) and affine is None:
+            affine = node
+        waiting += [(source, affine) for source in reversed(real)]
     return None

@@ -136,8 +136,7 @@ def fixed(quant: QuantParams) -> Int8Rule:
     """The output is stored as TFLite prescribes for the operator."""
 
     def rule(call: Call) -> QuantParams:
-        calibrated_inputs = [call.values.int8(source) for source in call.node.inputs]
-        call.inputs = calibrated_inputs
+        call.inputs = [call.values.int8(source) for source in call.node.inputs]
         return quant
 
     return rule

@@ -11,7 +11,7 @@ from typing import ClassVar
 from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Emitter, Output, Tensor
 from keras_sbn.conversion.geometry import static_shape
-from keras_sbn.conversion.quantization import INTEGER, QuantParams
+from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.value_ranges import is_image
@@ -132,8 +132,3 @@ class Values:
     @staticmethod
     def _as_stored(quant: QuantParams, dtype: str) -> QuantParams:
         return QuantParams(quant.scale, quant.zero_point + (_UNSIGNED if dtype == "uint8" else 0))
-
-
-def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor holds ±1 themselves as int8."""
-    return tensor.quant == INTEGER

@@ -468,6 +468,11 @@ def _packed(structure: Any, tensors: list[Any], otherwise: Any) -> Any:
 def _make_names_unique(nodes: list[Node]) -> None:
     """Gives nodes whose name another one has before them, from a rule of one's own, a new name."""
     names: set[str] = set()
-    again = [node for node in nodes if node.name in names or names.add(node.name)]  # type: ignore[func-returns-value]
+    again = []
+    for node in nodes:
+        if node.name in names:
+            again.append(node)
+        names.add(node.name)
+    # All names first, so that none that comes later is given away.
     for node in again:
         node.name = _free(node.name, names)

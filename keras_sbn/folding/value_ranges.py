@@ -85,12 +85,6 @@ def grid(node: Node) -> Grid | None:
     return found[node]
 
 
-def integer_bound(node: Node) -> int | None:
-    """Returns a K with ``|value| <= K`` where the value is always an integer, else `None`."""
-    found = grid(node)
-    return int(found.bound) if found is not None and found.steps == 1 else None
-
-
 def behind_reshapes(node: Node) -> Node:
     """The node whose values `node` holds, maybe in another shape."""
     while isinstance(node.op, Reshape):

@@ -544,3 +544,18 @@ def test_remedies_of_errors_help(refused, target, message, remedy, way_out, rng)
     with pytest.raises(ValueError, match=rf"(?s)'own.*{message}"):
         keras_sbn.convert(network(refused), target)
     check(network(remedy), images(rng, (6, 6, 16), 4), way_out, 1e-4)
+
+
+@TARGETS
+def test_looking_for_the_layer_to_name_takes_no_longer_where_paths_join(target, rng):
+    """Forty sums of a value with itself have 2^40 paths, and 600 in a row are deeper than the stack."""
+    inputs = y = keras.Input((4, 4, 3))
+    for _ in range(40):
+        y = K.Add()([y, y]) * 0.5
+    for _ in range(600):
+        y = K.Add()([y, inputs])
+    z = layers.SelfBinarizingConv2D(4, 3, name="first")(y)
+    sign = layers.SelfBinarizingActivation()(y)
+    model = hard(inputs, [z, sign], rng)
+    converted = keras_sbn.convert(model, target)
+    assert {row.name for row in converted.report.layers} >= {"first"}
