@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from keras_sbn import layers
@@ -16,6 +17,24 @@ _GAMMAS = (-2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0)
 _HALVES = tuple(n / 2 for n in range(-8, 9))
 #: Layers of a name that starts so are to be refused.
 REFUSED = "refused"
+
+
+def drawing(networks):
+    """Settings for a test of so many networks; thousands are drawn anew each time."""
+    return settings(
+        max_examples=networks,
+        deadline=None,
+        derandomize=networks <= 100,
+        suppress_health_check=list(HealthCheck),
+        # Shrinking a network takes longer than reading it.
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        print_blob=True,
+    )
+
+
+def refused_layers(model):
+    """Names of the layers of a drawn model that nothing may be assumed of."""
+    return [layer.name for layer in model._flatten_layers() if layer.name.startswith(REFUSED)]
 
 
 class Preset(layers.SelfBinarizingConv2D):

@@ -87,37 +87,27 @@ def convolution(
     output: Output,
     window: Window,
     activation: str = "none",
+    depthwise: bool = False,
 ) -> Tensor:
-    """CONV_2D; the kernel is `(filters, height, width, depth)`, with groups where the depth divides."""
+    """CONV_2D or DEPTHWISE_CONV_2D.
+
+    The kernel is `(filters, height, width, depth)`, with groups where the depth divides the channels, or
+    `(1, height, width, channels * multiplier)`.
+    """
     version = {"float32": 1, "int8": 3}[x.dtype]
+    fields = {**window.fields_with_dilation(), "fusedActivationFunction": ACTIVATION[activation]}
+    inputs = [x, kernel, bias]
+    if depthwise:
+        if x.dtype == "float32" and window.dilation_rate != (1, 1):
+            version = 2
+        fields["depthMultiplier"] = kernel.shape[-1] // x.shape[-1]
+        options = ("DepthwiseConv2D", fields)
+        return emitter.emit("DEPTHWISE_CONV_2D", inputs, output, options, version)
     if x.dtype != kernel.dtype:
         version = 2
     if x.shape[-1] != kernel.shape[-1]:
         version = 6
-    fields = {**window.fields_with_dilation(), "fusedActivationFunction": ACTIVATION[activation]}
-    return emitter.emit("CONV_2D", [x, kernel, bias], output, ("Conv2D", fields), version)
-
-
-def depthwise_convolution(
-    emitter: Emitter,
-    x: Tensor,
-    kernel: Tensor,
-    bias: Tensor,
-    output: Output,
-    window: Window,
-    activation: str = "none",
-) -> Tensor:
-    """DEPTHWISE_CONV_2D; the kernel is `(1, height, width, channels * multiplier)`."""
-    version = 1 if window.dilation_rate == (1, 1) else 2
-    if x.dtype == "int8":
-        version = 3
-    fields = {
-        **window.fields_with_dilation(),
-        "fusedActivationFunction": ACTIVATION[activation],
-        "depthMultiplier": kernel.shape[-1] // x.shape[-1],
-    }
-    inputs = [x, kernel, bias]
-    return emitter.emit("DEPTHWISE_CONV_2D", inputs, output, ("DepthwiseConv2D", fields), version)
+    return emitter.emit("CONV_2D", inputs, output, ("Conv2D", fields), version)
 
 
 def transposed_convolution(

@@ -5,9 +5,9 @@ import os
 import keras
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from random_networks import REFUSED, binary_network
+from random_networks import binary_network, drawing, refused_layers
 from reference import evaluate
 
 from keras_sbn.folding.fold import fold
@@ -18,19 +18,11 @@ NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "15" if keras.backend.backend() 
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:.*in a mask attached|.*with a mask")
-@settings(
-    max_examples=NETWORKS,
-    deadline=None,
-    derandomize=NETWORKS <= 100,
-    suppress_health_check=list(HealthCheck),
-    # Shrinking a network takes longer than reading it.
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],
-    print_blob=True,
-)
+@drawing(NETWORKS)
 @given(st.data())
 def test_every_sign_and_every_output_is_that_of_the_hard_network(data):
     model, x = binary_network(data.draw, max_blocks=3 if NETWORKS <= 100 else 10)
-    refused = [layer.name for layer in model._flatten_layers() if layer.name.startswith(REFUSED)]
+    refused = refused_layers(model)
     if refused:
         with pytest.raises(ValueError, match="|".join(repr(name) for name in refused)):
             fold(model)

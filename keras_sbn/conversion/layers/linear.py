@@ -205,8 +205,8 @@ def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:
     x, window = _with_padding(call, linear, call.input, np.array(linear.pad_value, np.float32))
     kernel = stored_kernel(call, _in_order(linear.kernel, linear.depthwise))
     bias = call.constant("bias", linear.bias.astype(np.float32))
-    write = operators.depthwise_convolution if linear.depthwise else operators.convolution
-    return write(call.emitter, x, kernel, bias, output, window, activation)
+    depthwise = linear.depthwise
+    return operators.convolution(call.emitter, x, kernel, bias, output, window, activation, depthwise)
 
 
 def _fully_connected(call: Call, output: Output, activation: str) -> Tensor:
@@ -278,8 +278,7 @@ def integer_convolution(
     bias_scales = np.float32(x.quant.scale if x.quant else 1.0) * scales
     constant = call.constant("bias", bias, bias_scales.tolist())
     output = output.also(shape=linear.target, suffix=suffix)
-    write = operators.depthwise_convolution if depthwise else operators.convolution
-    return write(call.emitter, x, stored, constant, output, window, activation)
+    return operators.convolution(call.emitter, x, stored, constant, output, window, activation, depthwise)
 
 
 def shaped(call: Call, x: Tensor, shape: tuple[int, ...], output: Output) -> Tensor:

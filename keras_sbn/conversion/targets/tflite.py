@@ -124,13 +124,14 @@ class TfliteTarget(Target):
         ones = [1.0] * channels
         kernel = np.full((1, 1, 1, channels), 2, np.int8)
         bias = np.full(channels, 1, np.int32)
-        plain = operators.depthwise_convolution(
+        plain = operators.convolution(
             self.emitter,
             x,
             self.emitter.constant(node.name, "plain_factor", kernel, ones, axis=3),
             self.emitter.constant(node.name, "plain_offset", bias, ones),
             output if x.shape == output.shape else output.also(shape=as_map, suffix="plain_map"),
             Window(),
+            depthwise=True,
         )
         return plain if plain.shape == output.shape else operators.reshape(self.emitter, plain, output)
 
@@ -210,8 +211,7 @@ class TfliteTarget(Target):
         tau = np.ceil((fused.threshold - form.constant) / form.multiplier)
         ones = [1.0] * op.kernel.shape[-1]
         kernel, axis = _stored_kernel(op)
-        write = operators.depthwise_convolution if axis == 3 else operators.convolution
-        return write(
+        return operators.convolution(
             call.emitter,
             form.tensor,
             call.constant("kernel", kernel, ones, axis=axis),
@@ -219,22 +219,24 @@ class TfliteTarget(Target):
             call.output.also(quant=BINARY, binary=True),
             window,
             "relu_n1_to_1",
+            depthwise=axis == 3,
         )
 
     def _accumulators(self, call: Call, form: _Form, window: Window) -> Tensor:
         """Emits a convolution that gives the accumulators themselves in float32."""
         kernel, axis = _stored_kernel(call.op)
-        write = operators.depthwise_convolution if axis == 3 else operators.convolution
         x = self._dequantized(call.layer, form.tensor)
         weights = call.constant("kernel", kernel, float(form.multiplier))
         bias = call.constant("bias", form.constant.astype(np.float32))
         if _is_dynamic(call.op):
             output = call.output.also(suffix="near", binary=True)
-            near = write(call.emitter, x, weights, bias, output, window)
+            near = operators.convolution(call.emitter, x, weights, bias, output, window)
             return operators.unary(call.emitter, "ROUND", near, call.output)
         output = Output(call.layer, kernel.shape, suffix="float_kernel")
         weights = operators.dequantize(call.emitter, weights, output)
-        return write(call.emitter, x, weights, bias, call.output, window)
+        return operators.convolution(
+            call.emitter, x, weights, bias, call.output, window, depthwise=axis == 3
+        )
 
     def _padded(self, call: Call) -> tuple[_Form, Window]:
         """The input of a convolution with the padding that is not native, and how the window moves."""
