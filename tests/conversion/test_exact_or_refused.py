@@ -275,7 +275,9 @@ def test_constant_channels_that_are_numbers_in_int8(target, rng):
     norm = K.BatchNormalization()
     y = K.ReLU(max_value=6)(norm(K.Conv2D(8, 3)(inputs)))
     model = hard(inputs, bits(y), rng)
-    norm.set_weights([np.full(8, 1e-9), np.resize([1e6, 3.0], 8), np.zeros(8), np.ones(8)])
+    # Far beyond 6 and below 0, a bias of this size is shifted out of 32 bits.
+    beta = np.resize([1e12, 3.0, -1e12, 1e6], 8)
+    norm.set_weights([np.full(8, 1e-9), beta, np.zeros(8), np.ones(8)])
     x = images(rng, (6, 6, 3), 16)
     converted = keras_sbn.convert(model, target, activations="int8", representative_data=x)
     received, expected = run_everywhere(converted, x), model.predict(x, verbose=0)
