@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install kernels demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
+.PHONY: install kernels demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-wasm test-kotlin \
+  clean
 
 install: $(VENV)/.installed kernels
 
@@ -87,10 +88,17 @@ fuzz: install
 	  for door in reader inspect metadata npz npy image settings; do \
 	    $(BIN)/python tests/fuzz --atheris $$door -max_total_time=$(SECONDS) || exit 1; done; fi
 
-# The portable files on 64-bit ARM, emulated, against Keras: docs/arm.md. Needs Debian's apt-get, not root.
-# One network: make test-arm CASES=residual.
+# The portable files on 64-bit ARM, emulated, against Keras: docs/arm.md; then the one-bit kernels against this
+# machine's. Needs Debian's apt-get, not root. One network: make test-arm CASES=residual.
 test-arm: install
 	$(BIN)/python tests/arm $(if $(CASES),--cases $(CASES))
+	$(BIN)/python -m pip install --quiet hatchling ziglang
+	$(MAKE) -C kernels test-arm PYTHON=$(abspath $(BIN))/python
+
+# The one-bit kernels in WebAssembly. Needs node.
+test-wasm: install
+	$(BIN)/python -m pip install --quiet hatchling ziglang
+	$(MAKE) -C kernels test-wasm PYTHON=$(abspath $(BIN))/python
 
 # The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
 test-kotlin: install
