@@ -1,13 +1,14 @@
-/* NEON of 64-bit ARM: four channels a register. CNT counts the ones of bytes; a byte gains at most 8 a
- * word, so bytes are added for up to 31 words, here an even number, and then widened. A dot product with ones would widen for
- * nothing, but is one instruction a register and word as the addition of bytes is, so it gains nothing.
+/* NEON of 64-bit ARM: four channels a register. CNT counts the ones of bytes, and UADALP adds pairs of
+ * bytes to 16-bit sums, in one instruction as an addition of bytes would be, which would have to be
+ * widened after 31 words. A pair gains at most 16 a word, so 16-bit sums become 32-bit ones after 4094
+ * words, an even number. A dot product with ones would be one instruction too, so it gains nothing.
  */
 #include "instructions.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
-enum { PART = 30, LANES = 16, PIXELS = 4 };
+enum { PART = 4094, LANES = 16, PIXELS = 4 };
 
 static int usable(void) { return 1; }
 
@@ -15,11 +16,11 @@ static int usable(void) { return 1; }
 static inline __attribute__((always_inline)) void count_part(const uint32_t *x, size_t stride, int pixels,
                                                              size_t words, const uint32_t *weights,
                                                              int32_t *sums, int is_first) {
-  uint8x16_t bytes[PIXELS][LANES / 4];
+  uint16x8_t pairs[PIXELS][LANES / 4];
   SBN_UNROLL
   for (int pixel = 0; pixel < pixels; ++pixel) {
     SBN_UNROLL
-    for (int i = 0; i < LANES / 4; ++i) bytes[pixel][i] = vdupq_n_u8(0);
+    for (int i = 0; i < LANES / 4; ++i) pairs[pixel][i] = vdupq_n_u16(0);
   }
   for (size_t word = 0; word < words; ++word) {
     const uint32_t *row = weights + word * SBN_LANES;
@@ -31,7 +32,7 @@ static inline __attribute__((always_inline)) void count_part(const uint32_t *x, 
       uint8x16_t value = vreinterpretq_u8_u32(vld1q_dup_u32(x + (size_t)pixel * stride + word));
       SBN_UNROLL
       for (int i = 0; i < LANES / 4; ++i) {
-        bytes[pixel][i] = vaddq_u8(bytes[pixel][i], vcntq_u8(veorq_u8(value, w[i])));
+        pairs[pixel][i] = vpadalq_u8(pairs[pixel][i], vcntq_u8(veorq_u8(value, w[i])));
       }
     }
   }
@@ -40,59 +41,68 @@ static inline __attribute__((always_inline)) void count_part(const uint32_t *x, 
     SBN_UNROLL
     for (int i = 0; i < LANES / 4; ++i) {
       uint32_t *sum = (uint32_t *)sums + pixel * SBN_LANES + 4 * i;
-      uint16x8_t pairs = vpaddlq_u8(bytes[pixel][i]);
-      vst1q_u32(sum, is_first ? vpaddlq_u16(pairs) : vpadalq_u16(vld1q_u32(sum), pairs));
+      uint16x8_t found = pairs[pixel][i];
+      vst1q_u32(sum, is_first ? vpaddlq_u16(found) : vpadalq_u16(vld1q_u32(sum), found));
     }
   }
 }
 
-/* The same for PIXELS pixels and pairs of words, in assembly: compilers spill registers where one instruction
- * loads two words of a pixel, each into all lanes of a register. Of 107 instructions a pair 96 are the three
- * that a register of four channels takes.
+/* The same for PIXELS pixels and pairs of words, in assembly: compilers spill registers where one
+ * instruction loads two words of a pixel, each into all lanes of a register. Of 107 instructions a pair
+ * 96 are the three that a register of four channels takes.
  *
- * v0 to v15 are the bytes, four registers a pixel; v16 to v19 the kernels of a word; v20 to v27 the pairs of
- * the pixels. */
+ * v0 to v15 are the sums, four registers a pixel; v16 to v19 the kernels of a word; v20 to v27 the pairs
+ * of the pixels. */
+/* clang-format off */
 #define XOR(value)                        \
   "eor v28.16b, " value ".16b, v16.16b\n" \
   "eor v29.16b, " value ".16b, v17.16b\n" \
   "eor v30.16b, " value ".16b, v18.16b\n" \
   "eor v31.16b, " value ".16b, v19.16b\n"
-#define ADD_ONES(a, b, c, d)           \
-  "cnt v28.16b, v28.16b\n"             \
-  "cnt v29.16b, v29.16b\n"             \
-  "cnt v30.16b, v30.16b\n"             \
-  "cnt v31.16b, v31.16b\n"             \
-  "add " a ".16b, " a ".16b, v28.16b\n" \
-  "add " b ".16b, " b ".16b, v29.16b\n" \
-  "add " c ".16b, " c ".16b, v30.16b\n" \
-  "add " d ".16b, " d ".16b, v31.16b\n"
+#define ADD_ONES(a, b, c, d)      \
+  "cnt v28.16b, v28.16b\n"        \
+  "cnt v29.16b, v29.16b\n"        \
+  "cnt v30.16b, v30.16b\n"        \
+  "cnt v31.16b, v31.16b\n"        \
+  "uadalp v" a ".8h, v28.16b\n"   \
+  "uadalp v" b ".8h, v29.16b\n"   \
+  "uadalp v" c ".8h, v30.16b\n"   \
+  "uadalp v" d ".8h, v31.16b\n"
 /* Kernels of the next word are loaded as soon as those of this one have been read. */
-#define WORD(p0, p1, p2, p3, next)                        \
-  XOR(p0) ADD_ONES("v0", "v1", "v2", "v3")                \
-  XOR(p1) ADD_ONES("v4", "v5", "v6", "v7")                \
-  XOR(p2) ADD_ONES("v8", "v9", "v10", "v11")              \
-  XOR(p3) next ADD_ONES("v12", "v13", "v14", "v15")
-#define CLEAR4(a, b, c, d) \
-  "movi " a ".16b, #0\nmovi " b ".16b, #0\nmovi " c ".16b, #0\nmovi " d ".16b, #0\n"
-#define WIDEN(a) "uaddlp v" a ".8h, v" a ".16b\n"
-#define WIDEN4(a, b, c, d) WIDEN(a) WIDEN(b) WIDEN(c) WIDEN(d)
-
-#define FIRST_SUMS(at, a, b, c, d)                                      \
-  "uaddlp v" a ".4s, v" a ".8h\nuaddlp v" b ".4s, v" b ".8h\n"          \
-  "uaddlp v" c ".4s, v" c ".8h\nuaddlp v" d ".4s, v" d ".8h\n"          \
-  "stp q" a ", q" b ", [%[sums], #" at "]\nstp q" c ", q" d ", [%[sums], #" at " + 32]\n"
-#define SUMS(at, a, b, c, d)                                                    \
-  "ldp q16, q17, [%[sums], #" at "]\nldp q18, q19, [%[sums], #" at " + 32]\n"   \
-  "uadalp v16.4s, v" a ".8h\nuadalp v17.4s, v" b ".8h\n"                        \
-  "uadalp v18.4s, v" c ".8h\nuadalp v19.4s, v" d ".8h\n"                        \
-  "stp q16, q17, [%[sums], #" at "]\nstp q18, q19, [%[sums], #" at " + 32]\n"
+#define WORD(p0, p1, p2, p3, next)              \
+  XOR(p0) ADD_ONES("0", "1", "2", "3")          \
+  XOR(p1) ADD_ONES("4", "5", "6", "7")          \
+  XOR(p2) ADD_ONES("8", "9", "10", "11")        \
+  XOR(p3) next ADD_ONES("12", "13", "14", "15")
+#define CLEAR(a, b, c, d)     \
+  "movi v" a ".16b, #0\n"     \
+  "movi v" b ".16b, #0\n"     \
+  "movi v" c ".16b, #0\n"     \
+  "movi v" d ".16b, #0\n"
+#define FIRST_SUMS(at, a, b, c, d)                \
+  "uaddlp v" a ".4s, v" a ".8h\n"                 \
+  "uaddlp v" b ".4s, v" b ".8h\n"                 \
+  "uaddlp v" c ".4s, v" c ".8h\n"                 \
+  "uaddlp v" d ".4s, v" d ".8h\n"                 \
+  "stp q" a ", q" b ", [%[sums], #" at "]\n"      \
+  "stp q" c ", q" d ", [%[sums], #" at " + 32]\n"
+#define SUMS(at, a, b, c, d)                \
+  "ldp q16, q17, [%[sums], #" at "]\n"      \
+  "ldp q18, q19, [%[sums], #" at " + 32]\n" \
+  "uadalp v16.4s, v" a ".8h\n"              \
+  "uadalp v17.4s, v" b ".8h\n"              \
+  "uadalp v18.4s, v" c ".8h\n"              \
+  "uadalp v19.4s, v" d ".8h\n"              \
+  "stp q16, q17, [%[sums], #" at "]\n"      \
+  "stp q18, q19, [%[sums], #" at " + 32]\n"
+/* clang-format on */
 
 static void count_pairs(const uint32_t *x, size_t stride, size_t pairs, const uint32_t *weights,
                         int32_t *sums, int is_first) {
   const uint32_t *x0 = x, *x1 = x + stride, *x2 = x1 + stride, *x3 = x2 + stride;
   __asm__ volatile(
-      CLEAR4("v0", "v1", "v2", "v3") CLEAR4("v4", "v5", "v6", "v7")
-      CLEAR4("v8", "v9", "v10", "v11") CLEAR4("v12", "v13", "v14", "v15")
+      CLEAR("0", "1", "2", "3") CLEAR("4", "5", "6", "7")
+      CLEAR("8", "9", "10", "11") CLEAR("12", "13", "14", "15")
       "1:\n"
       "ldp q16, q17, [%[w]]\n"
       "ldp q18, q19, [%[w], #32]\n"
@@ -104,8 +114,6 @@ static void count_pairs(const uint32_t *x, size_t stride, size_t pairs, const ui
       WORD("v20", "v22", "v24", "v26", "ldp q16, q17, [%[w], #128]\nldp q18, q19, [%[w], #160]\n")
       WORD("v21", "v23", "v25", "v27", "add %[w], %[w], #256\n")
       "b.ne 1b\n"
-      WIDEN4("0", "1", "2", "3") WIDEN4("4", "5", "6", "7")
-      WIDEN4("8", "9", "10", "11") WIDEN4("12", "13", "14", "15")
       "cbz %w[is_first], 2f\n"
       FIRST_SUMS("0", "0", "1", "2", "3") FIRST_SUMS("128", "4", "5", "6", "7")
       FIRST_SUMS("256", "8", "9", "10", "11") FIRST_SUMS("384", "12", "13", "14", "15")

@@ -2,9 +2,9 @@
  * follows at once, then asleep. Items are taken from a counter.
  *
  * The caller takes items too, and when none is left it waits for the workers that are at one, not for
- * those that the system has not run yet: where others use the processor, that would be long. A worker says
- * that it is inside before it looks whether the job is open, and the caller closes the job before it looks
- * whether anyone is inside, so none reads a job that is over. */
+ * those that the system has not run yet: where others use the processor, that would be long. A worker
+ * says that it is inside before it looks whether the job is open, and the caller closes the job before it
+ * looks whether anyone is inside, so none reads a job that is over. */
 #if !defined(_WIN32)
 #define _POSIX_C_SOURCE 200809L
 #endif

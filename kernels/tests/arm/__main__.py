@@ -3,7 +3,7 @@
     python tests/arm [FILE.tflite...]
 
 The library is compiled by ziglang for aarch64; the emulated machine is that of the tests of keras_sbn,
-`tests/arm/root.py`, made once in its `out/arm` (570 MB). What differs from this machine's values is counted.
+`tests/arm/root.py`, made once in its `out/arm` (570 MB). What differs from this machine is counted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 /* Runs nodes without LiteRT, for machines that have none: RUN_NODES INSTRUCTIONS < cases > outputs.
  *
- * A case is three 32-bit numbers (bytes of a file, batch, bytes of all inputs), the file, and the inputs of
- * its first one-bit node, one after another. Outputs come one after another too. */
+ * A case is three 32-bit numbers (bytes of a file, batch, bytes of all inputs), the file, and the inputs
+ * of its first one-bit node, one after another. Outputs come one after another too. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
