@@ -7,6 +7,7 @@
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
+#include <string.h>
 
 enum { PART = 4094, LANES = 16, PIXELS = 4 };
 
@@ -205,39 +206,88 @@ static void compare(const int32_t *sums, int pixels, const int32_t *thresholds, 
   }
 }
 
-static void scale(const int32_t *sums, int pixels, const int32_t *const *base, const sbn_affine *affine,
-                  const float *residual, float *out, size_t stride, int lanes, uint32_t *bits) {
-  const int32x4_t low = vdupq_n_s32(affine->low), high = vdupq_n_s32(affine->high);
-  const float32x4_t zero = vdupq_n_f32(0);
+/* What a convolution sums up to, as real numbers: four channels. */
+static inline __attribute__((always_inline)) float32x4_t real_sums(const int32_t *sums,
+                                                                   const int32_t *base,
+                                                                   const sbn_affine *affine, int lane) {
+  int32x4_t p = vld1q_s32(sums + lane);
+  int32x4_t x = vsubq_s32(vld1q_s32(base + lane), vaddq_s32(p, p));
+  x = vminq_s32(vmaxq_s32(x, vdupq_n_s32(affine->low)), vdupq_n_s32(affine->high));
+  float32x4_t product = vmulq_f32(vcvtq_f32_s32(x), vld1q_f32(affine->multiplier + lane));
+  return vaddq_f32(product, vld1q_f32(affine->bias + lane));
+}
+
+/* 0 in place of what is not above 0, but where `keep` is all ones; a maximum would keep what is no
+ * number. */
+static inline float32x4_t relu(float32x4_t y, uint32x4_t keep) {
+  uint32x4_t kept = vandq_u32(vreinterpretq_u32_f32(y), vorrq_u32(vcgtzq_f32(y), keep));
+  return vreinterpretq_f32_u32(kept);
+}
+
+/* All channels of a block; the last three say at compile time what there is. */
+static inline __attribute__((always_inline)) void scale_block(
+    const int32_t *sums, int pixels, const int32_t *const *base, const sbn_affine *affine,
+    const float *residual, float *out, size_t stride, uint32_t *bits, int has_residual, int has_out,
+    int has_bits) {
+  const uint32x4_t keep = vdupq_n_u32(affine->has_relu ? 0 : ~0u);
   for (int pixel = 0; pixel < pixels; ++pixel) {
     uint32x4_t below[SBN_LANES / 4];
     SBN_UNROLL
-    for (int i = 0; i < SBN_LANES / 4; ++i) below[i] = vdupq_n_u32(0);
-    for (int lane = 0; lane < lanes; lane += 4) {
-      size_t at = (size_t)pixel * stride + (size_t)lane;
-      int present = lanes - lane < 4 ? lanes - lane : 4;
-      float rest[4] = {0};
-      int32x4_t p = vld1q_s32(sums + pixel * SBN_LANES + lane);
-      int32x4_t x = vsubq_s32(vld1q_s32(base[pixel] + lane), vaddq_s32(p, p));
-      x = vminq_s32(vmaxq_s32(x, low), high);
-      float32x4_t product = vmulq_f32(vcvtq_f32_s32(x), vld1q_f32(affine->multiplier + lane));
-      float32x4_t y = vaddq_f32(product, vld1q_f32(affine->bias + lane));
-      if (residual != NULL && present == 4) y = vaddq_f32(y, vld1q_f32(residual + at));
-      if (residual != NULL && present < 4) {
-        for (int i = 0; i < present; ++i) rest[i] = residual[at + (size_t)i];
-        y = vaddq_f32(y, vld1q_f32(rest));
-      }
-      /* a maximum would keep what is no number */
-      if (affine->has_relu) y = vbslq_f32(vcgtzq_f32(y), y, zero);
-      if (out != NULL && present == 4) vst1q_f32(out + at, y);
-      if (out != NULL && present < 4) {
-        vst1q_f32(rest, y);
-        for (int i = 0; i < present; ++i) out[at + (size_t)i] = rest[i];
-      }
-      below[lane / 4] = vcltzq_f32(y);
+    for (int i = 0; i < SBN_LANES / 4; ++i) {
+      size_t at = (size_t)pixel * stride + 4 * (size_t)i;
+      float32x4_t y = real_sums(sums + pixel * SBN_LANES, base[pixel], affine, 4 * i);
+      if (has_residual) y = vaddq_f32(y, vld1q_f32(residual + at));
+      y = relu(y, keep);
+      if (has_out) vst1q_f32(out + at, y);
+      if (has_bits) below[i] = vcltzq_f32(y);
     }
+    if (has_bits) bits[pixel] = bits_of_words(below);
+  }
+}
+
+/* Some channels of a block. */
+static void scale_part(const int32_t *sums, int pixels, const int32_t *const *base,
+                       const sbn_affine *affine, const float *residual, float *out, size_t stride,
+                       int lanes, uint32_t *bits) {
+  const uint32x4_t keep = vdupq_n_u32(affine->has_relu ? 0 : ~0u);
+  for (int pixel = 0; pixel < pixels; ++pixel) {
+    float row[SBN_LANES] = {0};
+    size_t first = (size_t)pixel * stride, bytes = (size_t)lanes * sizeof *row;
+    if (residual != NULL) memcpy(row, residual + first, bytes);
+    uint32x4_t below[SBN_LANES / 4];
+    for (int i = 0; i < SBN_LANES / 4; ++i) {
+      float32x4_t y = real_sums(sums + pixel * SBN_LANES, base[pixel], affine, 4 * i);
+      if (residual != NULL) y = vaddq_f32(y, vld1q_f32(row + 4 * i));
+      y = relu(y, keep);
+      vst1q_f32(row + 4 * i, y);
+      below[i] = vcltzq_f32(y);
+    }
+    if (out != NULL) memcpy(out + first, row, bytes);
     if (bits != NULL) bits[pixel] = bits_of_words(below);
   }
+}
+
+static void scale(const int32_t *sums, int pixels, const int32_t *const *base, const sbn_affine *affine,
+                  const float *residual, float *out, size_t stride, int lanes, uint32_t *bits) {
+  if (lanes != SBN_LANES) {
+    scale_part(sums, pixels, base, affine, residual, out, stride, lanes, bits);
+    return;
+  }
+#define SBN_CASE(number, r, o, b)                                                  \
+  case number:                                                                     \
+    scale_block(sums, pixels, base, affine, residual, out, stride, bits, r, o, b); \
+    break
+  switch ((residual != NULL) * 4 + (out != NULL) * 2 + (bits != NULL)) {
+    SBN_CASE(1, 0, 0, 1);
+    SBN_CASE(2, 0, 1, 0);
+    SBN_CASE(3, 0, 1, 1);
+    SBN_CASE(5, 1, 0, 1);
+    SBN_CASE(6, 1, 1, 0);
+    SBN_CASE(7, 1, 1, 1);
+    default:
+      break; /* nothing is asked for */
+  }
+#undef SBN_CASE
 }
 
 static void pack_float(const float *x, size_t words, uint32_t *out) {
