@@ -26,6 +26,7 @@ _HERE = Path(__file__).parent
 _ONCE = (
     "arm",
     "benchmarks",
+    "c_code",
     "cli",
     "conversion",
     "data",

@@ -330,11 +330,11 @@ def open_interpreter(
     """Returns an interpreter for a file of the target, with the kernels that are fastest here.
 
     A file of `"lce"` runs in the Larq Compute Engine or, where that is not installed, in LiteRT with the
-    kernels of keras-sbn-kernels.
+    kernels of keras-sbn-kernels. Of `"c"`, the C code that is written from the file runs.
 
     Args:
         content: The bytes of the file.
-        target: `"lce"`, or the name of a target whose files have stock operators.
+        target: `"lce"`, `"c"`, or the name of a target whose files have stock operators.
         num_threads: Positive number of threads.
         kernel: Which of LCE's binary kernels, `"default"`, `"indirect"` or `"reference"`; `None` takes
             the fastest here. A stock file has none of them, and runs the same with each.
@@ -342,11 +342,15 @@ def open_interpreter(
 
     Raises:
         ValueError: If there is no such kernel.
-        ImportError: If no runtime for the target is installed.
+        ImportError: If no runtime for the target, or no C compiler, is installed.
         RuntimeError: If the runtime refuses the file; the message names the layer.
     """
     if kernel is not None and kernel not in KERNELS:
         raise ValueError(f"Expected `kernel` to be one of {list(KERNELS)}. Received: kernel={kernel!r}")
+    if target == "c":
+        from keras_sbn.c_code.interpreter import CInterpreter
+
+        return CInterpreter(content)
     if target == "lce":
         from keras_sbn.tflite.kernels import KernelsInterpreter, has_kernels
 
@@ -369,6 +373,9 @@ def can_open(content: bytes, target: str) -> str | None:
         content: The bytes of the file.
         target: As for `open_interpreter`.
     """
+    if target == "c":
+        # Not compiled before it is run, which takes seconds.
+        return None
     kernels: tuple[Kernel | None, ...] = ("default", "indirect") if target == "lce" else (None,)
     if target != "lce" and not _has_light_runtime():
         return None
