@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-c test-kotlin clean
+.PHONY: install demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-c test-onnx test-kotlin clean
 
 install: $(VENV)/.installed
 
@@ -83,6 +83,11 @@ test-arm: install
 # Keras. Says which Debian packages are missing, and installs none.
 test-c: install
 	$(BIN)/python tests/c_code
+
+# ONNX models in onnxruntime, and QONNX's in qonnx's executor, which are no part of the ordinary set-up.
+test-onnx: install
+	$(BIN)/python -m pip install --quiet --editable '.[onnx]' 'qonnx>=1'
+	KERAS_SBN_FUZZ=100 $(BIN)/pytest tests/onnx_model
 
 # The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
 test-kotlin: install

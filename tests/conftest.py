@@ -38,6 +38,7 @@ _ONCE = (
     "folding/test_rules.py",
     "folding/test_thresholds.py",
     "models",
+    "onnx_model",
     "test_cli.py",
     "test_examples_scripts.py",
     "test_files.py",

@@ -1,4 +1,4 @@
-"""`keras-sbn convert`: from a .keras file to a .tflite file, or to C code."""
+"""`keras-sbn convert`: from a .keras file to a .tflite file, C code or ONNX."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def add_to(commands: Any) -> None:
         "--out",
         type=file_to_write,
         help="file to write; with --target c the source, beside which the header is written (default: "
-        "model.tflite, or model.c)",
+        "model.tflite, model.c or model.onnx)",
     )
     parser.add_argument(
         "--target",
         choices=tuple(TARGETS),
         default="lce",
         help="lce: one bit a weight; tflite: stock int8 operators; c: C99 source and header, one bit a "
-        "weight (default: %(default)s)",
+        "weight; onnx: standard ONNX operators (default: %(default)s)",
     )
     parser.add_argument(
         "--activations",

@@ -36,7 +36,7 @@ def convert(
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
 ) -> ConvertedModel:
-    """Converts a trained or a folded model to a `.tflite` file, or to C code.
+    """Converts a trained or a folded model to a `.tflite` file, to C code or to ONNX.
 
     Every binary convolution and dense layer becomes one binary operator, with its threshold inside where
     the next layer is binary. The file is read back and compared with what was meant before it is
@@ -48,8 +48,9 @@ def convert(
         target: `"lce"`, the operators of the Larq Compute Engine: one bit a weight, bits between the
             layers. `"tflite"`, stock int8 operators that any TFLite or LiteRT runtime has, delegated to
             XNNPACK: one byte a weight. `"c"`, a C99 header and source that need no runtime, for
-            microcontrollers: one bit a weight, see `keras_sbn.ConvertedC`. All decide as the hard model
-            does on every input.
+            microcontrollers: one bit a weight, see `keras_sbn.ConvertedC`. `"onnx"`, an ONNX model of
+            standard operators, or of QONNX's: one byte a weight, see `keras_sbn.ConvertedOnnx`. All
+            decide as the hard model does on every input.
         activations: What the layers compute with that are not binary. `"float32"`, exactly as the
             folded model does; or `"int8"`, as TensorFlow's post-training quantization does: smaller and
             faster, and no longer exact. Binary layers stay binary and exact in what they read, but a
@@ -69,7 +70,8 @@ def convert(
             the input. A file that takes the 8-bit image itself does not need it.
 
     Returns:
-        A `ConvertedModel` with the bytes, the report and `predict`; with `target="c"` a `ConvertedC`.
+        A `ConvertedModel` with the bytes, the report and `predict`; with `target="c"` a `ConvertedC`, and
+        with `target="onnx"` a `ConvertedOnnx`.
 
     Raises:
         ValueError: If an argument is unknown, representative data are missing or do not fit, the model

@@ -330,11 +330,11 @@ def open_interpreter(
     """Returns an interpreter for a file of the target, with the kernels that are fastest here.
 
     A file of `"lce"` runs in the Larq Compute Engine or, where that is not installed, in LiteRT with the
-    kernels of keras-sbn-kernels. Of `"c"`, the C code that is written from the file runs.
+    kernels of keras-sbn-kernels. Of `"c"` and `"onnx"`, what is written from the file runs.
 
     Args:
         content: The bytes of the file.
-        target: `"lce"`, `"c"`, or the name of a target whose files have stock operators.
+        target: `"lce"`, `"c"`, `"onnx"`, or the name of a target whose files have stock operators.
         num_threads: Positive number of threads.
         kernel: Which of LCE's binary kernels, `"default"`, `"indirect"` or `"reference"`; `None` takes
             the fastest here. A stock file has none of them, and runs the same with each.
@@ -351,6 +351,10 @@ def open_interpreter(
         from keras_sbn.c_code.interpreter import CInterpreter
 
         return CInterpreter(content)
+    if target == "onnx":
+        from keras_sbn.onnx_model.interpreter import OnnxInterpreter
+
+        return OnnxInterpreter(content, num_threads)
     if target == "lce":
         from keras_sbn.tflite.kernels import KernelsInterpreter, has_kernels
 
@@ -373,8 +377,8 @@ def can_open(content: bytes, target: str) -> str | None:
         content: The bytes of the file.
         target: As for `open_interpreter`.
     """
-    if target == "c":
-        # Not compiled before it is run, which takes seconds.
+    if target in ("c", "onnx"):
+        # What is made of the file is opened where it runs: a compiler takes seconds.
         return None
     kernels: tuple[Kernel | None, ...] = ("default", "indirect") if target == "lce" else (None,)
     if target != "lce" and not _has_light_runtime():

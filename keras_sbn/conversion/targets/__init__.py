@@ -14,9 +14,10 @@ TARGETS = {
     "lce": ("lce", "LceTarget"),
     "tflite": ("tflite", "TfliteTarget"),
     "c": ("c", "CTarget"),
+    "onnx": ("onnx", "OnnxTarget"),
 }
 #: What `save` writes where that is no .tflite file.
-SUFFIXES = {"c": ".c"}
+SUFFIXES = {"c": ".c", "onnx": ".onnx"}
 #: The targets whose files are .tflite files.
 TFLITE_TARGETS = tuple(name for name in TARGETS if name not in SUFFIXES)
 
