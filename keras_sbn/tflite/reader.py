@@ -291,10 +291,10 @@ def _option_fields(kind: int) -> tuple[Any, tuple[tuple[str, str], ...]]:
     """The class of a table of options, and of its numbers the names of field and method."""
     types = vars(schema().BuiltinOptions)
     name = next((name for name, code in types.items() if code == kind), "")
-    table = getattr(schema(), name, None)
-    if not kind or table is None:
+    table, object_class = (getattr(schema(), found, None) for found in (name, f"{name}T"))
+    if not kind or table is None or object_class is None:
         return None, ()
-    fields = vars(getattr(schema(), f"{name}T")())
+    fields = vars(object_class())
     numbers = [key for key, value in fields.items() if isinstance(value, bool | int | float)]
     return table, tuple((key, key[0].upper() + key[1:]) for key in numbers)
 
