@@ -82,6 +82,7 @@ class CInterpreter(Interpreter):
 
     Args:
         content: The bytes of the file that the code is written from.
+        num_threads: As for others; the code runs in one.
 
     Raises:
         ImportError: If there is no C compiler.
@@ -89,7 +90,7 @@ class CInterpreter(Interpreter):
         ValueError: If an operator has no C function.
     """
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, num_threads: int = 1) -> None:
         library = _library(content)
         super().__init__(content, f"C, compiled by {Path(compiler() or '').name}")
         info = read_file(content)

@@ -319,6 +319,13 @@ def _tflite_runtime(package: str | None = None) -> tuple[str, Any]:
     )
 
 
+#: Module and class of what runs files that are made something else first, by their target.
+_TRANSLATED = {
+    "c": ("keras_sbn.c_code.interpreter", "CInterpreter"),
+    "onnx": ("keras_sbn.onnx_model.interpreter", "OnnxInterpreter"),
+}
+
+
 def open_interpreter(
     content: bytes,
     target: str,
@@ -347,14 +354,10 @@ def open_interpreter(
     """
     if kernel is not None and kernel not in KERNELS:
         raise ValueError(f"Expected `kernel` to be one of {list(KERNELS)}. Received: kernel={kernel!r}")
-    if target == "c":
-        from keras_sbn.c_code.interpreter import CInterpreter
-
-        return CInterpreter(content)
-    if target == "onnx":
-        from keras_sbn.onnx_model.interpreter import OnnxInterpreter
-
-        return OnnxInterpreter(content, num_threads)
+    if target in _TRANSLATED:
+        module, name = _TRANSLATED[target]
+        made: Interpreter = getattr(importlib.import_module(module), name)(content, num_threads)
+        return made
     if target == "lce":
         from keras_sbn.tflite.kernels import KernelsInterpreter, has_kernels
 
@@ -377,7 +380,7 @@ def can_open(content: bytes, target: str) -> str | None:
         content: The bytes of the file.
         target: As for `open_interpreter`.
     """
-    if target in ("c", "onnx"):
+    if target in _TRANSLATED:
         # What is made of the file is opened where it runs: a compiler takes seconds.
         return None
     kernels: tuple[Kernel | None, ...] = ("default", "indirect") if target == "lce" else (None,)
