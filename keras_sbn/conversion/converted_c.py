@@ -41,7 +41,7 @@ class ConvertedC(ConvertedModel):
     def __post_init__(self) -> None:
         super().__post_init__()
         # Written once here, so that an operator without a C function is an error of the conversion.
-        code = generate(self.content, "network")
+        code = self.code()
         report = replace(self.report, file_bytes=code.constant_bytes, arena_bytes=code.arena_bytes)
         object.__setattr__(self, "report", report)
 

@@ -79,8 +79,8 @@ def compare_layers(
     if not found:
         return None, 0
     graph.outputs = [index for _, index in found]
-    # A signature names outputs that the copy does not have.
-    file.signatureDefs = []
+    # A signature names outputs that the copy does not have, and metadata a file that was behind it.
+    file.signatureDefs, file.metadata = [], []
     received = run(finish(file), batch.for_file)
     wanted = keras.Model(folded.inputs, [layers[name].output for name, _ in found])
     inputs = batch.for_model if input_scaling is None else batch.for_images

@@ -35,6 +35,12 @@ def _as_list(outputs):
     return outputs if isinstance(outputs, list) else [outputs]
 
 
+def _assert_near(received, expected, tolerance, name=""):
+    """Differences are a part of the largest number."""
+    near = tolerance * max(1.0, float(np.abs(expected).max()))
+    np.testing.assert_allclose(received, expected, rtol=tolerance, atol=near, err_msg=name)
+
+
 def run_qonnx(content, x):
     """The outputs of a QONNX model, sample by sample."""
     modelwrapper = pytest.importorskip("qonnx.core.modelwrapper")
@@ -56,7 +62,7 @@ def test_known_networks(name):
     expected = _expected(model, converted, x)
     for content in (_as_list(converted.predict(x)), run_qonnx(converted.model(qonnx=True), x)):
         for a, b in zip(content, expected, strict=True):
-            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+            _assert_near(a, b, tolerance)
 
 
 def test_operators():
@@ -64,8 +70,7 @@ def test_operators():
     for name, model, x, expected in operator_cases.models():
         converted = keras_sbn.convert(model, "onnx", allow_float_fallback=True)
         for a, b in zip(_as_list(converted.predict(x)), expected, strict=True):
-            size = max(1.0, float(np.abs(b).max()))
-            np.testing.assert_allclose(a, b, rtol=2e-6, atol=2e-6 * size, err_msg=name)
+            _assert_near(a, b, 2e-6, name)
 
 
 @pytest.fixture(scope="module")
