@@ -20,7 +20,7 @@ from keras_sbn.cli.common import (
     read_labels,
 )
 from keras_sbn.cli.runs import run_of
-from keras_sbn.conversion.targets import SUFFIXES, TARGETS
+from keras_sbn.conversion.targets import SUFFIXES, TARGETS, TFLITE_TARGETS
 
 
 def add_to(commands: Any) -> None:
@@ -134,7 +134,8 @@ def run(options: argparse.Namespace) -> int:
     if options.report:
         converted.report.save(options.report)
     figures = []
-    if options.from_larq:
+    # Files are compared with Larq's; C code and ONNX models are none.
+    if options.from_larq and options.target in TFLITE_TARGETS:
         from keras_sbn.larq.comparison import compare_with_larq, figures_table
 
         figures = compare_with_larq(converted, options.model, options.module, not options.unsafe)
