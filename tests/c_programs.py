@@ -59,7 +59,7 @@ class Platform:
 
 
 SANITIZED = Platform(
-    "x86, sanitized", "gcc", ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    "x86, sanitized", "gcc", ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 )
 HOST = Platform("x86", "gcc", ("-O3",))
 AARCH64 = Platform(

@@ -17,7 +17,7 @@ import keras_sbn
 from keras_sbn.extras import why_not_run
 
 #: `make test-onnx` draws 100.
-NETWORKS_DRAWN = int(os.environ.get("KERAS_SBN_FUZZ", "15"))
+NETWORKS_DRAWN = int(os.environ.get("KERAS_SBN_FUZZ", "10"))
 onnx = pytest.importorskip("onnx")
 pytestmark = [
     pytest.mark.tensorflow,
