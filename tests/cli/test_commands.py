@@ -14,6 +14,7 @@ from small_models import ROOT
 
 import keras_sbn
 from keras_sbn import cli
+from keras_sbn.extras import why_no_kernels, why_no_lce
 
 COMMANDS = ("demo", "train", "fold", "convert", "inspect", "verify", "benchmark", "deploy")
 
@@ -59,6 +60,27 @@ def test_c_code(folder, capsys):
     assert cli.main(["inspect", "model.c"]) == 2
     assert cli.main(["verify", "hard.keras", "model.c"]) == 2
     assert "a form that is written and not read" in capsys.readouterr().err
+
+
+def test_the_runtime_of_the_command_line_is_the_one_that_runs(folder, capsys):
+    for target in ("lce", "tflite"):
+        assert cli.main(["convert", "hard.keras", "--target", target, "--out", f"{target}.tflite"]) == 0
+    capsys.readouterr()
+    runs = [("tflite", "litert", ("LiteRT, XNNPACK", "TensorFlow Lite, XNNPACK"))]
+    runs += [("lce", "lce", ("LCE, ",))] if why_no_lce() is None else []
+    runs += [("lce", "kernels", ("LiteRT, one-bit kernels, ",))] if why_no_kernels() is None else []
+    for target, runtime, names in runs:
+        file, chosen = f"{target}.tflite", ["--runtime", runtime, "--json"]
+        assert cli.main(["verify", "hard.keras", file, "--samples", "8", *chosen]) == 0
+        assert json.loads(capsys.readouterr().out)["runtime"].startswith(names)
+        assert cli.main(["benchmark", file, "--runs", "2", "--threads", "2", *chosen]) == 0
+        (latency,) = json.loads(capsys.readouterr().out)
+        assert latency["runtime"].startswith(names)
+        assert latency["num_threads"] == 2
+    assert cli.main(["benchmark", "lce.tflite", "--runtime", "litert"]) == 2
+    assert "lce.tflite: Expected runtime 'kernels' or 'lce'" in capsys.readouterr().err
+    assert cli.main(["benchmark", "lce.tflite", "--runtime", "lce", "--adb"]) == 2
+    assert "Expected no --runtime with --adb" in capsys.readouterr().err
 
 
 def test_int8_activations_and_inputs(folder, capsys, rng):
