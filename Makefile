@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install kernels demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-wasm test-kotlin \
-  test-web clean
+.PHONY: install kernels demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-c test-onnx test-wasm \
+  test-kotlin test-web clean
 
 install: $(VENV)/.installed kernels
 
@@ -99,6 +99,16 @@ test-arm: install
 test-wasm: install
 	$(BIN)/python -m pip install --quiet hatchling ziglang
 	$(MAKE) -C kernels test-wasm PYTHON=$(abspath $(BIN))/python
+
+# C code of 100 random networks and four known ones, on x86, 64-bit ARM and two Cortex-M under qemu, against
+# Keras. Says which Debian packages are missing, and installs none.
+test-c: install
+	$(BIN)/python tests/c_code
+
+# ONNX models in onnxruntime, and QONNX's in qonnx's executor, which are no part of the ordinary set-up.
+test-onnx: install
+	$(BIN)/python -m pip install --quiet --editable '.[onnx]' 'qonnx>=1'
+	KERAS_SBN_FUZZ=100 $(BIN)/pytest tests/onnx_model
 
 # The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
 test-kotlin: install

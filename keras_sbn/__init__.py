@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from keras_sbn.binarize import binarize as binarize
     from keras_sbn.conversion.convert import convert as convert
     from keras_sbn.conversion.converted import ConvertedModel as ConvertedModel
+    from keras_sbn.conversion.converted_c import ConvertedC as ConvertedC
+    from keras_sbn.conversion.converted_onnx import ConvertedOnnx as ConvertedOnnx
     from keras_sbn.conversion.inspection import inspect as inspect
     from keras_sbn.conversion.report import ConversionReport as ConversionReport
     from keras_sbn.export import export_binary as export_binary
@@ -62,7 +64,9 @@ _TRAINING = {
 #: What comes after training is imported where it is first used, so that training starts sooner.
 _AFTER_TRAINING = {
     "ConversionReport": "keras_sbn.conversion.report",
+    "ConvertedC": "keras_sbn.conversion.converted_c",
     "ConvertedModel": "keras_sbn.conversion.converted",
+    "ConvertedOnnx": "keras_sbn.conversion.converted_onnx",
     "Latency": "keras_sbn.verification.latency",
     "Verification": "keras_sbn.verification.result",
     "benchmark": "keras_sbn.verification.latency",

@@ -61,8 +61,16 @@ def why_not_run(target: str) -> str | None:
     """Why a file of a target cannot be run here, and the remedy; `None` where it can.
 
     Args:
-        target: `"lce"`, or a target whose files have stock operators.
+        target: `"lce"`, `"c"`, `"onnx"`, or a target whose files have stock operators.
     """
+    if target == "c":
+        from keras_sbn.c_code.interpreter import why_no_compiler
+
+        return why_no_compiler()
+    if target == "onnx":
+        from keras_sbn.onnx_model.interpreter import why_no_onnxruntime
+
+        return why_no_onnxruntime()
     from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
 
     if target != "lce":

@@ -27,6 +27,7 @@ _HERE = Path(__file__).parent
 _ONCE = (
     "arm",
     "benchmarks",
+    "c_code",
     "cli",
     "conversion",
     "data",
@@ -38,6 +39,7 @@ _ONCE = (
     "folding/test_rules.py",
     "folding/test_thresholds.py",
     "models",
+    "onnx_model",
     "test_cli.py",
     "test_examples_scripts.py",
     "test_files.py",

@@ -86,7 +86,11 @@ def test_rooms_import_downwards(room):
 
 def test_the_file_format_knows_no_layer_and_no_fold():
     modules = {_module(path) for path in FILES}
-    for path in (PACKAGE / "tflite").glob("*.py"):
+    for path in [
+        *(PACKAGE / "tflite").glob("*.py"),
+        *(PACKAGE / "c_code").glob("*.py"),
+        *(PACKAGE / "onnx_model").glob("*.py"),
+    ]:
         for name in _imports(path, modules):
             assert not name.startswith(
                 ("keras.", "keras_sbn.folding", "keras_sbn.conversion", "keras_sbn.layers")
@@ -132,7 +136,7 @@ def test_the_page_on_the_architecture_names_every_file_of_its_rooms():
     known = [name for name in named if (PACKAGE / name).exists() or (ROOT / name).exists()]
     missing = sorted(named - set(known))
     assert missing == []
-    for room in ("conversion", "tflite", "verification"):
+    for room in ("c_code", "conversion", "onnx_model", "tflite", "verification"):
         files = {
             path.relative_to(PACKAGE).as_posix()
             for path in (PACKAGE / room).rglob("*.py")

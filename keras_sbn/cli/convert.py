@@ -1,4 +1,4 @@
-"""`keras-sbn convert`: from a .keras file to a .tflite file."""
+"""`keras-sbn convert`: from a .keras file to a .tflite file, C code or ONNX."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_sbn.cli.common import (
     read_labels,
 )
 from keras_sbn.cli.runs import run_of
-from keras_sbn.conversion.targets import TARGETS
+from keras_sbn.conversion.targets import SUFFIXES, TARGETS, TFLITE_TARGETS
 
 
 def add_to(commands: Any) -> None:
@@ -28,11 +28,12 @@ def add_to(commands: Any) -> None:
     parser = add_command(
         commands,
         "convert",
-        "convert a model to a .tflite file and say what became of every layer",
-        "Folds a model where it is not folded yet, and writes a .tflite file whose decisions equal the\n"
-        "model's: for the Larq Compute Engine, or for any TFLite runtime.",
+        "convert a model to a .tflite file or to C, and say what became of every layer",
+        "Folds a model where it is not folded yet, and writes what decides as the model does: a .tflite\n"
+        "file for the Larq Compute Engine or for any TFLite runtime, or C code for a microcontroller.",
         "keras-sbn convert model.keras --target lce --out model.tflite --report report.json\n"
         "         keras-sbn convert model.keras --activations int8 --representative-data images.npy\n"
+        "         keras-sbn convert model.keras --target c --out network.c\n"
         "         keras-sbn convert --from-larq model.h5 --out model.tflite",
     )
     add_model(parser)
@@ -40,14 +41,15 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--out",
         type=file_to_write,
-        default="model.tflite",
-        help="file to write (default: %(default)s)",
+        help="file to write; with --target c the source, beside which the header is written (default: "
+        "model.tflite, model.c or model.onnx)",
     )
     parser.add_argument(
         "--target",
         choices=tuple(TARGETS),
         default="lce",
-        help="lce: one bit a weight; tflite: stock int8 operators (default: %(default)s)",
+        help="lce: one bit a weight; tflite: stock int8 operators; c: C99 source and header, one bit a "
+        "weight; onnx: standard ONNX operators (default: %(default)s)",
     )
     parser.add_argument(
         "--activations",
@@ -110,6 +112,7 @@ def run(options: argparse.Namespace) -> int:
     """Converts and writes."""
     from keras_sbn.conversion.convert import convert
 
+    out = options.out or f"model{SUFFIXES.get(options.target, '.tflite')}"
     data = options.representative_data
     model = _from_larq(options) if options.from_larq else load_model(options)
     known = None if options.from_larq else run_of(Path(options.model))
@@ -127,16 +130,17 @@ def run(options: argparse.Namespace) -> int:
         labels=labels,
         input_range=options.input_range and tuple(options.input_range),
     )
-    converted.save(options.out)
+    converted.save(out)
     if options.report:
         converted.report.save(options.report)
     figures = []
-    if options.from_larq:
+    # Files are compared with Larq's; C code and ONNX models are none.
+    if options.from_larq and options.target in TFLITE_TARGETS:
         from keras_sbn.larq.comparison import compare_with_larq, figures_table
 
         figures = compare_with_larq(converted, options.model, options.module, not options.unsafe)
     if options.json:
-        found = {"file": options.out, **converted.report.to_dict()}
+        found = {"file": out, **converted.report.to_dict()}
         if figures:
             found["comparison"] = [asdict(entry) for entry in figures]
         print(json.dumps(found))
@@ -144,7 +148,7 @@ def run(options: argparse.Namespace) -> int:
     print(converted.report)
     if figures:
         print(f"\n{figures_table(figures)}\n")
-    print(f"written to {options.out}")
+    print(f"written to {out}")
     return OK
 
 

@@ -36,7 +36,7 @@ def convert(
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
 ) -> ConvertedModel:
-    """Converts a trained or a folded model to a `.tflite` file.
+    """Converts a trained or a folded model to a `.tflite` file, to C code or to ONNX.
 
     Every binary convolution and dense layer becomes one binary operator, with its threshold inside where
     the next layer is binary. The file is read back and compared with what was meant before it is
@@ -47,7 +47,10 @@ def convert(
             `keras_sbn.fold`. Input sizes are fixed; the batch size becomes 1.
         target: `"lce"`, the operators of the Larq Compute Engine: one bit a weight, bits between the
             layers. `"tflite"`, stock int8 operators that any TFLite or LiteRT runtime has, delegated to
-            XNNPACK: one byte a weight. Both decide as the hard model does on every input.
+            XNNPACK: one byte a weight. `"c"`, a C99 header and source that need no runtime, for
+            microcontrollers: one bit a weight, see `keras_sbn.ConvertedC`. `"onnx"`, an ONNX model of
+            standard operators, or of QONNX's: one byte a weight, see `keras_sbn.ConvertedOnnx`. All
+            decide as the hard model does on every input.
         activations: What the layers compute with that are not binary. `"float32"`, exactly as the
             folded model does; or `"int8"`, as TensorFlow's post-training quantization does: smaller and
             faster, and no longer exact. Binary layers stay binary and exact in what they read, but a
@@ -67,7 +70,8 @@ def convert(
             the input. A file that takes the 8-bit image itself does not need it.
 
     Returns:
-        A `ConvertedModel` with the bytes, the report and `predict`.
+        A `ConvertedModel` with the bytes, the report and `predict`; with `target="c"` a `ConvertedC`, and
+        with `target="onnx"` a `ConvertedOnnx`.
 
     Raises:
         ValueError: If an argument is unknown, representative data are missing or do not fit, the model
@@ -95,6 +99,11 @@ def convert(
             "Expected `representative_data` with activations='int8', from which the scales of int8 "
             "values follow. Received: none. Give some hundred inputs of the kind the model will see."
         )
+    if quantize and not target_class(target).has_int8:
+        raise ValueError(
+            f"Expected activations='float32' with target={target!r}, which computes what is not binary "
+            "in float32. Received: activations='int8'. target='tflite' computes it in int8."
+        )
     settings = Settings(allow_float_fallback, quantize, (output_type or "float32") == "float32")
     types = input_type, output_type or "float32"
     content, plan, names = _written(model, target, settings, types, representative_data)
@@ -107,7 +116,7 @@ def convert(
             f"Expected a file that its runtime opens. Received: {refused}. Please report this as a bug, "
             "with the model; target='tflite' or another layer in place of the one that is named may help."
         )
-    return ConvertedModel(content, target, report, *names)
+    return target_class(target).result(content, target, report, *names)
 
 
 def _written(

@@ -9,6 +9,7 @@ from typing import Any
 
 from keras_sbn.conversion.inspection import inspect
 from keras_sbn.conversion.report import ConversionReport
+from keras_sbn.conversion.targets import SUFFIXES
 from keras_sbn.files import write_atomically
 from keras_sbn.tflite.interpreter import InterpreterPool, Kernel, Runtime, refuse_nan
 from keras_sbn.tflite.reader import content_of, name_of, named, read_file
@@ -23,7 +24,8 @@ class ConvertedModel:
 
     Attributes:
         content: The bytes of the `.tflite` file.
-        target: `"lce"` for a file with operators of the Larq Compute Engine, `"tflite"` for stock ones.
+        target: The target of the conversion; of a file that was loaded, `"lce"` where it has operators of
+            the Larq Compute Engine, and `"tflite"` elsewhere.
         report: A `ConversionReport`, one row a layer.
         input_names: Names of the model's inputs, in order.
         output_names: Names of its outputs, in order.
@@ -67,11 +69,17 @@ class ConvertedModel:
         if isinstance(file, ConvertedModel):
             return file
         content = content_of(file)
+        path = str(file) if isinstance(file, str | os.PathLike) else ""
+        if Path(path).suffix in SUFFIXES.values():
+            raise ValueError(
+                f"Expected a .tflite file. Received: {path}, a form that is written and not read. Give "
+                "`keras_sbn.verify` the result of the conversion itself."
+            )
         with named(file):
             info = read_file(content)
         target = "lce" if any(op.name.startswith("Lce") for op in info.operators) else "tflite"
-        path = str(file) if isinstance(file, str | os.PathLike) else ""
-        return cls(content, target, inspect(content), info.input_names, info.output_names, path=path)
+        names = info.input_names, info.output_names
+        return ConvertedModel(content, target, inspect(content), *names, path=path)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Writes the file, whole or not at all, and returns its path.
@@ -194,5 +202,5 @@ class ConvertedModel:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{found.name} {found.dtype} {found.shape}" for found in self.report.inputs)
         path = f"{self.path}, " if self.path else ""
-        size = f"{len(self.content):,} bytes"
-        return f"<ConvertedModel {path}target={self.target!r}, {size}, inputs: {inputs}>"
+        size = f"{self.report.file_bytes:,} bytes"
+        return f"<{type(self).__name__} {path}target={self.target!r}, {size}, inputs: {inputs}>"

@@ -76,12 +76,21 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """A row a layer, the size of the file in bytes, its inputs and outputs. `print` shows a table."""
+    """What became of every layer, and what it takes. `print` shows a table.
+
+    Attributes:
+        layers: A row a layer.
+        file_bytes: The size of the file. Of C code, the bytes of its constants, which lie in flash.
+        inputs: What goes in.
+        outputs: What comes out.
+        arena_bytes: Of C code, the bytes of its static memory, which lies in RAM; else `None`.
+    """
 
     layers: tuple[LayerReport, ...]
     file_bytes: int
     inputs: tuple[TensorReport, ...] = ()
     outputs: tuple[TensorReport, ...] = ()
+    arena_bytes: int | None = None
 
     @property
     def weights(self) -> int:
@@ -130,12 +139,15 @@ class ConversionReport:
         with_kernel = [row for row in self.layers if row.weights]
         binary = sum(row.kind == "binary" for row in with_kernel)
         ratio = f", {self.file_bytes / self.one_bit_bytes:.2f} times" if self.weights else ","
+        what = "file" if self.arena_bytes is None else "constants"
         lines += [
             f"{binary} of {len(with_kernel)} layers with a kernel are binary",
             f"MACs: {self.binary_macs:,} binary, {self.int8_macs:,} int8, {self.float_macs:,} float",
-            f"file of {self.file_bytes:,} bytes{ratio} the {self.one_bit_bytes:,} bytes of "
+            f"{what} of {self.file_bytes:,} bytes{ratio} the {self.one_bit_bytes:,} bytes of "
             f"{self.weights:,} weights at one bit each",
         ]
+        if self.arena_bytes is not None:
+            lines.append(f"static memory of {self.arena_bytes:,} bytes")
         return "\n".join(lines)
 
     def _explanations(self) -> list[str]:

@@ -321,6 +321,13 @@ def _tflite_runtime(package: str | None = None) -> tuple[str, Any]:
     )
 
 
+#: Module and class of what runs files that are made something else first, by their target.
+_TRANSLATED = {
+    "c": ("keras_sbn.c_code.interpreter", "CInterpreter"),
+    "onnx": ("keras_sbn.onnx_model.interpreter", "OnnxInterpreter"),
+}
+
+
 def open_interpreter(
     content: bytes,
     target: str,
@@ -332,9 +339,11 @@ def open_interpreter(
 ) -> Interpreter:
     """Returns an interpreter for a file of the target, with the kernels that are fastest here.
 
+    Of `"c"` and `"onnx"`, what is written from the file runs, and there is no choice of runtimes.
+
     Args:
         content: The bytes of the file.
-        target: `"lce"`, or the name of a target whose files have stock operators.
+        target: `"lce"`, `"c"`, `"onnx"`, or the name of a target whose files have stock operators.
         num_threads: Positive number of threads.
         runtime: `"kernels"` for keras-sbn-kernels in LiteRT, `"lce"` for the interpreter of the Larq
             Compute Engine, `"litert"` for stock TFLite, of LiteRT, tflite-runtime or TensorFlow, the
@@ -348,8 +357,8 @@ def open_interpreter(
 
     Raises:
         ValueError: If there is no such runtime or kernel, or the one does not have the other.
-        ImportError: If the runtime, or any for the target, is not installed; the message names what to
-            install.
+        ImportError: If the runtime, or any for the target, or a C compiler is not installed; the message
+            names what to install.
         RuntimeError: If the runtime refuses the file; the message names the layer.
     """
     if kernel is not None and kernel not in KERNELS:
@@ -358,6 +367,15 @@ def open_interpreter(
         raise ValueError(
             f"Expected `runtime` to be one of {list(RUNTIMES)}. Received: runtime={runtime!r}"
         )
+    if target in _TRANSLATED:
+        if runtime is not None:
+            raise ValueError(
+                f"Expected no `runtime` with target={target!r}, which has its own. Received: "
+                f"runtime={runtime!r}"
+            )
+        module, name = _TRANSLATED[target]
+        made: Interpreter = getattr(importlib.import_module(module), name)(content, num_threads)
+        return made
     if runtime is None:
         runtime = _best_runtime(target, kernel, xnnpack)
     _check_options(runtime, target, kernel, xnnpack)
@@ -416,6 +434,9 @@ def can_open(content: bytes, target: str) -> str | None:
         content: The bytes of the file.
         target: As for `open_interpreter`.
     """
+    if target in _TRANSLATED:
+        # What is made of the file is opened where it runs: a compiler takes seconds.
+        return None
     kernels: tuple[Kernel | None, ...] = ("default", "indirect") if target == "lce" else (None,)
     if target != "lce" and not _has_light_runtime():
         return None

@@ -7,6 +7,7 @@ twice the file, and options are read one level deep.
 
 from __future__ import annotations
 
+import functools
 import os
 import struct
 from collections.abc import Iterator
@@ -51,13 +52,14 @@ class TensorInfo:
 class OperatorInfo:
     """An operator of the file, in execution order.
 
-    `name` is the builtin operator's name, or the custom one's, such as "LceBconv2d".
+    `name` is the builtin operator's name, or the custom one's, such as "LceBconv2d". `options` are the
+    numbers among its options, by the names that the schema's object classes have for them, as "strideH".
     """
 
     name: str
     inputs: tuple[TensorInfo | None, ...]
     outputs: tuple[TensorInfo, ...]
-    options: dict[str, int] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def input(self, index: int) -> TensorInfo | None:
         """An input, or `None` where the operator has fewer or leaves it out: a damaged one may."""
@@ -267,7 +269,7 @@ class _Parser:
             name=name,
             inputs=tuple(None if index == -1 else tensors[_natural(index)] for index in inputs),
             outputs=tuple(tensors[_natural(index)] for index in outputs),
-            options=self._custom_options(op) if name.startswith("Lce") else {},
+            options=self._custom_options(op) if name.startswith("Lce") else _builtin_options(op),
         )
 
     def _custom_options(self, op: Any) -> dict[str, int]:
@@ -282,6 +284,28 @@ class _Parser:
         keys, values = root.AsMap.Keys, root.AsMap.Values
         names = [keys[i].AsKey for i in self._range(len(keys), 1)]
         return {str(name): int(values[i].AsInt) for i, name in enumerate(names)}
+
+
+@functools.cache
+def _option_fields(kind: int) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    """The class of a table of options, and of its numbers the names of field and method."""
+    types = vars(schema().BuiltinOptions)
+    name = next((name for name, code in types.items() if code == kind), "")
+    table, object_class = (getattr(schema(), found, None) for found in (name, f"{name}T"))
+    if not kind or table is None or object_class is None:
+        return None, ()
+    fields = vars(object_class())
+    numbers = [key for key, value in fields.items() if isinstance(value, bool | int | float)]
+    return table, tuple((key, key[0].upper() + key[1:]) for key in numbers)
+
+
+def _builtin_options(op: Any) -> dict[str, Any]:
+    kind, found = _option_fields(op.BuiltinOptionsType()), op.BuiltinOptions()
+    if kind[0] is None or found is None:
+        return {}
+    table = kind[0]()
+    table.Init(found.Bytes, found.Pos)
+    return {key: getattr(table, method)() for key, method in kind[1]}
 
 
 def _names(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_sbn.conversion.targets import TARGETS
+from keras_sbn.conversion.targets import TFLITE_TARGETS
 from keras_sbn.files import write_atomically
 from keras_sbn.suggestions import did_you_mean
 from keras_sbn.training.setting_types import setting_types
@@ -78,7 +78,7 @@ class TrainSettings:
     devices: int = _setting(1, "number of devices to train on, with TensorFlow or JAX")
     dtype_policy: str = _setting("float32", "Keras's dtype policy, such as mixed_bfloat16")
     threads: int = _setting(2, "threads that prepare the batches")
-    targets: tuple[str, ...] = _setting(tuple(TARGETS), "files to write: lce, tflite, or none")
+    targets: tuple[str, ...] = _setting(TFLITE_TARGETS, "files to write: lce, tflite, or none")
     quantize_first_layer: bool = _setting(
         False, "make a float first convolution int8, exact on every device, at a little accuracy"
     )
@@ -99,7 +99,7 @@ class TrainSettings:
         for name, value, known in (
             ("schedule", self.schedule, _SCHEDULES),
             ("backend", self.backend, (None, "tensorflow", "jax", "torch")),
-            *(("targets", target, tuple(TARGETS)) for target in self.targets),
+            *(("targets", target, TFLITE_TARGETS) for target in self.targets),
         ):
             if value not in known:
                 hint = did_you_mean(str(value), (one for one in known if one))

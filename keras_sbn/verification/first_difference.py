@@ -102,8 +102,8 @@ def layers_as_outputs(content: bytes, folded: Any) -> tuple[bytes, list[tuple[st
         for index in op.outputs
         if graph.tensors[index].name and graph.tensors[index].name.decode() in layers
     ]
-    # A signature names outputs that the copy does not have.
-    file.signatureDefs = []
+    # A signature names outputs that the copy does not have, and metadata a file that was behind it.
+    file.signatureDefs, file.metadata = [], []
     tensors = [graph.tensors[index] for index in graph.outputs]
     return finish(file), [(tensor.name.decode(), tensor) for tensor in tensors]
 

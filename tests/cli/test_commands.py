@@ -50,6 +50,18 @@ def test_the_whole_path(folder, capsys):
     assert "times the fastest" in capsys.readouterr().out
 
 
+def test_c_code(folder, capsys):
+    assert cli.main(["convert", "hard.keras", "--target", "c"]) == 0
+    assert "written to model.c" in capsys.readouterr().out
+    assert "void model_run(" in (folder / "model.h").read_text()
+    assert cli.main(["convert", "hard.keras", "--target", "c", "--out", "out.tflite"]) == 2
+    assert "Expected the path of a C source" in capsys.readouterr().err
+    assert not (folder / "out.tflite").exists()
+    assert cli.main(["inspect", "model.c"]) == 2
+    assert cli.main(["verify", "hard.keras", "model.c"]) == 2
+    assert "a form that is written and not read" in capsys.readouterr().err
+
+
 def test_the_runtime_of_the_command_line_is_the_one_that_runs(folder, capsys):
     for target in ("lce", "tflite"):
         assert cli.main(["convert", "hard.keras", "--target", target, "--out", f"{target}.tflite"]) == 0

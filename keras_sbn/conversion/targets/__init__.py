@@ -10,7 +10,16 @@ if TYPE_CHECKING:
 
 #: File and class of every target, by the name that `convert` takes; the smallest file first. Names are
 #: known without Keras.
-TARGETS = {"lce": ("lce", "LceTarget"), "tflite": ("tflite", "TfliteTarget")}
+TARGETS = {
+    "lce": ("lce", "LceTarget"),
+    "tflite": ("tflite", "TfliteTarget"),
+    "c": ("c", "CTarget"),
+    "onnx": ("onnx", "OnnxTarget"),
+}
+#: What `save` writes where that is no .tflite file.
+SUFFIXES = {"c": ".c", "onnx": ".onnx"}
+#: The targets whose files are .tflite files.
+TFLITE_TARGETS = tuple(name for name in TARGETS if name not in SUFFIXES)
 
 
 def target_class(name: str) -> type[Target]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from keras_sbn.conversion.calibration import Calibration
+from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.emitter import Emitter, Tensor
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
@@ -57,6 +58,10 @@ class Target(BinaryForm):
         calibration: The ranges of the values that int8 tensors hold.
     """
 
+    #: The result of a conversion, which says what is saved.
+    result: ClassVar[type[ConvertedModel]] = ConvertedModel
+    #: Whether what is not binary can compute in int8.
+    has_int8: ClassVar[bool] = True
     #: Whether accumulators of binary values come as float32 without another kernel.
     has_float_accumulators: ClassVar[bool]
     #: What to add to the name of a comparison in int8; nothing where that is the target's own form.

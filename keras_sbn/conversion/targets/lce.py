@@ -18,7 +18,7 @@ own converter has the scale of batch normalization for m, and rounds there.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -59,6 +59,8 @@ class LceTarget(Target):
     has_float_accumulators = True
     comparison_suffix = "int8"
     bits_quant = None
+    #: What computes, for messages.
+    engine: ClassVar[str] = "the Larq Compute Engine"
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -127,27 +129,36 @@ class LceTarget(Target):
         depth = op.kernel.shape[2]
         if op.groups > 1 and depth % bits.WORD:
             return Unsupported(
-                f"{depth} channels a group, and the Larq Compute Engine packs {bits.WORD}",
+                f"{depth} channels a group, and {self.engine} packs {bits.WORD}",
                 f"choose groups of a multiple of {bits.WORD} channels, or target='tflite'",
-                f"Expected input channels a group in multiples of {bits.WORD}, as the Larq Compute "
-                f"Engine packs them. Received: {name!r} with groups={op.groups}, {depth} channels a "
-                "group. Choose fewer groups, or target='tflite'.",
+                f"Expected input channels a group in multiples of {bits.WORD}, as {self.engine} packs "
+                f"them. Received: {name!r} with groups={op.groups}, {depth} channels a group. Choose "
+                "fewer groups, or target='tflite'.",
             )
-        if pads_with(op, 0.0) and _overflows(op):
+        if pads_with(op, 0.0) and self.overflows(op):
             return _too_many_products(name, op)
         native = op.padding == "same" and pads_with(op, 0.0)
         if not native and not has_binary_padding(op):
             values = sorted(set(op.pad_values.tolist()))
             return Unsupported(
-                f"it pads with {values}, and the Larq Compute Engine knows ±1 and 0",
+                f"it pads with {values}, and {self.engine} knows ±1 and 0",
                 "train it with pad_value=1.0",
-                "Expected padding with +1, -1 or 0, as the Larq Compute Engine has it. Received: "
-                f"{name!r} padded with {values}. Train it with pad_value=1.0.",
+                f"Expected padding with +1, -1 or 0, as {self.engine} has it. Received: {name!r} padded "
+                f"with {values}. Train it with pad_value=1.0.",
             )
         return None
 
     def unsupported_accumulators(self, name: str, op: BinaryConv2D) -> Unsupported | None:
-        return _too_many_products(name, op) if _overflows(op) else None
+        return _too_many_products(name, op) if self.overflows(op) else None
+
+    def overflows(self, op: BinaryConv2D) -> bool:
+        """Whether the engine's default kernel sums wrongly what it writes as numbers.
+
+        Measured: from 65,024 products on, where the number of words rounded up to 4 is 4 more than a
+        multiple of 8.
+        """
+        words = int(np.prod(op.kernel.shape[:2])) * bits.words(op.kernel.shape[2])
+        return _products(op) >= _MOST_PRODUCTS and -(-words // 4) * 4 % 8 == 4
 
     def convolution(self, call: Call) -> Tensor:
         """Emits LceBconv2d: bits with a threshold, the plain accumulator in float32 without."""
@@ -266,16 +277,6 @@ class LceTarget(Target):
 def _products(op: BinaryConv2D) -> int:
     """How many products an accumulator sums."""
     return int(np.prod(op.kernel.shape[:3]))
-
-
-def _overflows(op: BinaryConv2D) -> bool:
-    """Whether the engine's default kernel sums wrongly what it writes as numbers.
-
-    Measured: from 65,024 products on, where the number of words rounded up to 4 is 4 more than a
-    multiple of 8.
-    """
-    words = int(np.prod(op.kernel.shape[:2])) * bits.words(op.kernel.shape[2])
-    return _products(op) >= _MOST_PRODUCTS and -(-words // 4) * 4 % 8 == 4
 
 
 def _too_many_products(name: str, op: BinaryConv2D) -> Unsupported:

@@ -1,0 +1,4 @@
+static float sbn_abs(float x)
+{
+    return fabsf(x);
+}

@@ -1,0 +1,4 @@
+static float sbn_ceil(float x)
+{
+    return ceilf(x);
+}

@@ -1,0 +1,4 @@
+static float sbn_div(float x, float y)
+{
+    return x / y;
+}

@@ -1,0 +1,4 @@
+static float sbn_exp(float x)
+{
+    return expf(x);
+}

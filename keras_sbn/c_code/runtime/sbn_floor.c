@@ -1,0 +1,4 @@
+static float sbn_floor(float x)
+{
+    return floorf(x);
+}

@@ -1,0 +1,4 @@
+static float sbn_log(float x)
+{
+    return logf(x);
+}

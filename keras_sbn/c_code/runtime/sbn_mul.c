@@ -1,0 +1,4 @@
+static float sbn_mul(float x, float y)
+{
+    return x * y;
+}

@@ -1,0 +1,4 @@
+static float sbn_neg(float x)
+{
+    return -x;
+}

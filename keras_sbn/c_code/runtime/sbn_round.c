@@ -1,0 +1,4 @@
+static float sbn_round(float x)
+{
+    return rintf(x);
+}

@@ -1,0 +1,4 @@
+static float sbn_sqrt(float x)
+{
+    return sqrtf(x);
+}

@@ -1,0 +1,4 @@
+static float sbn_sub(float x, float y)
+{
+    return x - y;
+}

@@ -1,0 +1,4 @@
+static float sbn_tanh(float x)
+{
+    return tanhf(x);
+}
