@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from keras_sbn.conversion.report import ConversionReport as ConversionReport
     from keras_sbn.export import export_binary as export_binary
     from keras_sbn.folding.fold import fold as fold
+    from keras_sbn.from_keras.binary_model import BinaryModel as BinaryModel
+    from keras_sbn.from_keras.binary_model import binary_model as binary_model
     from keras_sbn.sharpening import sharpen as sharpen
     from keras_sbn.statistics import (
         reestimate_batch_normalization as reestimate_batch_normalization,
@@ -59,13 +61,15 @@ _TRAINING = {
     "sharpen": "keras_sbn.sharpening",
     "summary": "keras_sbn.summary",
 }
-#: What comes after training is imported where it is first used, so that training starts sooner.
-_AFTER_TRAINING = {
+#: What comes before or after training is imported where it is first used: training starts sooner.
+_AROUND_TRAINING = {
+    "BinaryModel": "keras_sbn.from_keras.binary_model",
     "ConversionReport": "keras_sbn.conversion.report",
     "ConvertedModel": "keras_sbn.conversion.converted",
     "Latency": "keras_sbn.verification.latency",
     "Verification": "keras_sbn.verification.result",
     "benchmark": "keras_sbn.verification.latency",
+    "binary_model": "keras_sbn.from_keras.binary_model",
     "convert": "keras_sbn.conversion.convert",
     "export_binary": "keras_sbn.export",
     "fold": "keras_sbn.folding.fold",
@@ -102,7 +106,7 @@ def _command_line_starts() -> bool:
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"keras_sbn.{name}")
-    module = {**_TRAINING, **_AFTER_TRAINING}.get(name)
+    module = {**_TRAINING, **_AROUND_TRAINING}.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(module), name)
@@ -111,7 +115,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_TRAINING, *_AFTER_TRAINING})
+    return sorted({*globals(), *_MODULES, *_TRAINING, *_AROUND_TRAINING})
 
 
 if not _command_line_starts():
