@@ -22,7 +22,10 @@ DOCUMENTED = [
     keras_sbn.sharpen,
     keras_sbn.summary,
     models.by_name,
+    plots.confusion_matrix,
+    plots.images,
     plots.training_history,
+    training.Distillation,
     training.TrainSettings,
     plots.weight_histograms,
 ]

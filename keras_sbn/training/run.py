@@ -27,6 +27,7 @@ from keras_sbn.training.checkpoints import Checkpoints, RunState, check_same_net
 from keras_sbn.training.devices import on_devices
 from keras_sbn.training.folder import DATA, begin, check_folder
 from keras_sbn.training.lock import locked, remove_leftovers
+from keras_sbn.training.mistakes import Mistakes
 from keras_sbn.training.progress import ShowProgress
 from keras_sbn.training.result import FileResult, TrainResult
 from keras_sbn.training.settings import TrainSettings
@@ -266,6 +267,7 @@ def _deploy(
     from keras_sbn.folding.fold import fold
     from keras_sbn.summary import summary
     from keras_sbn.training.page import write_page
+    from keras_sbn.verification.latency import benchmark
     from keras_sbn.verification.verify import verify
 
     print_fn("folding, converting, and comparing the files with the model")
@@ -275,15 +277,19 @@ def _deploy(
         quantize_first_layer=settings.quantize_first_layer,
     )
     save_model(folded, folder / "folded.keras")
-    correct, unlike = 0, 0
+    unlike = 0
+    all_outputs, all_labels = [], []
     for images, labels in _chunks(dataset):
-        classes = decisions(folded.predict_on_batch(images))
-        correct += int(np.count_nonzero(classes == labels))
+        outputs = folded.predict_on_batch(images)
         hard = decisions(model.predict_on_batch(dataset.scaled(images)))
-        unlike += int(np.count_nonzero(classes != hard))
-    accuracy["folded"] = correct / len(dataset.validation)
+        unlike += int(np.count_nonzero(decisions(outputs) != hard))
+        all_outputs.append(np.asarray(outputs))
+        all_labels.append(labels)
+    mistakes = Mistakes.of(np.concatenate(all_outputs), np.concatenate(all_labels), dataset.class_names)
+    accuracy["folded"] = mistakes.accuracy
     files = []
     reports = {}
+    runnable = {}
     for target in settings.targets:
         converted = convert(folded, target=target, labels=dataset.class_names)
         name = f"model_{target}.tflite"
@@ -292,6 +298,7 @@ def _deploy(
         samples = decisions_unlike = outputs_unlike = 0
         if why_not_run(target) is None:
             found = verify(converted, folded, (x for x, _ in _chunks(dataset, settings.verify_samples)))
+            runnable[name] = converted
             samples, outputs_unlike = found.samples, found.differing_outputs
             decisions_unlike = found.differing_decisions
             if not found:
@@ -299,6 +306,14 @@ def _deploy(
         layers = tuple(asdict(layer) for layer in converted.report.layers)
         size = len(converted.content)
         files.append(FileResult(name, size, samples, decisions_unlike, outputs_unlike, layers))
+    # Side by side, so that whatever else the machine does meets all of them alike.
+    measured = dict(zip(runnable, benchmark(list(runnable.values())), strict=True))
+    files = [
+        replace(one, median_ms=measured[one.name].median_ms, runtime=measured[one.name].runtime)
+        if one.name in measured
+        else one
+        for one in files
+    ]
     result = TrainResult(
         folder=str(folder),
         accuracy=accuracy,
@@ -306,11 +321,12 @@ def _deploy(
         folded_unlike_hard=unlike,
         float_bytes=summary(model).float_memory // 8,
         files=tuple(files),
+        classes=tuple(mistakes.by_class()),
         history=state.history,
         seconds=state.seconds,
     )
     write_atomically(folder / "result.json", json.dumps(result.to_dict(), indent=2).encode())
-    write_page(folder / "report.html", settings, dataset, model, state, result, reports)
+    write_page(folder / "report.html", settings, dataset, model, state, result, reports, mistakes)
     written = ["model.keras", "folded.keras", *reports, "history.csv", "run.toml", DATA, "result.json"]
     written.append("report.html")
     print_fn(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")
