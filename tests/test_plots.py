@@ -147,5 +147,5 @@ def test_images_have_their_captions(channels, tmp_path, drawn, rng):
     assert [axes.get_title() for axes in shown] == captions
     expected = pictures[8] if channels == 3 else pictures[8, ..., 0]
     np.testing.assert_array_equal(shown[8].images[0].get_array(), expected)
-    with pytest.raises(ValueError, match="a caption each. Received: 9 and 0"):
+    with pytest.raises(ValueError, match=r"a caption each. Received: 9 and 0"):
         images(pictures, [], tmp_path / "wrong.png")

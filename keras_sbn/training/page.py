@@ -15,6 +15,7 @@ from keras_sbn import plots
 from keras_sbn.callbacks.record_weights import WeightSnapshot
 from keras_sbn.data import ImageDataset
 from keras_sbn.files import write_atomically
+from keras_sbn.training import beside
 from keras_sbn.training.callbacks import duration
 from keras_sbn.training.checkpoints import RunState
 from keras_sbn.training.html import note, page, picture, size_of, table
@@ -76,6 +77,7 @@ def write_page(
         '<div class="figures">'
         + "".join(f"<div><b>{escape(a)}</b><span>{escape(b)}</span></div>" for a, b in figures)
         + "</div>",
+        *_beside(result),
         "<h2>Training</h2>",
         '<p class="note">Accuracy of the network as it trains, of the same network on validation images, '
         "and of the network it would be with sign in place of tanh.</p>",
@@ -122,6 +124,23 @@ def _some_layers(snapshots: Sequence[WeightSnapshot]) -> list[WeightSnapshot]:
     return [
         replace(snapshot, counts={name: snapshot.counts[name] for name in chosen})
         for snapshot in snapshots
+    ]
+
+
+def _beside(result: TrainResult) -> list[str]:
+    """Float, int8 and binary side by side, where the run began with a float model."""
+    if not result.beside:
+        return []
+    return [
+        "<h2>Beside the float model</h2>",
+        note(
+            f"On {result.validation_images:,} validation images; the float model in Keras, int8 in its "
+            f"file, the "
+            "binary network folded, which its files decide as. Files were run in turns on this machine, "
+            "one "
+            "thread, one image at a time."
+        ),
+        table(beside.HEADER, beside.rows(result.beside), {1, 2, 3}),
     ]
 
 

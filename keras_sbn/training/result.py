@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from keras_sbn.tables import format_table
+from keras_sbn.training import beside
 from keras_sbn.training.callbacks import duration
 from keras_sbn.training.checkpoints import RunState
 from keras_sbn.training.mistakes import ClassResult
@@ -45,6 +46,8 @@ class TrainResult:
         float_bytes: Bytes of the parameters, were they all float32.
         files: A `FileResult` a target.
         classes: A `ClassResult` a class: how the folded network recognizes it.
+        beside: Of a run with `source`: the float model, its int8 file and the binary ones, a `Beside`
+            each.
         history: From name to the values of the epochs.
         seconds: Time of the training.
     """
@@ -56,6 +59,7 @@ class TrainResult:
     float_bytes: int
     files: tuple[FileResult, ...]
     classes: tuple[ClassResult, ...]
+    beside: tuple[beside.Beside, ...]
     history: dict[str, list[float]]
     seconds: float
 
@@ -90,6 +94,8 @@ class TrainResult:
             if name in self.accuracy
         ]
         lines = [format_table(("model", "accuracy"), rows, "lr"), ""]
+        if self.beside:
+            lines += [format_table(beside.HEADER, beside.rows(self.beside), "lrrr"), ""]
         for file in self.files:
             ratio = self.float_bytes / file.bytes
             compared = (
