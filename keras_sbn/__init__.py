@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from keras_sbn.folding.fold import fold as fold
     from keras_sbn.from_keras.binary_model import BinaryModel as BinaryModel
     from keras_sbn.from_keras.binary_model import binary_model as binary_model
+    from keras_sbn.from_keras.plan import Plan as Plan
+    from keras_sbn.from_keras.plan import plan as plan
     from keras_sbn.sharpening import sharpen as sharpen
     from keras_sbn.statistics import (
         reestimate_batch_normalization as reestimate_batch_normalization,
@@ -64,12 +66,14 @@ _TRAINING = {
 #: What comes before or after training is imported where it is first used: training starts sooner.
 _AROUND_TRAINING = {
     "BinaryModel": "keras_sbn.from_keras.binary_model",
+    "Plan": "keras_sbn.from_keras.plan",
     "ConversionReport": "keras_sbn.conversion.report",
     "ConvertedModel": "keras_sbn.conversion.converted",
     "Latency": "keras_sbn.verification.latency",
     "Verification": "keras_sbn.verification.result",
     "benchmark": "keras_sbn.verification.latency",
     "binary_model": "keras_sbn.from_keras.binary_model",
+    "plan": "keras_sbn.from_keras.plan",
     "convert": "keras_sbn.conversion.convert",
     "export_binary": "keras_sbn.export",
     "fold": "keras_sbn.folding.fold",

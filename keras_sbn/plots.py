@@ -211,6 +211,49 @@ def confusion_matrix(
     return _save(figure, path)
 
 
+def accuracy_against_bytes(
+    points: Sequence[tuple[float, float]],
+    path: str | Path,
+    marks: Mapping[str, tuple[float, float]] | None = None,
+) -> Path:
+    """Draws what accuracy a number of bytes gives: `keras_sbn.Plan.plot`.
+
+    Args:
+        points: Bytes and accuracy, in [0, 1], of networks.
+        path: The PNG file to write.
+        marks: Single networks by name, drawn as points of their own.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> path = keras_sbn.plots.accuracy_against_bytes([(1e3, 0.9), (4e3, 0.95)], "plan.png")
+    """
+    figure = _figure(7.0, 4.0)
+    axes = figure.subplots()
+    in_order = sorted(points)
+    axes.step(
+        [size / 1000 for size, _ in in_order],
+        [100 * accuracy for _, accuracy in in_order],
+        where="post",
+        marker=".",
+        label="expected, the best of every size",
+    )
+    for name, (size, accuracy) in (marks or {}).items():
+        axes.plot(size / 1000, 100 * accuracy, "o", label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("parameters, kB")
+    axes.set_ylabel("accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    return _save(figure, path)
+
+
 def images(pictures: Any, captions: Sequence[str], path: str | Path, columns: int = 8) -> Path:
     """Draws images in rows, each with its caption.
 

@@ -22,6 +22,8 @@ DOCUMENTED = [
     keras_sbn.sharpen,
     keras_sbn.summary,
     models.by_name,
+    keras_sbn.plan,
+    plots.accuracy_against_bytes,
     plots.confusion_matrix,
     plots.images,
     plots.training_history,

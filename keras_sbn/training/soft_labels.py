@@ -124,11 +124,11 @@ def _outputs(model: Any) -> list[Any] | None:
 
 def _form(tensor: Any, model: Any, name: str) -> str:
     """Follows an output back to the activation that made it."""
-    operation, _, index = tensor._keras_history
+    operation, node, index = tensor._keras_history
     if isinstance(operation, keras.Model):
         return _form(operation.outputs[index], model, name)
     if isinstance(operation, _PASSES):
-        return _form(operation.input, model, name)
+        return _form(operation._inbound_nodes[node].input_tensors[0], model, name)
     kind = type(operation).__name__
     if kind in ("Softmax", "Sigmoid"):  # layers, and operations of keras.ops
         return kind.lower()

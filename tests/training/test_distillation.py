@@ -7,7 +7,7 @@ import pytest
 import keras_sbn
 from keras_sbn import layers
 from keras_sbn.training import Distillation
-from keras_sbn.training.soft_labels import SoftLabels
+from keras_sbn.training.soft_labels import SoftLabels, forms_of
 
 #: XLA compiles for longer than these trainings last; JAX has nothing else.
 COMPILED = keras.backend.backend() == "jax"
@@ -281,3 +281,20 @@ def test_the_pair_itself_is_not_saved_by_accident(tmp_path):
         keras.saving.save_model(both, tmp_path / "pair.keras")
     with pytest.raises(ValueError, match="take its attribute `student`"):
         both.get_config()
+
+
+def test_the_form_of_outputs_is_found_behind_what_passes_them_on():
+    inputs = keras.Input((4,))
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    drop = keras.layers.Dropout(0.5)
+    drop(inputs)  # a layer that is used twice
+    for outputs, form in (
+        (keras.layers.Dense(3)(inputs), "logits"),
+        (keras.layers.BatchNormalization()(inputs), "logits"),
+        (drop(inner(inputs)), "softmax"),
+        (keras.layers.Reshape((3,))(keras.layers.Softmax()(keras.layers.Dense(3)(inputs))), "softmax"),
+        (keras.ops.sigmoid(keras.layers.Dense(1)(inputs)), "sigmoid"),
+    ):
+        assert forms_of(keras.Model(inputs, outputs), None, "from_logits") == [form]
+    assert forms_of(inner, True, "from_logits") == ["logits"]
+    assert forms_of(inner, False, "from_logits") == ["softmax"]
