@@ -117,7 +117,7 @@ def binary_normalization(layer: Any, name: str) -> Any:
     return layers.BinaryBatchNormalization(
         axis=layer.axis,
         momentum=min(layer.momentum, 0.9),
-        epsilon=layer.epsilon,
+        epsilon=layer.epsilon or 1e-7,
         center=layer.center,
         scale=layer.scale,
         synchronized=layer.synchronized,

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_sbn.folding.computation import base_class
-from keras_sbn.folding.graph import build
+from keras_sbn.folding.graph import build, recursion_of
 from keras_sbn.from_keras.policy import Policy, Role, check_policy, kept, roles
 from keras_sbn.from_keras.result import BinaryModel as BinaryModel
 from keras_sbn.from_keras.result import LayerChange as LayerChange
@@ -89,7 +89,9 @@ def binary_model(
     names = set(keeping)
     shortcuts = find_shortcuts(values, found, names) if policy == "bireal" else None
     rewriter = Rewriter(graph, found, names, shortcuts, carry_weights)
-    rewriter.finish(outputs)
+    # From an output to an input, a dozen calls a value.
+    with recursion_of(20 * len(values)):
+        rewriter.finish(outputs)
     rows = tuple(changes(values, rewriter, found, names))
     return BinaryModel(build(rewriter.graph, rewriter.make_layer), rows)
 
