@@ -4,6 +4,7 @@
     python benchmarks/binary_models.py --accuracy digits --seeds 5
     python benchmarks/binary_models.py --accuracy mnist --data-dir data --seeds 3
     python benchmarks/binary_models.py --report       # the tables of all runs so far
+    python benchmarks/binary_models.py --page         # write docs/binary_models.md
 
 The ten networks (`keras_networks.py`) learn small tasks: the digits, 16 x 16; tones in noise; a rule on
 a table; the shapes in an image; digits with a table of hints. Each is folded, converted to every target,
@@ -34,6 +35,7 @@ import numpy as np
 import keras_sbn
 
 RESULTS = Path(__file__).with_suffix(".csv")
+PAGE = Path(__file__).parent.parent / "docs" / "binary_models.md"
 COLUMNS = (
     "task",
     "network",
@@ -179,7 +181,7 @@ def _compared(model: Any, x: Any, target: str) -> str:
 
 
 def run_accuracy(
-    name: str, data_dir: str | None, seeds: int, policies: list[str], done: set[Any]
+    name: str, data_dir: str | None, seeds: int, policies: list[str], done: set[Any], rates: list[float]
 ) -> None:
     """The float network and the binary ones, for equal epochs."""
     network, options, images, epochs = ACCURACY[name]
@@ -193,7 +195,7 @@ def run_accuracy(
     best: dict[str, float] = {}
     for seed in range(seeds):
         for policy in ["float", *policies]:
-            for rate in RATES if seed == 0 else (best[policy],):
+            for rate in rates if seed == 0 else (best[policy],):
                 if (name, network, policy, str(seed), str(rate)) in done:
                     continue
                 keras.utils.set_random_seed(seed)
@@ -268,6 +270,41 @@ def report() -> str:
     return "\n".join(lines)
 
 
+def layer_table(result: keras_sbn.BinaryModel) -> str:
+    """What became of every layer, in Markdown."""
+    lines = ["| layer | was | is | why |", "|---|---|---|---|"]
+    for row in result.layers:
+        became = [text.split(": ")[1] for text in row.became]
+        lines.append(f"| `{row.name}` | {row.kind} | {', '.join(became) or '–'} | {row.reason} |")
+    return "\n".join(lines)
+
+
+def page() -> str:
+    """The page of the documentation: the tables of the runs, and of the layers of every network."""
+    parts = [_INTRODUCTION, report(), ""]
+    for name, network in keras_networks.NETWORKS.items():
+        for policy in ("vgg", "bireal")[: 2 if name == "resnet_v1" else 1]:
+            keras.utils.clear_session()
+            text = (network.__doc__ or "").strip()
+            parts += [f'## {name}, policy="{policy}"', "", text, ""]
+            parts += [layer_table(keras_sbn.binary_model(network(), policy=policy)), ""]
+    return "\n".join(parts)
+
+
+_INTRODUCTION = """# Ten Keras networks, made binary
+
+What [`keras_sbn.binary_model`](from_keras.md) makes of networks that were not written for it: Keras's own
+examples, rebuilt from their descriptions, narrow (`benchmarks/keras_networks.py`). The page is written by
+`python benchmarks/binary_models.py --page`; a test keeps the tables of layers true.
+
+The first table has the accuracy of the network of signs after a few epochs on a small task, one run each,
+beside the float network after as many, in percent, and how many decisions of the files of both targets
+differ from the model's. The second one is of longer trainings, float and binary for equal epochs: mean ±
+standard error over the seeds, on all test images; the learning rate is the one of those that
+`benchmarks/binary_models.csv` lists that is best on validation images with the first seed.
+"""
+
+
 def _percent(row: dict[str, str] | None) -> str:
     return "" if row is None else f"{100 * float(row['test']):.1f}"
 
@@ -281,8 +318,13 @@ def main() -> None:
     parser.add_argument("--accuracy", choices=list(ACCURACY), help="measure accuracy on a data set")
     parser.add_argument("--data-dir", help="folder with mnist.npz")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--rates", nargs="*", type=float, default=list(RATES), help="to try with seed 0")
     parser.add_argument("--report", action="store_true", help="print the tables of all runs")
+    parser.add_argument("--page", action="store_true", help="write the page of the documentation")
     options = parser.parse_args()
+    if options.page:
+        PAGE.write_text(page(), encoding="utf-8")
+        return
     if options.report:
         print(report())
         return
@@ -291,7 +333,9 @@ def main() -> None:
         done.add((r["task"], r["network"], r["policy"], r["seed"]))
         done.add((r["task"], r["network"], r["policy"], r["seed"], r["learning_rate"]))
     if options.accuracy:
-        run_accuracy(options.accuracy, options.data_dir, options.seeds, options.policies, done)
+        run_accuracy(
+            options.accuracy, options.data_dir, options.seeds, options.policies, done, options.rates
+        )
     else:
         run_networks(options.networks, options.policies, options.epochs, done)
 

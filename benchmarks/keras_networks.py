@@ -134,7 +134,7 @@ def xception(shape=(16, 16, 3), classes=10, width=16):
             x = K.BatchNormalization(name=f"block_{block}_bn_{part}")(x)
         x = K.MaxPooling2D(3, strides=2, padding="same", name=f"block_{block}_pool")(x)
         residual = K.Conv2D(size, 1, strides=2, padding="same", name=f"block_{block}_residual")(previous)
-        x = previous = K.add([x, residual])
+        x = previous = K.Add(name=f"block_{block}_add")([x, residual])
     x = K.SeparableConv2D(4 * width, 3, padding="same", name="conv_last")(x)
     x = K.Activation("relu", name="relu_last")(K.BatchNormalization(name="bn_last")(x))
     x = K.Dropout(0.25, name="dropout")(K.GlobalAveragePooling2D(name="average")(x))
@@ -185,7 +185,7 @@ def unet(shape=(16, 16, 3), classes=3, width=8):
             x = K.BatchNormalization(name=f"down_bn_{part}")(x)
         x = K.MaxPooling2D(3, strides=2, padding="same", name="down_pool")(x)
         residual = K.Conv2D(filters, 1, strides=2, padding="same", name="down_residual")(previous)
-        x = previous = K.add([x, residual])
+        x = previous = K.Add(name="down_add")([x, residual])
     for filters in (2 * width, width):
         name = f"up_{filters}"
         for part in (1, 2):
@@ -195,7 +195,7 @@ def unet(shape=(16, 16, 3), classes=3, width=8):
         x = K.UpSampling2D(2, name=f"{name}_up")(x)
         residual = K.UpSampling2D(2, name=f"{name}_residual_up")(previous)
         residual = K.Conv2D(filters, 1, padding="same", name=f"{name}_residual")(residual)
-        x = previous = K.add([x, residual])
+        x = previous = K.Add(name=f"{name}_add")([x, residual])
         if filters == 2 * width:
             x = previous = K.Concatenate(name="skip")([x, skip])
     outputs = K.Conv2D(classes, 3, activation="softmax", padding="same", name="masks")(x)

@@ -66,6 +66,14 @@ def binary_layer(layer: Any, kind: type, name: str, **changes: Any) -> Any:
         ) from error
 
 
+def left_out(layer: Any) -> list[str]:
+    """What a layer has and its binary counterpart has not."""
+    kinds = ["kernel", "depthwise", "pointwise", "activity"]
+    names = [f"{kind}_{what}" for kind in kinds for what in ("regularizer", "constraint")]
+    found = ["bias"] if layer.use_bias else []
+    return found + [name for name in names if getattr(layer, name, None) is not None]
+
+
 def load_kernels(old: Any, new: Any, flips: np.ndarray | None = None) -> None:
     """Starts the latent kernels of `new` from the kernels of `old`.
 

@@ -127,7 +127,9 @@ def _reasons(value: Value, made: list[Node], kept: set[str]) -> list[str]:
             return [
                 f"a sign in place of {function}" + (", which stays for float layers" if stays else "")
             ]
-        return [] if made else ["left out: what reads it reads signs, or real values of a shortcut"]
+        if not made:
+            return ["left out: what reads it reads signs, or real values of a shortcut"]
+        return ["as it was, for float layers"] if value.function is None else []
     if value.kind == "normalization":
         return ["its scale is positive, so that a sign folds it into a threshold"] if normalizes else []
     if signs:

@@ -83,7 +83,7 @@ class Rewriter:
         self._copies: dict[int, Any] = {}
         self._reset: set[int] = set()
         self._taken: set[str] = set()
-        self._unchanged: dict[Value, bool] = {}
+        self._known: dict[Any, bool] = {}
         self.made: dict[Value, list[Node]] = {}
         self.notes: dict[Value, list[str]] = {}
 
@@ -195,7 +195,14 @@ class Rewriter:
         if self._is_binary(value):
             return True
         moves = value.kind in (*_POOLS, "move", "training") and self._shortcuts is None
-        return moves and value.name not in self._kept and all(map(self._is_raw, value.inputs))
+        return moves and value.name not in self._kept and self._all(self._is_raw, value)
+
+    def _all(self, holds: Callable[[Value], bool], value: Value) -> bool:
+        """Whether something holds of everything that a value is made of; each is asked once."""
+        key = (holds.__name__, value)
+        if key not in self._known:
+            self._known[key] = all(map(holds, value.inputs))
+        return self._known[key]
 
     def _make_raw(self, value: Value) -> Node:
         if self._is_binary(value):
@@ -314,7 +321,7 @@ class Rewriter:
         if value.kind == "normalization" or self._is_binary(value):
             return True
         if value.kind in ("activation", "training", "max_pool", "move", "add"):
-            return value.name not in self._kept and all(map(self._is_normalized, value.inputs))
+            return value.name not in self._kept and self._all(self._is_normalized, value)
         return False
 
     # What the counterparts are made of.
@@ -348,15 +355,9 @@ class Rewriter:
             return new
 
         new = self._layer(("product", id(layer)), value.name, make)
-        dropped = [
-            name
-            for name in ("use_bias", "kernel_regularizer", "kernel_constraint")
-            if getattr(layer, name, None)
-        ]
+        dropped = binary_layers.left_out(layer)
         if dropped:
-            words = {"use_bias": "bias"}
-            listed = " and ".join(words.get(name, name) for name in dropped)
-            self._note(value, f"without {listed}, as batch normalization follows")
+            self._note(value, f"without {' and '.join(dropped)}, as batch normalization follows")
         return self._node(value, value.name, new, [node], value.shape)
 
     def _load_kernels(self, old: Any, new: Any, flips: np.ndarray | None) -> None:
@@ -476,9 +477,9 @@ class Rewriter:
     ) -> Node:
         wanted = f"{name or value.name}_bn"
         first = value
-        while first.kind not in ("linear", "input") and len(first.inputs) == 1:
-            first = first.input
-        axis = 1 if value.kind != "move" and first.channels_first and len(node.shape) > 2 else -1
+        while first.kind not in ("linear", "move") and first.inputs:
+            first = first.inputs[0]
+        axis = 1 if first.kind != "move" and first.channels_first and len(node.shape) > 2 else -1
 
         def make(made: str) -> Any:
             policy = getattr(value.layer, "dtype_policy", None)
@@ -508,8 +509,6 @@ class Rewriter:
         is_keras = value.layer_kind is K.BatchNormalization
         if unchanged or not is_keras or not (behind_binary or positive):
             made = self._same(value, [node])
-            if not unchanged:
-                self._reset.add(id(old))
         else:
 
             def make(name: str) -> Any:
@@ -527,11 +526,7 @@ class Rewriter:
 
     def _is_unchanged(self, value: Value) -> bool:
         """Whether the real value is that of the original network."""
-        if value not in self._unchanged:
-            self._unchanged[value] = not self._is_binary(value) and all(
-                map(self._is_unchanged, value.inputs)
-            )
-        return self._unchanged[value]
+        return not self._is_binary(value) and self._all(self._is_unchanged, value)
 
     def _new_sign(self, owner: Value, node: Node, named: bool, before: str | None = None) -> Node:
         """A sign in place of an activation function, or after `owner`, or after what `before` names."""
@@ -543,8 +538,11 @@ class Rewriter:
         return self._node(owner, made, new, [node], node.shape)
 
     def _addition(self, value: Value) -> Node:
+        if self._is_unchanged(value):
+            return self._same(value, [self.real(source) for source in value.inputs])
         if self._shortcuts is None:
-            sources = [self.sign(x) if _is_activated(x) else self.real(x) for x in value.inputs]
+            sums = any(self._is_binary(_behind_functions(source)) for source in value.inputs)
+            sources = [self.sign(x) if sums and _is_activated(x) else self.real(x) for x in value.inputs]
             return self._same(value, sources)
         left = self._shortcuts.replaced.get(value)
         if left is not None:
@@ -616,6 +614,8 @@ class Rewriter:
         if value.function is not None:
             return self._same_function(value, sources)
         assert isinstance(op, KerasCall)
+        if value.kind == "normalization" and not self._is_unchanged(value):
+            self._reset.add(id(op.operation))
         name = self._name(value.name)
         node = Node(name, KerasCall(op.operation, op.arguments), sources, value.shape)
         self.made.setdefault(value, []).append(node)
@@ -667,6 +667,13 @@ def _is_activated(value: Value) -> bool:
     while value.kind in ("max_pool", "move", "training") and len(value.inputs) == 1:
         value = value.input
     return value.kind == "activation"
+
+
+def _behind_functions(value: Value) -> Value:
+    """The sums, or whatever else, that a value is a function of."""
+    while value.kind in _BEFORE_A_SIGN and len(value.inputs) == 1:
+        value = value.input
+    return value
 
 
 def _nothing() -> None:

@@ -497,6 +497,30 @@ def test_vgg_has_signs_on_shortcuts():
     assert read == ["stem_sign", "b_bn"]
 
 
+def test_a_sum_of_float_layers_stays_what_it_was(rng):
+    inputs = keras.Input((6, 6, 2))
+    x = K.Conv2D(4, 3, padding="same", activation="relu", name="a")(inputs)
+    x = K.Add(name="add")([x, K.Conv2D(4, 3, padding="same", activation="relu", name="b")(x)])
+    y = K.Conv2D(4, 3, activation="relu", name="c")(x)
+    model = keras.Model(inputs, K.Dense(2, name="logits")(K.Flatten()(y)))
+    for policy in ("bireal", lambda layer: "binary" if layer.name == "c" else "float"):
+        kept = ["b"] if policy == "bireal" else []
+        binary = keras_sbn.binary_model(model, policy=policy, keep=kept).model
+        x = rng.normal(size=(2, 6, 6, 2)).astype("float32")
+        old, new = (keras.Model(m.inputs[0], m.get_layer("add").output)(x) for m in (model, binary))
+        np.testing.assert_allclose(_numpy(new), _numpy(old), rtol=1e-5)
+
+
+def test_statistics_of_a_kept_normalization_start_anew_behind_a_binary_layer():
+    model = _network()
+    model.get_layer("first_bn").moving_mean.assign(np.full(4, 3.0))
+    binary = keras_sbn.binary_model(model, keep=["first_bn"]).model
+    assert isinstance(binary.get_layer("first_bn"), K.BatchNormalization)
+    assert np.all(_numpy(binary.get_layer("first_bn").moving_mean) == 0)
+    float_too = keras_sbn.binary_model(model, keep=["first", "first_bn"]).model
+    assert np.all(_numpy(float_too.get_layer("first_bn").moving_mean) == 3)
+
+
 def test_precision_policies_and_what_is_frozen_are_carried():
     model = _network(K.Conv2D(4, 3, dtype="mixed_float16", name="mixed"))
     model.get_layer("first").trainable = False

@@ -1,12 +1,16 @@
 """Ten networks that were written for Keras become binary, fold, convert, and equal their files."""
 
+from pathlib import Path
+
 import keras
 import pytest
+from binary_models import layer_table
 from float_models import assert_files_equal, harden
 from keras_networks import NETWORKS
 
 import keras_sbn
 
+PAGE = Path(__file__).parent.parent.parent / "docs" / "binary_models.md"
 #: Networks with shortcuts of their own, or with room for new ones.
 RESIDUAL = ("resnet_v1", "resnet_v2", "xception", "audio_conv1d", "cifar_vgg")
 CASES = [(name, "vgg") for name in NETWORKS] + [(name, "bireal") for name in RESIDUAL]
@@ -15,8 +19,12 @@ CASES = [(name, "vgg") for name in NETWORKS] + [(name, "bireal") for name in RES
 @pytest.mark.tensorflow
 @pytest.mark.parametrize(("name", "policy"), CASES)
 def test_becomes_binary_and_equals_its_files(name, policy, rng):
+    # The names that Keras gives are those of the page.
+    keras.utils.clear_session()
     model = NETWORKS[name]()
     result = keras_sbn.binary_model(model, policy=policy)
+    if policy == "vgg":
+        assert layer_table(result) in PAGE.read_text(encoding="utf-8")
     binary = result.model
     for tensors in ("inputs", "outputs"):
         old, new = (keras.tree.flatten(getattr(each, tensors)) for each in (model, binary))
