@@ -246,6 +246,9 @@ def accuracy_against_bytes(
     for name, (size, accuracy) in (marks or {}).items():
         axes.plot(size / 1000, 100 * accuracy, "o", label=name)
     axes.set_xscale("log")
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        # 1, 2 and 5 of every decade; more would overlap.
+        formatter(lambda size, _: f"{size:g}" if f"{size:e}"[0] in "125" else "")
     axes.set_xlabel("parameters, kB")
     axes.set_ylabel("accuracy, %")
     axes.grid(alpha=0.3)
