@@ -146,7 +146,7 @@ def run_networks(names: list[str], policies: list[str], epochs: int, done: set[t
         x, y, x_test, y_test, chance = data[name]
         shape = x.shape[1:] if not isinstance(x, dict) else tuple(each.shape[1:] for each in x.values())
         classes = {"tabular_mlp": 2, "unet": 3, "audio_conv1d": 4}.get(name, 10)
-        for policy in ["float", *policies]:
+        for policy in policies:
             if ("networks", name, policy, "0") in done:
                 continue
             keras.utils.set_random_seed(0)
@@ -194,7 +194,7 @@ def run_accuracy(
     )
     best: dict[str, float] = {}
     for seed in range(seeds):
-        for policy in ["float", *policies]:
+        for policy in policies:
             for rate in rates if seed == 0 else (best[policy],):
                 if (name, network, policy, str(seed), str(rate)) in done:
                     continue
@@ -313,7 +313,8 @@ def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--networks", nargs="*", default=list(keras_networks.NETWORKS))
-    parser.add_argument("--policies", nargs="*", default=["vgg", "bireal"], choices=["vgg", "bireal"])
+    known = ["float", "vgg", "bireal"]
+    parser.add_argument("--policies", nargs="*", default=known, choices=known)
     parser.add_argument("--epochs", type=int, default=8, help="of the ten networks")
     parser.add_argument("--accuracy", choices=list(ACCURACY), help="measure accuracy on a data set")
     parser.add_argument("--data-dir", help="folder with mnist.npz")
