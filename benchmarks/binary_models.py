@@ -146,7 +146,7 @@ def run_networks(names: list[str], policies: list[str], epochs: int, done: set[t
         x, y, x_test, y_test, chance = data[name]
         shape = x.shape[1:] if not isinstance(x, dict) else tuple(each.shape[1:] for each in x.values())
         classes = {"tabular_mlp": 2, "unet": 3, "audio_conv1d": 4}.get(name, 10)
-        for policy in ["float", *policies]:
+        for policy in policies:
             if ("networks", name, policy, "0") in done:
                 continue
             keras.utils.set_random_seed(0)
@@ -194,7 +194,7 @@ def run_accuracy(
     )
     best: dict[str, float] = {}
     for seed in range(seeds):
-        for policy in ["float", *policies]:
+        for policy in policies:
             for rate in rates if seed == 0 else (best[policy],):
                 if (name, network, policy, str(seed), str(rate)) in done:
                     continue
@@ -239,22 +239,23 @@ def report() -> str:
     """The tables of all runs, in Markdown."""
     rows = read()
     lines = [
-        "| network | chance | float | vgg | bireal | decisions that differ |",
-        "|---|---|---|---|---|---|",
+        "| network | epochs | chance | float | vgg | bireal | decisions that differ |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in keras_networks.NETWORKS:
         found = {r["policy"]: r for r in rows if (r["task"], r["network"]) == ("networks", name)}
         if not found:
             continue
         shown = [_percent(found.get(policy)) for policy in ("float", "vgg", "bireal")]
-        chance = next(iter(found.values()))["chance"]
+        chance, epochs = (next(iter(found.values()))[column] for column in ("chance", "epochs"))
         counts = [text.split()[1] for r in found.values() for text in r["differ"].split("; ") if text]
         total = sum(map(int, counts))
-        lines.append(f"| `{name}` | {100 * float(chance):.0f} | {' | '.join(shown)} | {total} |")
+        cells = (f"`{name}`", epochs, f"{100 * float(chance):.0f}", *shown, str(total))
+        lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "| data | network | policy | learning rate | test accuracy, % | seeds |",
-        "|---|---|---|---|---|---|",
+        "| data | network | epochs | policy | learning rate | test accuracy, % | seeds |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name in ACCURACY:
         for policy in ("float", "vgg", "bireal"):
@@ -266,7 +267,8 @@ def report() -> str:
             values = [100 * float(r["test"]) for r in runs if r["learning_rate"] == rate]
             spread = f" ± {np.std(values, ddof=1) / np.sqrt(len(values)):.2f}" if len(values) > 1 else ""
             mean, network = f"{np.mean(values):.2f}{spread}", runs[0]["network"]
-            lines.append(f"| {name} | `{network}` | {policy} | {rate} | {mean} | {len(values)} |")
+            cells = (name, f"`{network}`", runs[0]["epochs"], policy, rate, mean, str(len(values)))
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -301,7 +303,8 @@ The first table has the accuracy of the network of signs after a few epochs on a
 beside the float network after as many, in percent, and how many decisions of the files of both targets
 differ from the model's. The second one is of longer trainings, float and binary for equal epochs: mean ±
 standard error over the seeds, on all test images; the learning rate is the one of those that
-`benchmarks/binary_models.csv` lists that is best on validation images with the first seed.
+`benchmarks/binary_models.csv` lists that is best on validation images with the first seed. Of the weights
+of the MNIST network, of 32 and 64 filters, 88 % are ±1; those of its last layer are float.
 """
 
 
@@ -313,7 +316,8 @@ def main() -> None:
     """Runs what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--networks", nargs="*", default=list(keras_networks.NETWORKS))
-    parser.add_argument("--policies", nargs="*", default=["vgg", "bireal"], choices=["vgg", "bireal"])
+    known = ["float", "vgg", "bireal"]
+    parser.add_argument("--policies", nargs="*", default=known, choices=known)
     parser.add_argument("--epochs", type=int, default=8, help="of the ten networks")
     parser.add_argument("--accuracy", choices=list(ACCURACY), help="measure accuracy on a data set")
     parser.add_argument("--data-dir", help="folder with mnist.npz")

@@ -30,6 +30,7 @@ _ONCE = (
     "conversion",
     "data",
     "deployment",
+    "from_keras",
     "fuzz",
     "tflite",
     "verification",

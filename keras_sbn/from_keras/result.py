@@ -83,6 +83,11 @@ def changes(
         kept: Names of layers that stay as they are.
     """
     present = {node.name: node for node in rewriter.graph.nodes()}
+    # A layer that is called several times has the name of its first call.
+    names: dict[int, str] = {}
+    for node in present.values():
+        if isinstance(node.op, KerasCall):
+            names.setdefault(id(node.op.operation), node.name)
     by_node: dict[Node, list[Value]] = {}
     for value in values:
         if isinstance(value.node.op, KerasCall):
@@ -99,14 +104,17 @@ def changes(
         precision = role.precision if role else ""
         reasons = [role.reason] if role else []
         for value in parts:
-            reasons += _reasons(value, made, kept) if value is not product or role is None else []
-            reasons += rewriter.notes.get(value, [])
+            notes = rewriter.notes.get(value, [])
+            # A note says better why nothing is left of a value.
+            if (value is not product or role is None) and (made or not notes):
+                reasons += _reasons(value, made, kept)
+            reasons += notes
         if product.kind == "activation" and any(_is(x, SelfBinarizingActivation) for x in made):
             precision = "sign"
         yield LayerChange(
             node.name,
             type(product.layer).__name__,
-            tuple(f"{x.name}: {type(x.op.operation).__name__}" for x in made),  # type: ignore[union-attr]
+            tuple(f"{names[id(op)]}: {type(op).__name__}" for op in (x.op.operation for x in made)),  # type: ignore[union-attr]
             precision,
             "; ".join(reasons),
         )

@@ -214,7 +214,7 @@ class Rewriter:
             return self.real(value)
         if value.kind in ("activation", "training"):
             if value.kind == "training":
-                self._note(value, "left out: a sign makes +1 of a value that it sets to 0")
+                self._note(value, "not on shortcuts: a sign makes +1 of a value that it sets to 0")
             return self.stream(value.input)
         if value.kind in (*_POOLS, "move"):
             return self._same(value, [self.stream(source) for source in value.inputs])

@@ -12,7 +12,7 @@ import keras_sbn
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "binary_models.md"
 #: Networks with shortcuts of their own, or with room for new ones.
-RESIDUAL = ("resnet_v1", "resnet_v2", "xception", "audio_conv1d", "cifar_vgg")
+RESIDUAL = ("resnet_v1", "resnet_v2", "cifar_vgg")
 CASES = [(name, "vgg") for name in NETWORKS] + [(name, "bireal") for name in RESIDUAL]
 
 
@@ -34,7 +34,8 @@ def test_becomes_binary_and_equals_its_files(name, policy, rng):
         ]
         assert named[0] == named[1]
         assert [x.shape for x in old] == [x.shape for x in new]
-    keras.tree.assert_same_structure(model.output, binary.output)
+    if not isinstance(model, keras.Sequential):
+        keras.tree.assert_same_structure(model.output, binary.output)
     # Every layer of the original has a row, and a row without a layer says why.
     assert sorted(row.name for row in result.layers) == sorted(
         operation.name
