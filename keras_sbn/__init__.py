@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from keras_sbn.conversion.report import ConversionReport as ConversionReport
     from keras_sbn.export import export_binary as export_binary
     from keras_sbn.folding.fold import fold as fold
+    from keras_sbn.from_keras.binary_model import BinaryModel as BinaryModel
+    from keras_sbn.from_keras.binary_model import binary_model as binary_model
+    from keras_sbn.from_keras.plan import Plan as Plan
+    from keras_sbn.from_keras.plan import plan as plan
     from keras_sbn.sharpening import sharpen as sharpen
     from keras_sbn.statistics import (
         reestimate_batch_normalization as reestimate_batch_normalization,
@@ -61,8 +65,10 @@ _TRAINING = {
     "sharpen": "keras_sbn.sharpening",
     "summary": "keras_sbn.summary",
 }
-#: What comes after training is imported where it is first used, so that training starts sooner.
-_AFTER_TRAINING = {
+#: What comes before or after training is imported where it is first used: training starts sooner.
+_AROUND_TRAINING = {
+    "BinaryModel": "keras_sbn.from_keras.binary_model",
+    "Plan": "keras_sbn.from_keras.plan",
     "ConversionReport": "keras_sbn.conversion.report",
     "ConvertedC": "keras_sbn.conversion.converted_c",
     "ConvertedModel": "keras_sbn.conversion.converted",
@@ -70,6 +76,8 @@ _AFTER_TRAINING = {
     "Latency": "keras_sbn.verification.latency",
     "Verification": "keras_sbn.verification.result",
     "benchmark": "keras_sbn.verification.latency",
+    "binary_model": "keras_sbn.from_keras.binary_model",
+    "plan": "keras_sbn.from_keras.plan",
     "convert": "keras_sbn.conversion.convert",
     "export_binary": "keras_sbn.export",
     "fold": "keras_sbn.folding.fold",
@@ -106,7 +114,7 @@ def _command_line_starts() -> bool:
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"keras_sbn.{name}")
-    module = {**_TRAINING, **_AFTER_TRAINING}.get(name)
+    module = {**_TRAINING, **_AROUND_TRAINING}.get(name)
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(module), name)
@@ -115,7 +123,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES, *_TRAINING, *_AFTER_TRAINING})
+    return sorted({*globals(), *_MODULES, *_TRAINING, *_AROUND_TRAINING})
 
 
 if not _command_line_starts():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,141 @@ def training_report(
     left, right = figure.subfigures(1, 2, width_ratios=(2, 3))
     _draw_history(left, getattr(history, "history", history), metric)
     _draw_weights(right, snapshots, moments)
+    return _save(figure, path)
+
+
+def confusion_matrix(
+    confusion: Any, class_names: Sequence[str], path: str | Path, largest: int = 40
+) -> Path:
+    """Draws what is taken for what: a row a class, a column what it was taken for, colored by shares of
+    rows.
+
+    Args:
+        confusion: Numbers of samples, `(classes, classes)`.
+        class_names: Names of the classes.
+        path: The PNG file to write.
+        largest: Classes have their names, and up to half as many their numbers, where there are at most
+            so many.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If the shape is another.
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> path = keras_sbn.plots.confusion_matrix([[5, 1], [0, 6]], ["cat", "dog"], "confusion.png")
+    """
+    counts, classes = np.asarray(confusion), len(class_names)
+    if counts.shape != (classes, classes):
+        raise ValueError(
+            f"Expected a confusion matrix of {classes} classes, {(classes, classes)}. Received: "
+            f"{counts.shape}"
+        )
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(3.0 + 0.35 * classes, 10.0)
+    figure = _figure(side, side)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if classes <= largest:
+        axes.set_xticks(range(classes), class_names, rotation=90)
+        axes.set_yticks(range(classes), class_names)
+    if classes <= largest // 2:
+        for row, column in np.argwhere(counts):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(
+                column, row, f"{counts[row, column]}", ha="center", va="center", color=color, fontsize=8
+            )
+    axes.set_xlabel("taken for")
+    axes.set_ylabel("is")
+    return _save(figure, path)
+
+
+def accuracy_against_bytes(
+    points: Sequence[tuple[float, float]],
+    path: str | Path,
+    marks: Mapping[str, tuple[float, float]] | None = None,
+) -> Path:
+    """Draws what accuracy a number of bytes gives: `keras_sbn.Plan.plot`.
+
+    Args:
+        points: Bytes and accuracy, in [0, 1], of networks.
+        path: The PNG file to write.
+        marks: Single networks by name, drawn as points of their own.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> path = keras_sbn.plots.accuracy_against_bytes([(1e3, 0.9), (4e3, 0.95)], "plan.png")
+    """
+    figure = _figure(7.0, 4.0)
+    axes = figure.subplots()
+    in_order = sorted(points)
+    axes.step(
+        [size / 1000 for size, _ in in_order],
+        [100 * accuracy for _, accuracy in in_order],
+        where="post",
+        marker=".",
+        label="expected, the best of every size",
+    )
+    for name, (size, accuracy) in (marks or {}).items():
+        axes.plot(size / 1000, 100 * accuracy, "o", label=name)
+    axes.set_xscale("log")
+    for formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        # 1, 2 and 5 of every decade; more would overlap.
+        formatter(lambda size, _: f"{size:g}" if f"{size:e}"[0] in "125" else "")
+    axes.set_xlabel("parameters, kB")
+    axes.set_ylabel("accuracy, %")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, loc="lower right")
+    return _save(figure, path)
+
+
+def images(pictures: Any, captions: Sequence[str], path: str | Path, columns: int = 8) -> Path:
+    """Draws images in rows, each with its caption.
+
+    Args:
+        pictures: uint8 `(images, height, width, channels)`, with 1 or 3 channels; of other numbers, the
+            first is drawn.
+        captions: One line an image.
+        path: The PNG file to write.
+        columns: Number of images in a row.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If there are no images, or not as many captions.
+        ImportError: If matplotlib is missing.
+
+    Example:
+
+    >>> pictures = np.zeros((2, 8, 8, 1), "uint8")
+    >>> path = keras_sbn.plots.images(pictures, ["a one", "a seven"], "images.png")
+    """
+    drawn = np.asarray(pictures)
+    if not len(drawn) or len(drawn) != len(captions):
+        raise ValueError(
+            f"Expected images, and a caption each. Received: {len(drawn)} and {len(captions)}"
+        )
+    rows = -(-len(drawn) // columns)
+    figure = _figure(1.5 * columns, 1.75 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.axis("off")
+    for axes, image, caption in zip(grid, drawn, captions, strict=False):
+        values = image if image.shape[-1] == 3 else image[..., 0]
+        # An image of few values, such as the digits' 0 to 16, is drawn from its darkest to its lightest.
+        axes.imshow(values, cmap="gray", interpolation="nearest")
+        axes.set_title(textwrap.fill(caption, 18), fontsize=8)
     return _save(figure, path)
 
 

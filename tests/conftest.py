@@ -32,6 +32,7 @@ _ONCE = (
     "conversion",
     "data",
     "deployment",
+    "from_keras",
     "fuzz",
     "tflite",
     "verification",

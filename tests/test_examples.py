@@ -22,7 +22,12 @@ DOCUMENTED = [
     keras_sbn.sharpen,
     keras_sbn.summary,
     models.by_name,
+    keras_sbn.plan,
+    plots.accuracy_against_bytes,
+    plots.confusion_matrix,
+    plots.images,
     plots.training_history,
+    training.Distillation,
     training.TrainSettings,
     plots.weight_histograms,
 ]

@@ -9,7 +9,7 @@ import small_models
 
 import keras_sbn
 from keras_sbn.callbacks.record_weights import BIN_EDGES, WeightSnapshot
-from keras_sbn.plots import training_history, weight_histograms
+from keras_sbn.plots import confusion_matrix, images, training_history, weight_histograms
 
 figures = pytest.importorskip("matplotlib.figure")
 
@@ -123,3 +123,29 @@ def test_nothing_heavy_is_imported_before_it_is_used():
     )
     assert "keras_sbn" in loaded
     assert not {"matplotlib", "tensorboard", "tensorflow", "larq"} & set(loaded)
+
+
+def test_confusion_matrix_has_numbers_where_they_can_be_read(tmp_path, drawn):
+    counts = np.array([[7, 1], [0, 0]])
+    assert is_png(confusion_matrix(counts, ["cat", "dog"], tmp_path / "small.png"))
+    (axes,) = drawn[0].axes
+    assert {text.get_text(): text.get_position() for text in axes.texts} == {"7": (0, 0), "1": (1, 0)}
+    np.testing.assert_allclose(axes.images[0].get_array(), [[7 / 8, 1 / 8], [0, 0]])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
+    confusion_matrix(np.eye(41, dtype=int), [str(i) for i in range(41)], tmp_path / "large.png")
+    assert not drawn[1].axes[0].texts
+    with pytest.raises(ValueError, match=r"of 3 classes, \(3, 3\). Received: \(2, 2\)"):
+        confusion_matrix(counts, "abc", tmp_path / "wrong.png")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_have_their_captions(channels, tmp_path, drawn, rng):
+    pictures = rng.integers(0, 256, (9, 8, 8, channels), dtype="uint8")
+    captions = [f"a {i}, not a {i + 1}" for i in range(9)]
+    assert is_png(images(pictures, captions, tmp_path / "images.png"))
+    shown = [axes for axes in drawn[0].axes if axes.images]
+    assert [axes.get_title() for axes in shown] == captions
+    expected = pictures[8] if channels == 3 else pictures[8, ..., 0]
+    np.testing.assert_array_equal(shown[8].images[0].get_array(), expected)
+    with pytest.raises(ValueError, match=r"a caption each. Received: 9 and 0"):
+        images(pictures, [], tmp_path / "wrong.png")

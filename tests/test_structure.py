@@ -15,7 +15,7 @@ CONVERSION = sorted((PACKAGE / "conversion").rglob("*.py"))
 ROOMS = (
     ("cli", "demo", "training"),
     ("deployment", "verification", "export", "larq"),
-    ("conversion",),
+    ("conversion", "from_keras"),
     ("folding",),
     ("layers",),
 )

@@ -29,6 +29,7 @@ from keras_sbn.binarize import (
     trains,
 )
 from keras_sbn.callbacks.end_of_fit import at_end_of_fit
+from keras_sbn.callbacks.saved_networks import SavedNetworks
 from keras_sbn.files import write_atomically
 from keras_sbn.layers.base import SelfBinarizingLayer
 from keras_sbn.schedules import SharpnessSchedule
@@ -67,8 +68,9 @@ class Sharpen(keras.callbacks.Callback):
 
     Callbacks that put other weights into the model when training ends (`EarlyStopping` with
     `restore_best_weights`) may stand before or after this one. Either way the network that they restore
-    is made hard, `report` is about it, and a warning says how far from hard it was. The order of all
-    callbacks is in `docs/schedules.md`.
+    is made hard, `report` is about it, and a warning says how far from hard it was. A file that another
+    callback wrote is not: a warning says so where the last one that was written is soft, and not chosen
+    by `HardValidation`. The order of all callbacks is in `docs/schedules.md`.
 
     Args:
         schedule: A `keras_sbn.schedules.SharpnessSchedule`, or another function from progress in [0, 1]
@@ -173,6 +175,7 @@ class Sharpen(keras.callbacks.Callback):
         self._steps: int | None = None
         self._signs: list[np.ndarray] = []
         self._left: int | None = None
+        self._files = SavedNetworks()
         observers = [s for s in self.plan.schedules if isinstance(s, SharpnessSchedule) and s.get_state()]
         self._observers: list[SharpnessSchedule] = observers
         self._states: dict[int, list[dict[str, Any]]] = {0: [s.get_state() for s in observers]}
@@ -181,6 +184,9 @@ class Sharpen(keras.callbacks.Callback):
         self._steps = self.params.get("steps") or self.steps_per_epoch
         self._layers, self._weights, self._values, self._left = None, [], [], None
         self._mean = KernelMean()
+        self._files = SavedNetworks()
+        for layer in self_binarizing_layers(self.model):
+            layer.saved_sharpness = None
         self._find_layers()
         if self._observers and self.state_path is not None and self.state_path.exists():
             stored = json.loads(self.state_path.read_text())
@@ -189,6 +195,8 @@ class Sharpen(keras.callbacks.Callback):
             at_end_of_fit(self, self._finish_what_was_restored)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Callbacks behind this one have saved since the end of the epoch before.
+        self._files.look(self._layers or [])
         self._epoch = epoch
         self._restore_states(epoch)
         if self._mean_path is not None and not self._mean.count:
@@ -216,6 +224,8 @@ class Sharpen(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {} if logs is None else logs
         logs.update(self._logs)
+        self._files.note(epoch, logs)
+        self._files.look(self._layers or [])
         for schedule in self._observers:
             schedule.observe((epoch + 1) / self.params["epochs"], logs)
         self._keep_states(epoch + 1)
@@ -230,6 +240,8 @@ class Sharpen(keras.callbacks.Callback):
         if not self._find_layers():
             return
         if self.binarize:
+            self._files.look(self._layers or [])
+            self._files.warn_if_soft()
             self._finish()
         else:
             end_freezing(self._layers or [], normalizations(self.model, trained=True))

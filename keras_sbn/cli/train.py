@@ -11,7 +11,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
-from keras_sbn.cli.common import CHECK_FAILED, OK, add_command
+from keras_sbn.cli.common import CHECK_FAILED, OK, add_command, number
 from keras_sbn.training.setting_types import setting_types
 from keras_sbn.training.settings import TrainSettings, read_toml
 
@@ -21,12 +21,15 @@ def add_to(commands: Any) -> None:
     parser = add_command(
         commands,
         "train",
-        "train a known architecture, convert it, compare the files, and write a report",
+        "train a known architecture, or a binary one of a Keras model; convert, compare, report",
         "Trains a network of keras_sbn.models on a data set, with checkpoints; then makes it hard,\n"
         "folds and converts it, compares the .tflite files with the model, and writes report.html. All\n"
         "settings are written to run.toml in the folder of the run, and --config takes such a file.\n"
+        "--from makes a float Keras model binary and trains that; the report shows it beside the float\n"
+        "one and an int8 one. --teacher has the network learn from a float model as well.\n"
         "Exit code 1 if a file decides otherwise than the folded model on an image.",
         "keras-sbn train --model binarynet --dataset cifar10 --epochs 100 --out runs/x\n"
+        "         keras-sbn train --from float.keras --teacher --dataset photos/ --out runs/y\n"
         "         keras-sbn train --out runs/x --resume",
     )
     parser.add_argument("--out", default="runs/train", help="folder of the run (default: %(default)s)")
@@ -103,6 +106,16 @@ def _settings(options: argparse.Namespace) -> TrainSettings:
     if "dataset" in given and os.path.exists(given["dataset"]):
         # So that the run can be resumed from another folder.
         given["dataset"] = os.path.abspath(given["dataset"])
+    for name in ("source", "teacher"):
+        if given.get(name) is not None:
+            given[name] = os.path.abspath(given[name])
+    if "teacher" in given and given["teacher"] is None:
+        if "source" not in given:
+            raise ValueError(
+                "Expected a float model in --from for --teacher to be it. Received: --teacher without a "
+                "file; name one, or give --from as well."
+            )
+        given["teacher"] = given["source"]
     config = _config(options)
     if options.resume and config is None and not given:
         raise ValueError(
@@ -114,24 +127,24 @@ def _settings(options: argparse.Namespace) -> TrainSettings:
 
 def _add(parser: Any, setting: Field[Any]) -> None:
     """Adds the option of a setting; what is not given is not in the namespace."""
-    flag = "--" + setting.name.replace("_", "-")
+    flag = setting.metadata.get("flag") or "--" + setting.name.replace("_", "-")
     kind = setting_types(TrainSettings)[setting.name]
     default = setting.default
     text = setting.metadata["help"].replace("%", "%%")
     if default is not None and default is not MISSING:
         shown = " ".join(default) if isinstance(default, tuple) else default
         text += f" (default: {shown})"
-    common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
+    common: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text, "dest": setting.name}
+    common |= {name: setting.metadata[name] for name in ("metavar", "nargs") if name in setting.metadata}
+    item = number if kind.several and kind.item is float else kind.item
     if kind.item is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
     elif kind.several and kind.length is None:
-        parser.add_argument(flag, nargs="*", type=kind.item, metavar="TARGET", **common)
+        parser.add_argument(flag, nargs="*", type=item, **common)
     elif kind.several:
-        parser.add_argument(
-            flag, nargs=kind.length, type=kind.item, metavar=("HEIGHT", "WIDTH"), **common
-        )
+        parser.add_argument(flag, nargs=kind.length, type=item, **common)
     else:
-        parser.add_argument(flag, type=kind.item, **common)
+        parser.add_argument(flag, type=item, **common)
 
 
 def _say(line: str) -> None:

@@ -424,7 +424,7 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
             load()
     outputs = [values[id(output)] for output in graph.outputs]
     taken = _packed(graph.input_structure, inputs, inputs[0] if len(inputs) == 1 else inputs)
-    with _recursion_of(len(nodes)), warnings.catch_warnings():
+    with recursion_of(3 * len(nodes)), warnings.catch_warnings():
         # The keys of a dictionary need not be the names of the inputs; the original has said so.
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
         return keras.Model(taken, _packed(graph.output_structure, outputs, outputs), name=graph.name)
@@ -437,10 +437,10 @@ def _as_float(tensor: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _recursion_of(layers: int) -> Iterator[None]:
-    """Lets Keras find the layers of a deep model: it goes from one to the next by recursion."""
+def recursion_of(calls: int) -> Iterator[None]:
+    """Lets what goes from layer to layer by recursion, as Keras does, be so many calls deep."""
     before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, 1000 + 3 * layers))
+    sys.setrecursionlimit(max(before, 1000 + calls))
     try:
         yield
     finally:

@@ -41,6 +41,8 @@ class SelfBinarizingLayer(HasTrainingState):
     Attributes:
         kernel_sharpness: Scalar float32 weight, or `None` where the layer binarizes no kernel.
         activation_sharpness: Scalar float32 weight, or `None` where it binarizes no activation.
+        saved_sharpness: The smaller one when the layer was last written to a file; `None` before.
+            `Sharpen` asks it, as Keras does not say what callbacks have saved.
 
     Raises:
         ValueError: If `max_gradient_sharpness` is not positive and finite.
@@ -59,6 +61,7 @@ class SelfBinarizingLayer(HasTrainingState):
         self.max_gradient_sharpness = max_gradient_sharpness
         self.kernel_sharpness: Any = None
         self.activation_sharpness: Any = None
+        self.saved_sharpness: float | None = None
 
     @property
     def sharpness_weights(self) -> list[Any]:
@@ -82,6 +85,11 @@ class SelfBinarizingLayer(HasTrainingState):
             trainable=False,
             autocast=False,
         )
+
+    def save_own_variables(self, store: Any) -> None:
+        super().save_own_variables(store)
+        values = (float(ops.convert_to_numpy(weight)) for weight in self.sharpness_weights)
+        self.saved_sharpness = min(values, default=HARD)
 
     def load_own_variables(self, store: Any) -> None:
         super().load_own_variables(store)

@@ -4,12 +4,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from keras_sbn.training.distillation import Distillation as Distillation
     from keras_sbn.training.result import TrainResult as TrainResult
     from keras_sbn.training.run import train as train
     from keras_sbn.training.settings import TrainSettings as TrainSettings
 
 # The command line knows the settings before Keras is imported, so the rest waits until it is asked for.
-_NAMES = {"TrainResult": "result", "train": "run", "TrainSettings": "settings"}
+_NAMES = {
+    "Distillation": "distillation",
+    "TrainResult": "result",
+    "TrainSettings": "settings",
+    "train": "run",
+}
 
 
 def __getattr__(name: str) -> Any:

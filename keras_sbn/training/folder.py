@@ -57,6 +57,37 @@ def check_folder(settings: TrainSettings, folder: Path, resume: bool, overwrite:
                 f"Expected the settings of the run in {folder} to resume it. Received others for: "
                 f"{', '.join(changed)}"
             )
+        _check_models(settings, folder / DATA)
+
+
+def _checksums(settings: TrainSettings) -> dict[str, str]:
+    """The float models of a run by path, and what is in them."""
+    from keras_sbn.training.float_models import checksum
+
+    return {path: checksum(path) for path in (settings.source, settings.teacher) if path is not None}
+
+
+def _check_models(settings: TrainSettings, data: Path) -> None:
+    """Raises a ValueError if a float model is not the one that the run began with."""
+    paths = [path for path in (settings.source, settings.teacher) if path is not None]
+    missing = [path for path in paths if not Path(path).is_file()]
+    if missing:
+        raise ValueError(
+            f"Expected the float model that the run began with. Received: {missing[0]}, which is not "
+            f"there; "
+            "bring it back to resume"
+        )
+    try:
+        known = json.loads(data.read_text(encoding="utf-8")).get("models", {}) if paths else {}
+    except (OSError, ValueError, AttributeError):
+        return
+    for path, found in _checksums(settings).items():
+        if known.get(path, found) != found:
+            raise ValueError(
+                f"Expected the float model that the run began with. Received: {path} with other "
+                f"contents; "
+                "bring the old ones back, or begin anew (--overwrite)"
+            )
 
 
 def begin(settings: TrainSettings, dataset: ImageDataset, folder: Path, overwrite: bool) -> None:
@@ -69,5 +100,9 @@ def begin(settings: TrainSettings, dataset: ImageDataset, folder: Path, overwrit
             else:
                 path.unlink()
     settings.save(folder / SETTINGS)
-    known = {"input_scaling": dataset.input_scaling, "class_names": dataset.class_names}
+    known = {
+        "input_scaling": dataset.input_scaling,
+        "class_names": dataset.class_names,
+        "models": _checksums(settings),
+    }
     write_atomically(folder / DATA, json.dumps(known, indent=2).encode())

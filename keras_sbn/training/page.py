@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from html import escape
@@ -17,32 +15,21 @@ from keras_sbn import plots
 from keras_sbn.callbacks.record_weights import WeightSnapshot
 from keras_sbn.data import ImageDataset
 from keras_sbn.files import write_atomically
+from keras_sbn.training import beside
 from keras_sbn.training.callbacks import duration
 from keras_sbn.training.checkpoints import RunState
+from keras_sbn.training.html import note, page, picture, size_of, table
+from keras_sbn.training.mistakes import Mistakes
 from keras_sbn.training.result import TrainResult
 from keras_sbn.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from keras_sbn.conversion.report import ConversionReport
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222 }
-body { max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.6rem; margin-bottom: .2rem } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem }
-summary { cursor: pointer } summary h2 { display: inline-block }
-p.note { color: #666; margin: .2rem 0 .8rem } img { max-width: min(100%, 50rem); height: auto }
-.figures { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.2rem 0 }
-.figures div { border: 1px solid #ddd; border-radius: 6px; padding: .6rem 1.1rem }
-.figures b { display: block; font-size: 1.5rem; font-weight: 600 } .figures span { color: #666 }
-table { border-collapse: collapse; font-size: .88rem }
-th, td { padding: .22rem .7rem; text-align: left; vertical-align: top }
-th { border-bottom: 2px solid #bbb; white-space: nowrap } td { border-bottom: 1px solid #eee }
-.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
-.scroll { overflow-x: auto } .binary { color: #14683b } .float { color: #99531a }
-"""
-
 #: Largest number of layers whose weights are drawn.
 _SHOWN = 8
+#: Largest number of classes in a table, and of images that are recognized wrongly.
+_CLASSES, _EXAMPLES = 20, 24
 
 _ACCURACIES = {
     "soft": ("as trained", "at the last sharpness of the training, ν = {nu}"),
@@ -60,6 +47,7 @@ def write_page(
     state: RunState,
     result: TrainResult,
     reports: Mapping[str, ConversionReport],
+    mistakes: Mistakes,
 ) -> Path:
     """Writes the report of a run, and returns its path.
 
@@ -78,7 +66,7 @@ def write_page(
     ]
     if smallest is not None:
         ratio = result.float_bytes / smallest.bytes
-        figures.insert(1, (_bytes(smallest.bytes), f"{smallest.name}, 1/{ratio:.1f} of float32"))
+        figures.insert(1, (size_of(smallest.bytes), f"{smallest.name}, 1/{ratio:.1f} of float32"))
     layers = len(state.snapshots[-1].counts)
     which = f", in {_SHOWN} of {layers} layers" if layers > _SHOWN else ""
     title = f"{model.name} on {dataset.name}"
@@ -89,15 +77,16 @@ def write_page(
         '<div class="figures">'
         + "".join(f"<div><b>{escape(a)}</b><span>{escape(b)}</span></div>" for a, b in figures)
         + "</div>",
+        *_beside(result),
         "<h2>Training</h2>",
         '<p class="note">Accuracy of the network as it trains, of the same network on validation images, '
         "and of the network it would be with sign in place of tanh.</p>",
-        _picture("training history", plots.training_history, state.history, metric="accuracy"),
+        picture("training history", plots.training_history, state.history, metric="accuracy"),
         "<h2>From soft to binary</h2>",
         f'<p class="note">The weights that the layers compute with, at several moments{which}.</p>',
-        _picture("histograms of the weights", plots.weight_histograms, _some_layers(state.snapshots)),
+        picture("histograms of the weights", plots.weight_histograms, _some_layers(state.snapshots)),
         "<h2>Accuracy</h2>",
-        _table(
+        table(
             ("model", "accuracy", ""),
             [
                 (label, f"{100 * result.accuracy[name]:.2f} %", note.format(nu=nu))
@@ -110,6 +99,7 @@ def write_page(
         f"{result.folded_unlike_hard} of {result.validation_images:,} images; its sums of integers are "
         "exact where float32 rounds.</p>",
     ]
+    parts += _mistakes(mistakes, dataset)
     if result.files:
         parts += ["<h2>Files</h2>", _files(result)]
     for index, (name, report) in enumerate(reports.items()):
@@ -121,12 +111,9 @@ def write_page(
         "<h2>Settings</h2>",
         '<p class="note">The file run.toml reproduces the run: keras-sbn train --config run.toml '
         "--out another</p>",
-        _table(("setting", "value"), rows, set()),
+        table(("setting", "value"), rows, set()),
     ]
-    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-    view = '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    page = f"{head}{view}<style>{_STYLE}</style></head><body>" + "\n".join(parts) + "</body></html>\n"
-    return write_atomically(path, page.encode())
+    return write_atomically(path, page(title, parts).encode())
 
 
 def _some_layers(snapshots: Sequence[WeightSnapshot]) -> list[WeightSnapshot]:
@@ -140,6 +127,76 @@ def _some_layers(snapshots: Sequence[WeightSnapshot]) -> list[WeightSnapshot]:
     ]
 
 
+def _beside(result: TrainResult) -> list[str]:
+    """Float, int8 and binary side by side, where the run began with a float model."""
+    if not result.beside:
+        return []
+    return [
+        "<h2>Beside the float model</h2>",
+        note(
+            f"On {result.validation_images:,} validation images; the float model in Keras, int8 in its "
+            f"file, the "
+            "binary network folded, which its files decide as. Files were run in turns on this machine, "
+            "one "
+            "thread, one image at a time."
+        ),
+        table(beside.HEADER, beside.rows(result.beside), {1, 2, 3}),
+    ]
+
+
+def _mistakes(mistakes: Mistakes, dataset: ImageDataset) -> list[str]:
+    """What is taken for what, class by class, and images that are."""
+    wrong = int(np.count_nonzero(mistakes.labels != mistakes.predicted))
+    by_class = sorted(
+        (one for one in mistakes.by_class() if one.images), key=lambda one: one.accuracy or 0.0
+    )
+    rows = [
+        (
+            one.name,
+            one.images,
+            f"{100 * (one.accuracy or 0.0):.1f} %",
+            "" if one.taken_for is None else f"{one.taken_for} ({one.times})",
+        )
+        for one in by_class[:_CLASSES]
+    ]
+    left_out = len(by_class) - len(rows)
+    parts = [
+        "<h2>Mistakes</h2>",
+        note(
+            f"The folded network on {len(mistakes.labels):,} validation images, of which it takes "
+            f"{wrong:,} for "
+            "another class. Rows are what they are, columns what they are taken for."
+        ),
+        '<div class="beside">',
+        picture("confusion matrix", plots.confusion_matrix, mistakes.confusion(), mistakes.class_names),
+        "<div>",
+        table(("class, worst first", "images", "accuracy", "most often taken for"), rows, {1, 2}),
+        note(f"and {left_out} classes that are recognized better") if left_out else "",
+        "</div></div>",
+    ]
+    where = mistakes.worst(_EXAMPLES)
+    if len(where):
+        captions = [
+            f"{mistakes.class_names[mistakes.labels[i]]}, not "
+            f"{mistakes.class_names[mistakes.predicted[i]]}"
+            for i in where
+        ]
+        parts += [
+            note(
+                f"{len(where)} of these images, those where the network is surest: what they are, and "
+                f"not what "
+                "it says."
+            ),
+            picture(
+                "images that are recognized wrongly",
+                plots.images,
+                np.stack([dataset.validation.images[[i]][0] for i in where]),
+                captions,
+            ),
+        ]
+    return parts
+
+
 def _files(result: TrainResult) -> str:
     rows = []
     for file in result.files:
@@ -147,10 +204,20 @@ def _files(result: TrainResult) -> str:
         if file.differing_decisions:
             verdict = f"{file.differing_decisions} of {file.samples:,}"
         ratio = result.float_bytes / file.bytes
-        rows.append((file.name, f"{file.bytes:,}", f"1/{ratio:.1f}", verdict))
-    rows.append(("float32 parameters alone", f"{result.float_bytes:,}", "1", ""))
-    header = ("file", "bytes", "of float32", "decisions unlike the folded model's")
-    return _table(header, rows, {1, 2, 3})
+        latency = "" if file.median_ms is None else f"{file.median_ms:.3f} ms"
+        rows.append(
+            (file.name, f"{file.bytes:,}", f"1/{ratio:.1f}", verdict, latency, file.runtime or "")
+        )
+    rows.append(("float32 parameters alone", f"{result.float_bytes:,}", "1", "", "", ""))
+    header = (
+        "file",
+        "bytes",
+        "of float32",
+        "decisions unlike the folded model's",
+        "an image takes",
+        "measured here, one thread, in",
+    )
+    return table(header, rows, {1, 2, 3, 4})
 
 
 def _layers(report: ConversionReport) -> str:
@@ -168,37 +235,4 @@ def _layers(report: ConversionReport) -> str:
     totals = (report.binary_macs, report.int8_macs, report.float_macs)
     rows.append(("file", "", "", f"{report.file_bytes:,}", *(f"{total:,}" for total in totals), ""))
     header = ("layer", "kind", "operators", "bytes", "binary MACs", "int8 MACs", "float MACs", "why")
-    return _table(header, rows, {3, 4, 5, 6})
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]], numbers: set[int]) -> str:
-    def cells(values: Sequence[object], tag: str) -> str:
-        return "".join(
-            f'<{tag} class="{_class(index in numbers, str(value))}">{escape(str(value))}</{tag}>'
-            for index, value in enumerate(values)
-        )
-
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
-    return f'<div class="scroll"><table><tr>{cells(header, "th")}</tr>{body}</table></div>'
-
-
-def _class(is_number: bool, value: str) -> str:
-    if is_number:
-        return "n"
-    return value if value in ("binary", "float") else ""
-
-
-def _picture(title: str, draw: Any, *arguments: Any, **options: Any) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        content = draw(*arguments, Path(folder) / "picture.png", **options).read_bytes()
-    encoded = base64.b64encode(content).decode()
-    return f'<img alt="{escape(title)}" src="data:image/png;base64,{encoded}">'
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
-        size /= 1000
-    return f"{size:,.1f} GB"
+    return table(header, rows, {3, 4, 5, 6})

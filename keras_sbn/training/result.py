@@ -7,15 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from keras_sbn.tables import format_table
+from keras_sbn.training import beside
 from keras_sbn.training.callbacks import duration
 from keras_sbn.training.checkpoints import RunState
+from keras_sbn.training.mistakes import ClassResult
 
 
 @dataclass(frozen=True)
 class FileResult:
     """A converted file: its bytes, and on how many of `samples` images it decides unlike the model.
 
-    `samples` is 0 where nothing that is installed runs the file.
+    `samples` is 0 where nothing that is installed runs the file; then it has no latency either.
+    `median_ms` is the time of an image in `runtime` on this machine, on one thread.
     """
 
     name: str
@@ -24,6 +27,8 @@ class FileResult:
     differing_decisions: int
     differing_outputs: int
     layers: tuple[dict[str, Any], ...]
+    median_ms: float | None = None
+    runtime: str | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,9 @@ class TrainResult:
             sums of integers where the other rounds.
         float_bytes: Bytes of the parameters, were they all float32.
         files: A `FileResult` a target.
+        classes: A `ClassResult` a class: how the folded network recognizes it.
+        beside: Of a run with `source`: the float model, its int8 file and the binary ones, a `Beside`
+            each.
         history: From name to the values of the epochs.
         seconds: Time of the training.
     """
@@ -50,6 +58,8 @@ class TrainResult:
     folded_unlike_hard: int
     float_bytes: int
     files: tuple[FileResult, ...]
+    classes: tuple[ClassResult, ...]
+    beside: tuple[beside.Beside, ...]
     history: dict[str, list[float]]
     seconds: float
 
@@ -84,6 +94,8 @@ class TrainResult:
             if name in self.accuracy
         ]
         lines = [format_table(("model", "accuracy"), rows, "lr"), ""]
+        if self.beside:
+            lines += [format_table(beside.HEADER, beside.rows(self.beside), "lrrr"), ""]
         for file in self.files:
             ratio = self.float_bytes / file.bytes
             compared = (
@@ -91,10 +103,17 @@ class TrainResult:
                 if file.samples
                 else "not run here, and so not compared with the model"
             )
+            if file.median_ms is not None:
+                compared += f"; {file.median_ms:.3f} ms an image in {file.runtime}"
             lines.append(
                 f"{file.name}: {file.bytes:,} bytes, float32 parameters take {ratio:.1f} times as many; "
                 f"{compared}"
             )
+        worst = min((one for one in self.classes if one.images), key=lambda one: one.accuracy or 0.0)
+        lines.append(
+            f"worst class: {worst.name!r}, {worst.correct} of {worst.images} images"
+            + (f", {worst.times} taken for {worst.taken_for!r}" if worst.taken_for else "")
+        )
         best = self.best_epoch
         if best is not None:
             hard = self.history["val_hard_accuracy"]

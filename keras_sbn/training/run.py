@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -25,11 +25,18 @@ from keras_sbn.tflite.schema import schema
 from keras_sbn.training.callbacks import KeepRun, write_history
 from keras_sbn.training.checkpoints import Checkpoints, RunState, check_same_network
 from keras_sbn.training.devices import on_devices
+from keras_sbn.training.float_models import accuracy_of, read_classifier
 from keras_sbn.training.folder import DATA, begin, check_folder
 from keras_sbn.training.lock import locked, remove_leftovers
+from keras_sbn.training.mistakes import Mistakes
 from keras_sbn.training.progress import ShowProgress
 from keras_sbn.training.result import FileResult, TrainResult
 from keras_sbn.training.settings import TrainSettings
+from keras_sbn.training.soft_labels import LOGITS, forms_of
+
+if TYPE_CHECKING:
+    from keras_sbn.conversion.converted import ConvertedModel
+    from keras_sbn.training.beside import Beside
 
 _MONITORED = 64
 
@@ -125,9 +132,12 @@ def _train(
             if state.epoch:
                 path = checkpoints.path(state.epoch)
                 check_same_network(model, settings.build_model(dataset), path)
+            trained = settings.taught(model, dataset)
+            if settings.source is not None:
+                _say_source(settings, dataset, bool(state.epoch), print_fn)
             # Only now, so that a mistake in the settings leaves no folder behind.
             begin(settings, dataset, folder, overwrite)
-            _fit(settings, dataset, model, state, checkpoints, folder, print_fn, progress)
+            _fit(settings, dataset, trained, model, state, checkpoints, folder, print_fn, progress)
             accuracy = _harden(settings, dataset, model, state)
     finally:
         keras.config.set_dtype_policy(before)
@@ -149,9 +159,24 @@ def _require_packages(settings: TrainSettings, print_fn: Callable[[str], None]) 
             print_fn(f"the file for {target} will be written, and not compared with the model: {reason}")
 
 
+def _say_source(
+    settings: TrainSettings, dataset: ImageDataset, resumed: bool, print_fn: Callable[[str], None]
+) -> None:
+    """Says what the float model is, and what became of its layers."""
+    if resumed:
+        return
+    float_model = read_classifier(str(settings.source), "--from", dataset)
+    accuracy, problem = accuracy_of(float_model, dataset, "--from")
+    print_fn(f"{settings.source}: {100 * accuracy:.2f} % of the validation images as a float model")
+    if problem is not None:
+        print_fn(f"look out: {problem}")
+    print_fn(f"\n{settings.binary_model(dataset)}\n")
+
+
 def _fit(
     settings: TrainSettings,
     dataset: ImageDataset,
+    trained: Any,
     model: Any,
     state: RunState,
     checkpoints: Checkpoints,
@@ -171,14 +196,15 @@ def _fit(
         threads=settings.threads,
         multiple_of=settings.devices,
     )
-    if not state.epoch:
-        model.compile(
-            keras.optimizers.Adam(
-                keras.optimizers.schedules.CosineDecay(
-                    settings.learning_rate, settings.epochs * len(batches)
-                )
-            ),
-            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    # A student that is resumed has its optimizer, and a new pair with its teacher is not compiled.
+    if not state.epoch or trained is not model:
+        decay = keras.optimizers.schedules.CosineDecay(
+            settings.learning_rate, settings.epochs * len(batches)
+        )
+        from_logits = forms_of(model, None, "from_logits") == [LOGITS]
+        trained.compile(
+            model.optimizer if state.epoch else keras.optimizers.Adam(decay),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits),
             # Weighted, for the batches that are filled up for several devices.
             weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         )
@@ -187,7 +213,7 @@ def _fit(
         sharpen = Sharpen(
             settings.sharpness_schedule(), binarize=False, state_path=folder / "sharpness.json"
         )
-        model.fit(
+        trained.fit(
             batches,
             validation_data=validation,
             initial_epoch=state.epoch,
@@ -265,7 +291,9 @@ def _deploy(
     from keras_sbn.conversion.convert import convert
     from keras_sbn.folding.fold import fold
     from keras_sbn.summary import summary
+    from keras_sbn.training.baselines import side_by_side, write_float_files
     from keras_sbn.training.page import write_page
+    from keras_sbn.verification.latency import benchmark
     from keras_sbn.verification.verify import verify
 
     print_fn("folding, converting, and comparing the files with the model")
@@ -275,15 +303,19 @@ def _deploy(
         quantize_first_layer=settings.quantize_first_layer,
     )
     save_model(folded, folder / "folded.keras")
-    correct, unlike = 0, 0
+    unlike = 0
+    all_outputs, all_labels = [], []
     for images, labels in _chunks(dataset):
-        classes = decisions(folded.predict_on_batch(images))
-        correct += int(np.count_nonzero(classes == labels))
+        outputs = folded.predict_on_batch(images)
         hard = decisions(model.predict_on_batch(dataset.scaled(images)))
-        unlike += int(np.count_nonzero(classes != hard))
-    accuracy["folded"] = correct / len(dataset.validation)
+        unlike += int(np.count_nonzero(decisions(outputs) != hard))
+        all_outputs.append(np.asarray(outputs))
+        all_labels.append(labels)
+    mistakes = Mistakes.of(np.concatenate(all_outputs), np.concatenate(all_labels), dataset.class_names)
+    accuracy["folded"] = mistakes.accuracy
     files = []
     reports = {}
+    runnable = {}
     for target in settings.targets:
         converted = convert(folded, target=target, labels=dataset.class_names)
         name = f"model_{target}.tflite"
@@ -292,6 +324,7 @@ def _deploy(
         samples = decisions_unlike = outputs_unlike = 0
         if why_not_run(target) is None:
             found = verify(converted, folded, (x for x, _ in _chunks(dataset, settings.verify_samples)))
+            runnable[name] = converted
             samples, outputs_unlike = found.samples, found.differing_outputs
             decisions_unlike = found.differing_decisions
             if not found:
@@ -299,6 +332,24 @@ def _deploy(
         layers = tuple(asdict(layer) for layer in converted.report.layers)
         size = len(converted.content)
         files.append(FileResult(name, size, samples, decisions_unlike, outputs_unlike, layers))
+    float_files: dict[str, ConvertedModel] = {}
+    reason = ""
+    if settings.source is not None:
+        float_files, reason = write_float_files(settings.source, dataset, folder, print_fn)
+    # Side by side, so that whatever else the machine does meets all of them alike.
+    timed = {**runnable, **float_files}
+    measured = dict(zip(timed, benchmark(list(timed.values())), strict=True))
+    files = [
+        replace(one, median_ms=measured[one.name].median_ms, runtime=measured[one.name].runtime)
+        if one.name in measured
+        else one
+        for one in files
+    ]
+    beside: tuple[Beside, ...] = ()
+    if settings.source is not None:
+        beside = side_by_side(
+            settings.source, dataset, float_files, reason, measured, files, mistakes.accuracy
+        )
     result = TrainResult(
         folder=str(folder),
         accuracy=accuracy,
@@ -306,11 +357,13 @@ def _deploy(
         folded_unlike_hard=unlike,
         float_bytes=summary(model).float_memory // 8,
         files=tuple(files),
+        classes=tuple(mistakes.by_class()),
+        beside=beside,
         history=state.history,
         seconds=state.seconds,
     )
     write_atomically(folder / "result.json", json.dumps(result.to_dict(), indent=2).encode())
-    write_page(folder / "report.html", settings, dataset, model, state, result, reports)
+    write_page(folder / "report.html", settings, dataset, model, state, result, reports, mistakes)
     written = ["model.keras", "folded.keras", *reports, "history.csv", "run.toml", DATA, "result.json"]
     written.append("report.html")
     print_fn(f"\n{result}\n\nwritten to {folder}: {', '.join(written)}")

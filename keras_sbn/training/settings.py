@@ -18,6 +18,7 @@ from keras_sbn.training.setting_types import setting_types
 # The command line reads the settings before Keras has a backend, so what needs Keras is imported later.
 if TYPE_CHECKING:
     from keras_sbn.data import ImageDataset
+    from keras_sbn.from_keras.result import BinaryModel
     from keras_sbn.schedules import SharpnessSchedule
 
 if sys.version_info >= (3, 11):
@@ -25,12 +26,15 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+#: Names of policies of keras_sbn.binary_model.
+_POLICIES = ("vgg", "bireal")
 #: Classes of keras_sbn.schedules, in lower case.
 _SCHEDULES = ("exponential", "linear", "cosine", "adaptive")
 
 
-def _setting(default: Any, help: str) -> Any:
-    return field(default=default, metadata={"help": help})
+def _setting(default: Any, help: str, **metadata: Any) -> Any:
+    """A field; `flag` names its option where it is not that of the field, the rest is argparse's."""
+    return field(default=default, metadata={"help": help, **metadata})
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,24 @@ class TrainSettings:
     """
 
     model: str = _setting("tinyconv", "architecture of keras_sbn.models, such as binarynet or resnet20")
+    source: str | None = _setting(
+        None,
+        "a float Keras model, as a .keras file, to make binary and train, in place of --model",
+        flag="--from",
+    )
+    policy: str | None = _setting(
+        None, "which layers of --from become binary: vgg or bireal, as keras_sbn.binary_model says"
+    )
+    keep: tuple[str, ...] | None = _setting(None, "layers of --from that stay float", metavar="LAYER")
+    teacher: str | None = _setting(
+        None, "a .keras model to learn from; without a file, that of --from", metavar="MODEL", nargs="?"
+    )
+    temperature: float | None = _setting(
+        None, "temperature at which the teacher's and the student's classes are compared"
+    )
+    teacher_weight: float | None = _setting(
+        None, "weight of what the teacher says, beside 1 of the labels"
+    )
     dataset: str = _setting(
         "digits",
         "name of a data set (digits, mnist, cifar10, ...), or path of a folder of images or an .npz",
@@ -59,7 +81,13 @@ class TrainSettings:
     alpha: float = _setting(1.0, "width multiplier of the architecture")
     seed: int = _setting(0, "seed of weights, order and augmentation")
     image_size: tuple[int, int] | None = _setting(
-        None, "height and width to bring images to; otherwise as they are"
+        None, "height and width to bring images to; otherwise as they are", metavar=("HEIGHT", "WIDTH")
+    )
+    input_scaling: tuple[float, float] | None = _setting(
+        None,
+        "the network sees SCALE * image + OFFSET of 8-bit images; give what --from was trained on, "
+        "such as 1/255 0 (default: 1/128 -1, and 1/16 0 for the digits)",
+        metavar=("SCALE", "OFFSET"),
     )
     validation_split: float = _setting(0.1, "share held out where the data have no validation split")
     augment: bool = _setting(True, "shift and mirror training images as is usual for the data set")
@@ -78,7 +106,9 @@ class TrainSettings:
     devices: int = _setting(1, "number of devices to train on, with TensorFlow or JAX")
     dtype_policy: str = _setting("float32", "Keras's dtype policy, such as mixed_bfloat16")
     threads: int = _setting(2, "threads that prepare the batches")
-    targets: tuple[str, ...] = _setting(TFLITE_TARGETS, "files to write: lce, tflite, or none")
+    targets: tuple[str, ...] = _setting(
+        TFLITE_TARGETS, "files to write: lce, tflite, or none", metavar="TARGET"
+    )
     quantize_first_layer: bool = _setting(
         False, "make a float first convolution int8, exact on every device, at a little accuracy"
     )
@@ -97,6 +127,7 @@ class TrainSettings:
             positive_integer(getattr(self, name), name)
         by_name(self.model)
         for name, value, known in (
+            ("policy", self.policy, (None, *_POLICIES)),
             ("schedule", self.schedule, _SCHEDULES),
             ("backend", self.backend, (None, "tensorflow", "jax", "torch")),
             *(("targets", target, TFLITE_TARGETS) for target in self.targets),
@@ -106,9 +137,21 @@ class TrainSettings:
                 raise ValueError(
                     f"Expected `{name}` to be one of {known}. Received: {name}={value!r}.{hint}"
                 )
-        for name in ("learning_rate", "alpha"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"Expected `{name}` to be positive. Received: {getattr(self, name)!r}")
+        for name in ("learning_rate", "alpha", "temperature", "teacher_weight"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Expected `{name}` to be positive. Received: {value!r}")
+        for name, flag, needed in (
+            ("policy", "--from", self.source),
+            ("keep", "--from", self.source),
+            ("temperature", "--teacher", self.teacher),
+            ("teacher_weight", "--teacher", self.teacher),
+        ):
+            if getattr(self, name) is not None and needed is None:
+                raise ValueError(
+                    f"Expected `{name}` only together with {flag}. Received: {name}="
+                    f"{getattr(self, name)!r}"
+                )
         if self.reestimate_samples < 0 or self.threads < 0:
             raise ValueError(
                 "Expected `reestimate_samples` and `threads` to be 0 or more. Received: "
@@ -187,6 +230,7 @@ class TrainSettings:
             image_size=self.image_size,
             validation_split=self.validation_split,
             seed=self.seed,
+            input_scaling=self.input_scaling,
             data_dir=self.data_dir,
         )
         if not self.augment:
@@ -194,9 +238,11 @@ class TrainSettings:
         return dataset.take(self.train_samples, self.validation_samples, self.seed)
 
     def build_model(self, dataset: ImageDataset) -> Any:
-        """Builds the architecture for the data set; its outputs are logits."""
+        """Builds the architecture for the data set, with logits as outputs, or makes `source` binary."""
         from keras_sbn.models import by_name
 
+        if self.source is not None:
+            return self.binary_model(dataset).model
         build = by_name(self.model)
         return build(
             dataset.input_shape,
@@ -204,6 +250,36 @@ class TrainSettings:
             classes=dataset.classes,
             classifier_activation=None,
         )
+
+    def binary_model(self, dataset: ImageDataset) -> BinaryModel:
+        """Makes the binary network of `source`.
+
+        Raises:
+            ValueError: If it is no model of these images and classes, or cannot be made binary.
+        """
+        from keras_sbn.from_keras.binary_model import binary_model
+        from keras_sbn.training.float_models import read_classifier
+
+        if self.source is None:
+            raise ValueError("Expected a float model, in --from. Received none")
+        options: dict[str, Any] = {} if self.policy is None else {"policy": self.policy}
+        model = read_classifier(self.source, "--from", dataset)
+        return binary_model(model, keep=self.keep or (), **options)
+
+    def taught(self, model: Any, dataset: ImageDataset) -> Any:
+        """The model to fit: `model` itself, or with its teacher as a `keras_sbn.training.Distillation`.
+
+        Raises:
+            ValueError: If the teacher is no model of these images and classes.
+        """
+        from keras_sbn.training.distillation import Distillation
+        from keras_sbn.training.float_models import read_classifier
+
+        if self.teacher is None:
+            return model
+        given = {"temperature": self.temperature, "weight": self.teacher_weight}
+        options: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return Distillation(model, read_classifier(self.teacher, "--teacher", dataset), **options)
 
     def sharpness_schedule(self) -> SharpnessSchedule:
         """The schedule of the sharpness."""

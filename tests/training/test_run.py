@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from keras_sbn.extras import why_not_run
 from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
 from keras_sbn.training import TrainSettings, progress, train
 from keras_sbn.training.checkpoints import Checkpoints
+from keras_sbn.training.mistakes import Mistakes
 from keras_sbn.training.page import write_page
 
 pytest.importorskip("matplotlib")
@@ -83,6 +85,7 @@ def test_writes_what_it_says(run):
         assert name in said
     assert re.search(r"epoch   4/4  loss .* hard .* sharpness inf", said)
     assert result.exact
+    assert "worst class: '" in str(result)
     runs = [64 if why_not_run(target) is None else 0 for target in ("lce", "tflite")]
     assert [file.samples for file in result.files] == runs
     assert set(result.accuracy) == {"soft", "hard", "reestimated", "folded"}
@@ -91,6 +94,7 @@ def test_writes_what_it_says(run):
     assert "Infinity" not in text
     stored = json.loads(text)
     assert stored["accuracy"] == result.accuracy
+    assert [one["name"] for one in stored["classes"]] == [str(digit) for digit in range(10)]
     rows = (folder / "history.csv").read_text().splitlines()
     assert len(rows) == 5
     assert {"val_accuracy", "val_hard_accuracy", "sharpness"} <= set(rows[0].split(","))
@@ -113,7 +117,7 @@ def test_report_is_one_page_that_needs_nothing_else(run):
 
     Reader().feed(page)
     pictures = [attributes["src"] for tag, attributes in tags if tag == "img"]
-    assert len(pictures) == 2
+    assert len(pictures) == 4  # history, weights, confusion, examples of mistakes
     assert all(source.startswith("data:image/png;base64,iVBOR") for source in pictures)
     assert not [tag for tag, attributes in tags if tag in ("script", "link") or "href" in attributes]
     for text in (
@@ -126,6 +130,16 @@ def test_report_is_one_page_that_needs_nothing_else(run):
         "accuracy as trained, at ν = ∞: signs already",
     ):
         assert text in page
+    wrong = sum(one.images - one.correct for one in result.classes)
+    assert wrong == round(64 * (1 - result.accuracy["folded"]))
+    assert f"on 64 validation images, of which it takes {wrong} for another class" in page
+    for one in result.classes:
+        assert f"{100 * one.accuracy:.1f} %" in page
+    for file in result.files:
+        assert (file.median_ms is None) == (file.samples == 0)
+        if file.median_ms:
+            assert f"{file.median_ms:.3f} ms" in page
+            assert file.runtime in page
 
 
 def test_report_says_how_sharp_the_network_was_as_trained(run, tmp_path):
@@ -134,10 +148,13 @@ def test_report_says_how_sharp_the_network_was_as_trained(run, tmp_path):
     assert state.history["sharpness"][-1] == math.inf
     state.history["sharpness"][-1] = 30.0
     settings = TrainSettings(**SMALL)
-    write_page(tmp_path / "soft.html", settings, settings.load_data(), model, state, result, {})
+    data = settings.load_data()
+    right = Mistakes.of(np.eye(10), np.arange(10), data.class_names)
+    write_page(tmp_path / "soft.html", settings, data, model, state, result, {}, right)
     page = (tmp_path / "soft.html").read_text(encoding="utf-8")
     assert "at the last sharpness of the training, ν = 30: still tanh" in page
     assert "signs already" not in page
+    assert "where the network is surest" not in page, "there is no mistake to show"
 
 
 def test_killed_and_resumed_it_gives_what_it_gives_unbroken(run, tmp_path):
@@ -173,7 +190,8 @@ def test_resumed_after_its_end_it_only_converts_again(run, tmp_path):
     )
     assert (folder / "checkpoints" / "epoch-00004.keras").stat().st_mtime_ns == before
     assert result.accuracy == pytest.approx(expected.accuracy)
-    assert result.files == expected.files
+    timeless = [[replace(file, median_ms=None) for file in r.files] for r in (result, expected)]
+    assert timeless[0] == timeless[1]
 
 
 def test_the_toml_of_a_run_reproduces_it(run, tmp_path, capsys):

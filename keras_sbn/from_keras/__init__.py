@@ -1,0 +1,1 @@
+"""From a Keras model of real values to a self-binarizing one."""
