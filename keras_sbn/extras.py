@@ -16,6 +16,7 @@ BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 #: Why an extra cannot be had here, by its name.
 _LIMITS = {
     "lce": "larq-compute-engine has wheels for Python 3.10 to 3.12 on x86-64 alone",
+    "micro": "tflite-micro has wheels for Linux on x86-64 alone",
     "larq": "Larq needs NumPy < 2, which has wheels up to Python 3.12",
     "tensorflow": "TensorFlow 2.21 has wheels for Python 3.10 to 3.13",
 }
@@ -36,7 +37,9 @@ def available(extra: str) -> bool:
     """Whether pip finds what the extra needs, for this Python and machine."""
     if sys.version_info[:2] > _NEWEST.get(extra, (99, 0)):
         return False
-    return extra != "lce" or platform.machine().lower() in ("x86_64", "amd64")
+    if extra == "micro" and not sys.platform.startswith("linux"):
+        return False
+    return extra not in ("lce", "micro") or platform.machine().lower() in ("x86_64", "amd64")
 
 
 def remedy(extra: str, instead: str = "") -> str:
@@ -62,6 +65,8 @@ def why_not_run(target: str) -> str | None:
     from keras_sbn.tflite.kernels import has_kernels
 
     if target != "lce":
+        if target == "micro" and installed("tflite_micro"):
+            return None
         if any(map(installed, TFLITE_RUNTIMES)):
             return None
         return f"none of {', '.join(TFLITE_RUNTIMES)} is installed; {remedy('convert')}"

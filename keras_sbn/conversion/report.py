@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from keras_sbn.conversion.plan import LoweringError, PlannedOperator, Reason
 from keras_sbn.files import write_atomically
 from keras_sbn.tables import format_table
 from keras_sbn.tflite.costs import kernel_of, producers
+from keras_sbn.tflite.memory import live_bytes
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo
 
 #: What a table shows of a name.
@@ -27,8 +28,9 @@ class LayerReport:
 
     Attributes:
         name: Name of the Keras layer, or of the tensor that the operator writes.
-        kind: `"binary"` where a binary kernel computes it, `"int8"` where an 8-bit one does, `"moves"`
-            where values are only moved or stored another way, `"float"` elsewhere.
+        kind: `"binary"` where a binary kernel computes it, `"int8"` where an 8-bit one does,
+            `"int16"` where one of 16-bit activations and 8-bit weights does, `"moves"` where values are
+            only moved or stored another way, `"float"` elsewhere.
         operators: Names of the operators it became, in order of execution.
         input_type: Type of what it reads: `"bitpacked"`, `"float32"`, ...
         output_type: Type of what it writes.
@@ -36,10 +38,11 @@ class LayerReport:
         kernel_bytes: Bytes of its kernel alone.
         weights: Number of weights of its kernel.
         binary_macs: Products a sample that are taken of binary values.
-        int8_macs: Products a sample that are taken in other 8-bit arithmetic.
+        int8_macs: Products a sample that are taken in other integer arithmetic, of 8-bit weights.
         float_macs: Products a sample that are taken in float32.
         reason: Why it is not binary, or writes float32 where it could write bits.
         remedy: What to do about it, where something can be done.
+        ram_bytes: Bytes of all activations that are in memory while it runs.
     """
 
     name: str
@@ -55,6 +58,7 @@ class LayerReport:
     float_macs: int
     reason: str
     remedy: str
+    ram_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,12 +80,29 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """A row a layer, the size of the file in bytes, its inputs and outputs. `print` shows a table."""
+    """A row a layer, the size of the file in bytes, its inputs and outputs. `print` shows a table.
+
+    Attributes:
+        layers: A `LayerReport` a layer.
+        file_bytes: Size of the file.
+        inputs: A `TensorReport` an input.
+        outputs: A `TensorReport` an output.
+        arena_bytes: The memory that TensorFlow Lite Micro takes for the network, measured in its
+            interpreter; `None` where that is not installed, or not what the file is for.
+        runtime: The oldest runtime that was seen to read the file, where not all read it.
+    """
 
     layers: tuple[LayerReport, ...]
     file_bytes: int
     inputs: tuple[TensorReport, ...] = ()
     outputs: tuple[TensorReport, ...] = ()
+    arena_bytes: int | None = None
+    runtime: str = ""
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of the activations that are in memory at once, at most: no arena can be smaller."""
+        return max((row.ram_bytes for row in self.layers), default=0)
 
     @property
     def weights(self) -> int:
@@ -100,7 +121,7 @@ class ConversionReport:
 
     @property
     def int8_macs(self) -> int:
-        """Products a sample in other 8-bit arithmetic."""
+        """Products a sample in other integer arithmetic, of 8-bit weights."""
         return sum(row.int8_macs for row in self.layers)
 
     @property
@@ -119,11 +140,14 @@ class ConversionReport:
                 f"{row.bytes:,}",
                 f"{row.binary_macs:,}",
                 f"{row.int8_macs + row.float_macs:,}",
+                *([f"{row.ram_bytes:,}"] if self.arena_bytes is not None else []),
             )
             for row in self.layers
         ]
-        header = ("layer", "kind", "operators", "input", "output", "bytes", "binary MACs", "other MACs")
-        lines = [format_table(header, rows, "lllllrrr")]
+        header = ["layer", "kind", "operators", "input", "output", "bytes", "binary MACs", "other MACs"]
+        if self.arena_bytes is not None:
+            header.append("RAM")
+        lines = [format_table(header, rows, "lllllrrrr"[: len(header)])]
         lines += [f"input  {tensor}" for tensor in self.inputs]
         lines += [f"output {tensor}" for tensor in self.outputs]
         lines += self._explanations()
@@ -136,6 +160,13 @@ class ConversionReport:
             f"file of {self.file_bytes:,} bytes{ratio} the {self.one_bit_bytes:,} bytes of "
             f"{self.weights:,} weights at one bit each",
         ]
+        if self.arena_bytes is not None:
+            lines.append(
+                f"arena of {self.arena_bytes:,} bytes in TensorFlow Lite Micro, of which "
+                f"{self.ram_bytes:,} bytes are activations"
+            )
+        if self.runtime:
+            lines.append(f"runs in {self.runtime} and later; what is older refuses the file")
         return "\n".join(lines)
 
     def _explanations(self) -> list[str]:
@@ -212,13 +243,15 @@ def compare_with_plan(
             surprises[planned.layer] = Reason(f"it was planned as {meant} and is {written}", "")
         grouped.setdefault(planned.layer, []).append((planned, found))
     made_by = producers(info.operators)
+    memory = dict(zip(map(id, info.operators), live_bytes(info), strict=True))
     rows = []
     for name, pairs in grouped.items():
         operators = [found for _, found in pairs]
         binary = any(planned.binary for planned, _ in pairs) and name not in surprises
         kind = "binary" if binary else kind_of(operators)
         reason = surprises.get(name, pairs[0][0].reason)
-        rows.append(describe(name, kind, operators, reason, made_by))
+        row = describe(name, kind, operators, reason, made_by)
+        rows.append(replace(row, ram_bytes=max(memory[id(op)] for op in operators)))
     return ConversionReport(tuple(rows), info.size, tensors(info.inputs), tensors(info.outputs))
 
 
@@ -236,11 +269,13 @@ def tensors(found: Sequence[TensorInfo]) -> tuple[TensorReport, ...]:
     )
 
 
-def _stored_as(quantization: tuple[float, int] | None) -> tuple[tuple[float, ...], tuple[int, ...]]:
+def _stored_as(
+    quantization: tuple[float, int, str] | None,
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Scales and zero points as a file holds them: the scales in float32."""
     if quantization is None:
         return (), ()
-    scale, zero_point = quantization
+    scale, zero_point, _ = quantization
     return (float(np.float32(scale)),), (zero_point,)
 
 
@@ -272,6 +307,8 @@ def kind_of(operators: Sequence[OperatorInfo]) -> str:
     if all(op.name in MOVING for op in operators):
         return "moves"
     types = {tensor.dtype for op in operators for tensor in op.outputs if op.name not in MOVING}
+    if "float32" not in types and "int16" in types:
+        return "int16"
     return "int8" if types & {"int8", "uint8"} else "float"
 
 
@@ -295,8 +332,8 @@ def describe(
         kernel_bytes=sum(kernel.tensor.bytes for kernel in kernels),
         weights=sum(kernel.weights for kernel in kernels),
         binary_macs=macs if kind == "binary" else 0,
-        int8_macs=macs if kind == "int8" else 0,
-        float_macs=macs if kind not in ("binary", "int8") else 0,
+        int8_macs=macs if kind in ("int8", "int16") else 0,
+        float_macs=macs if kind not in ("binary", "int8", "int16") else 0,
         reason=reason.reason,
         remedy=reason.remedy,
     )

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.extras import remedy, why_no_lce
+from keras_sbn.extras import installed, remedy, why_no_lce
 from keras_sbn.tflite.options import KERNELS as KERNELS
 from keras_sbn.tflite.options import Kernel as Kernel
 from keras_sbn.tflite.reader import read_file
@@ -216,7 +216,7 @@ class LceInterpreter(Interpreter):
             # On x86 the stock operators between LCE's run faster in XNNPACK.
             xnnpack = not has_fast_default_kernel()
         super().__init__(content, f"LCE, {kernel} kernel" + (", XNNPACK" if xnnpack else ""))
-        self._engine = engine = _opened(
+        self._engine = engine = opened(
             lambda: _extension().LiteInterpreter(
                 content, num_threads, kernel == "reference", kernel == "indirect", xnnpack
             ),
@@ -259,7 +259,7 @@ class TfliteInterpreter(Interpreter):
         package, runtime = _tflite_runtime(package)
         xnnpack = True if xnnpack is None else xnnpack
         super().__init__(content, _RUNTIME_NAMES[package] + (", XNNPACK" if xnnpack else ""))
-        self._engine = _opened(
+        self._engine = opened(
             lambda: self._open(runtime, content, num_threads, bool(xnnpack)), content, self.runtime
         )
         inputs, outputs = self._engine.get_input_details(), self._engine.get_output_details()
@@ -330,7 +330,8 @@ def open_interpreter(
     """Returns an interpreter for a file of the target, with the kernels that are fastest here.
 
     A file of `"lce"` runs in the Larq Compute Engine or, where that is not installed, in LiteRT with the
-    kernels of keras-sbn-kernels.
+    kernels of keras-sbn-kernels; a file of `"micro"` in TensorFlow Lite Micro or, where that is not
+    installed or `xnnpack` is given, in stock TFLite.
 
     Args:
         content: The bytes of the file.
@@ -355,6 +356,11 @@ def open_interpreter(
         if not asked and why_no_lce() is not None and has_kernels():
             return KernelsInterpreter(content, num_threads)
         return LceInterpreter(content, num_threads, kernel, xnnpack)
+    if target == "micro" and xnnpack is None:
+        from keras_sbn.tflite.micro import MicroInterpreter, has_micro
+
+        if has_micro():
+            return MicroInterpreter(content)
     return TfliteInterpreter(content, num_threads, xnnpack)
 
 
@@ -370,7 +376,8 @@ def can_open(content: bytes, target: str) -> str | None:
         target: As for `open_interpreter`.
     """
     kernels: tuple[Kernel | None, ...] = ("default", "indirect") if target == "lce" else (None,)
-    if target != "lce" and not _has_light_runtime():
+    micro = target == "micro" and installed("tflite_micro")
+    if target != "lce" and not micro and not _has_light_runtime():
         return None
     for kernel in kernels:
         try:
@@ -476,24 +483,25 @@ class _Turns:
                 self._free += 1
 
 
-def _opened(open_one: Callable[[], Any], content: bytes, runtime: str) -> Any:
+def opened(open_one: Callable[[], Any], content: bytes, runtime: str) -> Any:
     """Opens an engine; an error says why, and of which layer."""
     try:
         return open_one()
     except (RuntimeError, ValueError) as error:
-        # LCE's engine tells the reason on standard error alone.
-        reason = f"{_said_by(open_one)}\n{error}" if runtime.startswith("LCE") else str(error)
+        # These engines tell the reason on standard error alone.
+        silent = runtime.startswith(("LCE", "TensorFlow Lite Micro"))
+        reason = f"{said_by(open_one)}\n{error}" if silent else str(error)
         raise RuntimeError(explained(reason, content, runtime)) from error
 
 
-def _said_by(open_one: Callable[[], Any]) -> str:
-    """What opening an engine, which fails, writes to standard error."""
+def said_by(act: Callable[[], Any]) -> str:
+    """What an engine writes to standard error while it is opened, which may fail, or asked something."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
         try:
-            open_one()
+            act()
         except (RuntimeError, ValueError):
             pass
         finally:

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 #: File and class of every target, by the name that `convert` takes; the smallest file first. Names are
 #: known without Keras.
-TARGETS = {"lce": ("lce", "LceTarget"), "tflite": ("tflite", "TfliteTarget")}
+TARGETS = {
+    "lce": ("lce", "LceTarget"),
+    "tflite": ("tflite", "TfliteTarget"),
+    "micro": ("micro", "MicroTarget"),
+}
 
 
 def target_class(name: str) -> type[Target]:
