@@ -43,11 +43,10 @@ def types_of(op: OperatorInfo) -> str:
     star, "int16*int8".
     """
     at = KERNEL_INPUT.get(op.name)
-    first = 2 if op.name == "TRANSPOSE_CONV" and len(op.inputs) > 2 else 0
-    source = op.inputs[first] if len(op.inputs) > first else None
-    found = source.dtype if source is not None else ""
-    written = op.outputs[0].dtype if op.outputs else found
-    kernel = op.inputs[at] if at is not None and len(op.inputs) > at else None
+    source = op.input(2 if op.name == "TRANSPOSE_CONV" else 0)
+    found = "" if source is None else source.dtype
+    written = found if op.output is None else op.output.dtype
+    kernel = None if at is None else op.input(at)
     if kernel is not None:
         return f"{found}*{kernel.dtype}" + ("" if written == found else f">{written}")
     return found if written == found else f"{found}>{written}"
@@ -93,8 +92,7 @@ def _verdict(
     for op in info.operators:
         reason = lacks(op)
         if reason is not None:
-            name = op.outputs[0].name if op.outputs else ""
-            return Verdict(place, False, reason=f"{reason} ({name})", tried=tried)
+            return Verdict(place, False, reason=f"{reason} ({_written_by(op)})", tried=tried)
     return Verdict(place, True, tried=tried)
 
 
@@ -105,8 +103,7 @@ def _litert(info: FileInfo, place: str, custom: frozenset[str], since: str) -> V
             continue
         release = _litert_release(op)
         if release is None:
-            name = op.outputs[0].name if op.outputs else ""
-            return Verdict(place, False, reason=f"{_described(op)} is not there ({name})")
+            return Verdict(place, False, reason=f"{_described(op)} is not there ({_written_by(op)})")
         newest = max(newest, release, key=data.LITERT_RELEASES.index)
     return Verdict(place, True, since=newest)
 
@@ -154,6 +151,10 @@ def _only_in(operators: frozenset[str], types: frozenset[str]) -> Callable[[Oper
         return None if types_of(op) in types else f"{_described(op)} runs on the CPU beside it"
 
     return lacks
+
+
+def _written_by(op: OperatorInfo) -> str:
+    return "" if op.output is None else op.output.name
 
 
 def _described(op: OperatorInfo) -> str:

@@ -3,6 +3,7 @@
 import random
 import time
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,12 +22,15 @@ FILES = {
     "metadata": 120,
     "interpreter": 4,
     "keras": 12,
+    "larq": 20,
     "npz": 100,
     "npy": 150,
     "image": 100,
     "settings": 150,
     "labels": 200,
 }
+#: Packages, which a process of its own imports.
+NEEDS = {"interpreter": ["larq_compute_engine"], "larq": ["larq", "tf_keras"]}
 
 
 def test_every_door_is_tried():
@@ -35,8 +39,9 @@ def test_every_door_is_tried():
 
 @pytest.mark.parametrize("name", DOORS)
 def test_a_damaged_file_is_read_or_refused(name):
-    if name == "interpreter":
-        pytest.importorskip("larq_compute_engine")
+    missing = [package for package in NEEDS.get(name, ()) if find_spec(package) is None]
+    if missing:
+        pytest.skip(f"needs {', '.join(missing)}")
     with warnings.catch_warnings():
         # Pillow, NumPy and Keras warn of what they then read or refuse.
         warnings.simplefilter("ignore")
@@ -55,6 +60,13 @@ def test_files_that_have_ended_an_interpreter(path, tmp_path):
     assert DOORS["reader"].check(content, tmp_path, False) == SURVIVED
     pytest.importorskip("larq_compute_engine")
     assert DOORS["interpreter"].check(content, tmp_path, False) in run.OUTCOMES
+
+
+@pytest.mark.parametrize("path", sorted(SEEDS.glob("found/*")), ids=lambda path: path.name)
+def test_files_that_once_went_wrong(path, tmp_path):
+    """They have the name of the door, and the number that the fuzzer gave them there."""
+    door = DOORS[path.name.split("-")[0]]
+    assert run.outcome_of(door, path.read_bytes(), tmp_path, False) in (SURVIVED, REFUSED)
 
 
 def test_the_same_seed_damages_in_the_same_way():
