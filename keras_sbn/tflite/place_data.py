@@ -72,6 +72,9 @@ NOT_IN_LITERT = {
     "DEPTHWISE_CONV_2D": frozenset({"int8*int2"}),
 }
 
+#: By operator, types that its version lets in and the kernel takes from a release on.
+TYPES_FROM = {"QUANTIZE": {"int8>int16": _R3}}
+
 LCE_OPERATORS = frozenset({"LceBMaxPool2d", "LceBconv2d", "LceDequantize", "LceQuantize"})
 #: By operator, the highest version in LCE 0.16.
 LCE_VERSIONS = {
@@ -120,6 +123,9 @@ LCE_VERSIONS = {
     "TRANSPOSE": 6,
     "TRANSPOSE_CONV": 5,
 }
+
+#: Types that a version lets in, and LCE's kernel of the operator refuses.
+NOT_IN_LCE = {**NOT_IN_LITERT, "QUANTIZE": frozenset({"int8>int16"})}
 
 _FLOAT, _INT8, _INT16 = "float32", "int8", "int16"
 _ALL = frozenset({_FLOAT, _INT8, _INT16})

@@ -113,7 +113,11 @@ def _litert_release(op: OperatorInfo) -> str | None:
     versions = data.LITERT_VERSIONS.get(op.name)
     if versions is None or types_of(op) in data.NOT_IN_LITERT.get(op.name, ()):
         return None
-    return next((release for highest, release in versions if op.version <= highest), None)
+    found = [release for highest, release in versions if op.version <= highest][:1]
+    if not found:
+        return None
+    found.append(data.TYPES_FROM.get(op.name, {}).get(types_of(op), data.LITERT_RELEASES[0]))
+    return max(found, key=data.LITERT_RELEASES.index)
 
 
 def _not_in_lce(op: OperatorInfo) -> str | None:
@@ -121,7 +125,7 @@ def _not_in_lce(op: OperatorInfo) -> str | None:
         return None
     if op.version > data.LCE_VERSIONS.get(op.name, 0):
         return f"{_described(op)} is newer than it, or not there"
-    if types_of(op) in data.NOT_IN_LITERT.get(op.name, ()):
+    if types_of(op) in data.NOT_IN_LCE.get(op.name, ()):
         return f"{_described(op)} is not there"
     return None
 

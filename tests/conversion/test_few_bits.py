@@ -5,7 +5,7 @@ import importlib
 import keras
 import numpy as np
 import pytest
-from conftest import activate, images, randomize
+from conftest import activate, images, needs_new_litert, randomize
 
 import keras_sbn
 from keras_sbn import layers
@@ -13,6 +13,7 @@ from keras_sbn.bits import pack_integers, unpack_integers
 from keras_sbn.tflite.places import oldest_litert
 from keras_sbn.tflite.reader import read_file
 
+pytestmark = needs_new_litert
 K = keras.layers
 
 

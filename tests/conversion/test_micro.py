@@ -7,7 +7,7 @@ from collections import Counter
 import keras
 import numpy as np
 import pytest
-from conftest import activate, images, randomize
+from conftest import activate, images, needs_new_litert, randomize
 from hypothesis import given
 from hypothesis import strategies as st
 from random_networks import binary_network, drawing, refused_layers
@@ -18,6 +18,7 @@ from keras_sbn.tflite.interpreter import TfliteInterpreter
 from keras_sbn.tflite.micro import MicroInterpreter, has_micro
 from keras_sbn.tflite.reader import read_file
 
+pytestmark = needs_new_litert
 K = keras.layers
 #: `make fuzz` sets this to thousands.
 NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "25"))

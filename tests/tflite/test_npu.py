@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import randomize
+from conftest import needs_new_litert, randomize
 
 import keras_sbn
 from keras_sbn import models
@@ -11,6 +11,7 @@ from keras_sbn.extras import installed
 from keras_sbn.tflite import npu
 from keras_sbn.tflite.npu import compile_for_npu
 
+pytestmark = needs_new_litert
 needs_vela = pytest.mark.skipif(not installed("ethosu"), reason="ethos-u-vela is not installed")
 
 
