@@ -20,6 +20,9 @@ _LIMITS = {
     "larq": "Larq needs NumPy < 2, which has wheels up to Python 3.12",
     "tensorflow": "TensorFlow 2.21 has wheels for Python 3.10 to 3.13",
 }
+_X86 = frozenset({"x86_64", "amd64"})
+#: The machines of those that not all have.
+_MACHINES = {"lce": _X86, "micro": _X86}
 _NEWEST = {"lce": (3, 12), "larq": (3, 12), "tensorflow": (3, 13)}
 
 
@@ -39,7 +42,8 @@ def available(extra: str) -> bool:
         return False
     if extra == "micro" and not sys.platform.startswith("linux"):
         return False
-    return extra not in ("lce", "micro") or platform.machine().lower() in ("x86_64", "amd64")
+    machines = _MACHINES.get(extra)
+    return machines is None or platform.machine().lower() in machines
 
 
 def remedy(extra: str, instead: str = "") -> str:

@@ -14,60 +14,16 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.operator_versions import version_of
 from keras_sbn.tflite.options import ACTIVATION, BIAS_TYPE, PADDING
 
-#: Operators whose version 2 is the one that takes int8.
-_INT8_FROM_2 = frozenset(
-    {
-        "ABS",
-        "ADD",
-        "AVERAGE_POOL_2D",
-        "CONCATENATION",
-        "DEQUANTIZE",
-        "EXP",
-        "LOGISTIC",
-        "MAXIMUM",
-        "MAX_POOL_2D",
-        "MEAN",
-        "MINIMUM",
-        "MUL",
-        "PAD",
-        "PADV2",
-        "REDUCE_MAX",
-        "REDUCE_MIN",
-        "RELU",
-        "RELU6",
-        "RESIZE_NEAREST_NEIGHBOR",
-        "SLICE",
-        "SOFTMAX",
-        "SQUARED_DIFFERENCE",
-        "STRIDED_SLICE",
-        "SUB",
-        "SUM",
-        "TANH",
-        "TRANSPOSE",
-    }
-)
-#: The version of each that takes int16; what is not here takes it in version 3, or has one for all types.
-_INT16_FROM = {
-    "ABS": 3,
-    "MAXIMUM": 4,
-    "MINIMUM": 4,
-    "MUL": 4,
-    "RESIZE_NEAREST_NEIGHBOR": 4,
-    "SLICE": 4,
-    "SUB": 5,
-    "TRANSPOSE": 5,
-}
 _TABLES = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
 #: Elementwise operators of one input, with the options table of those that have one.
 _UNARY = {"ABS": "Abs", "EXP": "Exp", "HARD_SWISH": "HardSwish", "NEG": "Neg", "RSQRT": None}
 
 
 def _version(operator: str, tensor: Tensor) -> int:
-    if operator not in _INT8_FROM_2:
-        return 1
-    return {"int8": 2, "int16": _INT16_FROM.get(operator, 3)}.get(tensor.dtype, 1)
+    return version_of(operator, tensor.dtype)
 
 
 @dataclass(frozen=True)

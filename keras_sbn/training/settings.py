@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_sbn.conversion.targets import TARGETS
+from keras_sbn.conversion.targets import RUN_TARGETS, TARGETS
 from keras_sbn.files import write_atomically
 from keras_sbn.suggestions import did_you_mean
 from keras_sbn.training.setting_types import setting_types
@@ -78,7 +78,7 @@ class TrainSettings:
     devices: int = _setting(1, "number of devices to train on, with TensorFlow or JAX")
     dtype_policy: str = _setting("float32", "Keras's dtype policy, such as mixed_bfloat16")
     threads: int = _setting(2, "threads that prepare the batches")
-    targets: tuple[str, ...] = _setting(("lce", "tflite"), "files to write: lce, tflite, micro, or none")
+    targets: tuple[str, ...] = _setting(RUN_TARGETS, "files to write: lce, tflite, micro, or none")
     quantize_first_layer: bool = _setting(
         False, "make a float first convolution int8, exact on every device, at a little accuracy"
     )

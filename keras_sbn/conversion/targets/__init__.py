@@ -17,6 +17,10 @@ TARGETS = {
 }
 
 
+#: What a training writes where nothing else is asked for.
+RUN_TARGETS = ("lce", "tflite")
+
+
 def target_class(name: str) -> type[Target]:
     """The class of a target."""
     file, kind = TARGETS[name]
