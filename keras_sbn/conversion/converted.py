@@ -23,7 +23,8 @@ class ConvertedModel:
 
     Attributes:
         content: The bytes of the `.tflite` file.
-        target: `"lce"` for a file with operators of the Larq Compute Engine, `"tflite"` for stock ones.
+        target: `"lce"` for a file with operators of the Larq Compute Engine, `"tflite"` for stock ones,
+            `"micro"` for one of integers alone that was converted as such.
         report: A `ConversionReport`, one row a layer.
         input_names: Names of the model's inputs, in order.
         output_names: Names of its outputs, in order.

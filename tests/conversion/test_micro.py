@@ -176,6 +176,31 @@ def test_a_threshold_at_each_place_of_both_directions(rng):
     np.testing.assert_array_equal(_outputs(converted, samples), _expected(model, samples))
 
 
+def _padded_network(rng, pad):
+    inputs = keras.Input((5, 5, 2))
+    x = activate(layers.SelfBinarizingConv2D(4, 3, padding="same", pad_value=pad, name="first")(inputs))
+    return _hard(keras.Model(inputs, layers.SelfBinarizingDense(3)(K.Flatten()(x))), rng)
+
+
+def test_padding_that_int8_does_not_hold_is_int16(rng):
+    """An image in [0, 1] has no -1 in int8."""
+    model, x = _padded_network(rng, -1.0), rng.integers(0, 17, (8, 5, 5, 2)).astype("float32") / 16
+    converted = keras_sbn.convert(model, "micro", representative_data=x)
+    rows = {row.name: row for row in converted.report.layers}
+    assert rows["first"].operators[-2:] == ("CONV_2D", "QUANTIZE")
+    np.testing.assert_array_equal(_outputs(converted, x), _expected(model, x))
+
+
+def test_padding_between_the_steps_of_the_input_is_refused(rng):
+    model = _padded_network(rng, 1.0)
+    x = rng.integers(0, 3, (8, 5, 5, 2)).astype("float32") * 0.75
+    with pytest.raises(ValueError, match=r"'first' to pad .* multiple of 0\.75\. Received: \[1\.0\]"):
+        keras_sbn.convert(model, "micro", representative_data=x)
+    zeros = keras_sbn.convert(_padded_network(rng, 0.0), "micro", representative_data=x)
+    assert zeros.report.float_macs == 0
+    assert keras_sbn.convert(model, "tflite").report.layers
+
+
 def test_kernels_in_four_bits_give_the_same_in_half_the_bytes(rng):
     model, x = _image_network(rng)
     whole, half = (keras_sbn.convert(model, "micro", weight_bits=bits) for bits in (8, 4))

@@ -149,6 +149,10 @@ class Target(BinaryForm):
         """Why a layer that computes `op` is not binary, and how far off its values are."""
         return reason_to_be_float(node, op)
 
+    def compared_input(self, call: Call) -> Tensor:
+        """The integers whose sums are compared inside the operator of a linear layer."""
+        return self.values.compared(call.node.input)
+
     def compares_rounded_sums(self, linear: Linear) -> bool:
         """Whether sums of rounded values are compared inside the operator of a linear layer."""
         return True
@@ -182,7 +186,7 @@ class Target(BinaryForm):
     def _fused_threshold(self, call: Call, fused: FusedThreshold) -> Tensor:
         node, suffix = call.node, self.comparison_suffix
         if not fused.exact:
-            x = self.values.compared(node.input)
+            x = self.compared_input(call)
             return self.to_bits(node, thresholds.rounded_inputs(call, x, suffix))
         self.emitter.reasons[call.layer] = NO_REASON
         if isinstance(call.op, BinaryConv2DTranspose):

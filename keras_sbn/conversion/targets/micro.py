@@ -34,7 +34,7 @@ from keras_sbn.conversion.registry import Call, Lowering, same
 from keras_sbn.conversion.scales import Scales, WideScales
 from keras_sbn.conversion.targets.tflite import TfliteTarget
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import Placeholder, Reshape, Sign, Threshold
+from keras_sbn.folding.ops import BinaryConv, Placeholder, Reshape, Sign, Threshold
 from keras_sbn.folding.value_ranges import grid, is_binary, is_image
 
 #: How ±1 is stored in a kernel whose sums are scaled, and the largest sum of products.
@@ -86,6 +86,28 @@ class MicroTarget(TfliteTarget):
         if values is not None and quant.scale == np.float32(1 / values.steps):
             return "int16 holds them exactly"
         return f"int16 holds them in steps of {quant.scale:.3g}"
+
+    def compared_input(self, call: Call) -> Tensor:
+        """As any target; and in int16 where int8 has no value for what the layer pads with.
+
+        Raises:
+            LoweringError: If int16 has none either, in the steps of the input.
+        """
+        source = call.node.input
+        found = self.values.compared(source)
+        if not isinstance(call.op, BinaryConv) or call.op.padding == "valid":
+            return found
+        for x in (found, self.values.number(source)):
+            assert x.quant is not None
+            stored = x.quant.stored(call.op.pad_values).astype(np.float64)
+            # A scale, such as 1/255, is rounded to float32.
+            if np.allclose(x.quant.scale * (stored - x.quant.zero_point), call.op.pad_values, 1e-6, 0):
+                return x
+        raise LoweringError(
+            f"Expected {call.layer!r} to pad with a value that its input can have, a multiple of "
+            f"{found.quant.scale if found.quant else 1:.6g}. Received: {call.op.pad_values.tolist()}. "
+            "Train it with pad_value=0.0, or convert it to target='tflite'."
+        )
 
     def compares_rounded_sums(self, linear: Linear) -> bool:
         return thresholds.has_one_magnitude(linear.kernel)
