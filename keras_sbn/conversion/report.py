@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -131,7 +132,7 @@ class ConversionReport:
             (
                 _short(row.name),
                 row.kind,
-                " + ".join(row.operators),
+                _joined(row.operators),
                 row.input_type,
                 row.output_type,
                 f"{row.bytes:,}",
@@ -269,6 +270,12 @@ def describe(
         reason=reason.reason,
         remedy=reason.remedy,
     )
+
+
+def _joined(operators: Sequence[str]) -> str:
+    """Names of operators for a table, with a number where one comes several times in a row."""
+    runs = [(name, len(list(run))) for name, run in itertools.groupby(operators)]
+    return " + ".join(name if count == 1 else f"{count} {name}" for name, count in runs)
 
 
 def _short(name: str) -> str:

@@ -62,6 +62,10 @@ def test_fewer_bits_change_no_output(network, rng):
         assert ("no groups" in rows["grouped"].reason) == (bits in (4, 2))
         assert converted.report.runtime == ("LiteRT 2.1.0" if each == 2 else "")
         assert ("refuses the file" in str(converted.report)) == (each == 2)
+        # A slice for each of the nine places of a window.
+        assert ("PAD + 9 SLICE + CONCATENATION + FULLY_CONNECTED" in str(converted.report)) == (
+            bits in (4, 2)
+        )
         sizes[bits] = sum(row.kernel_bytes for row in rows.values())
         again = keras_sbn.inspect(converted)
         kinds = {row.name.split("_sign")[0]: row.kind for row in again.layers if row.weights}
