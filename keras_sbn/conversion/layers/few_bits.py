@@ -39,11 +39,13 @@ def few_bits_convolution(call: Call, x: Tensor, least: np.ndarray, bits: int) ->
     """
     op = call.op
     kernel = np.ascontiguousarray(op.kernel.transpose(3, 0, 1, 2).reshape(op.kernel.shape[3], -1))
+    # One a filter, equal as they are: XNNPACK takes 2 bits a weight so alone.
+    ones = [1.0] * len(kernel)
     return operators.fully_connected(
         call.emitter,
         _windows(call, op, x),
-        call.constant("kernel", kernel, 1.0, bits=bits),
-        call.constant("bias", (-least).astype(np.int32), 1.0),
+        call.constant("kernel", kernel, ones, bits=bits),
+        call.constant("bias", (-least).astype(np.int32), ones),
         call.output.also(quant=BINARY, binary=True),
         "relu_n1_to_1",
     )
