@@ -121,7 +121,7 @@ def convert(
         )
     if output_type == "int16" and not kind.wide_numbers:
         raise ValueError(
-            "Expected `output_type` to be float32, int8 or uint8: target='micro' alone computes in "
+            f"Expected `output_type` to be one of {list(_INPUT_TYPES)}: target='micro' alone computes in "
             f"int16. Received: output_type='int16', target={target!r}"
         )
     if weight_bits != 8 and weight_bits not in kind.weight_bits:
