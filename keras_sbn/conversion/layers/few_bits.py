@@ -39,8 +39,8 @@ def few_bits_convolution(call: Call, x: Tensor, least: np.ndarray, bits: int) ->
     """
     op = call.op
     kernel = np.ascontiguousarray(op.kernel.transpose(3, 0, 1, 2).reshape(op.kernel.shape[3], -1))
-    # One a filter, equal as they are: XNNPACK takes 2 bits a weight so alone.
-    ones = [1.0] * len(kernel)
+    # XNNPACK takes 2 bits a weight with a scale a filter alone, and LCE's runtime 4 with one for all.
+    ones: float | list[float] = [1.0] * len(kernel) if bits == 2 else 1.0
     return operators.fully_connected(
         call.emitter,
         _windows(call, op, x),
