@@ -82,7 +82,7 @@ test-backends: install
 # files at every door where files come in, SECONDS each; and, where atheris installs, guided by coverage.
 SECONDS ?= 240
 fuzz: install
-	KERAS_SBN_FUZZ=2000 $(BIN)/pytest -n 2 tests/folding/test_random_networks.py tests/conversion/test_random_networks.py
+	KERAS_SBN_FUZZ=2000 $(BIN)/pytest -n 2 tests/folding/test_random_networks.py tests/conversion/test_random_networks.py tests/conversion/test_micro.py
 	$(BIN)/python tests/fuzz --seconds $(SECONDS)
 	if $(BIN)/python -m pip install --quiet atheris; then \
 	  for door in reader inspect metadata npz npy image settings; do \

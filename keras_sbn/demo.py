@@ -16,7 +16,7 @@ from keras_sbn import models, plots
 from keras_sbn.binarize import binarize, decisions
 from keras_sbn.callbacks import HardValidation, RecordWeights, Sharpen
 from keras_sbn.conversion.convert import convert
-from keras_sbn.conversion.targets import TFLITE_TARGETS
+from keras_sbn.conversion.targets import RUN_TARGETS
 from keras_sbn.data import load
 from keras_sbn.extras import installed, remedy, why_not_run
 from keras_sbn.files import save_model, write_atomically
@@ -88,7 +88,7 @@ def best_target() -> str:
         ImportError: If there is none.
     """
     reasons = []
-    for target in TFLITE_TARGETS:
+    for target in RUN_TARGETS:
         reason = why_not_run(target)
         if reason is None:
             return target

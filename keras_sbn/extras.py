@@ -17,9 +17,13 @@ BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 #: Why an extra cannot be had here, by its name.
 _LIMITS = {
     "lce": "larq-compute-engine has wheels for Python 3.10 to 3.12 on x86-64 alone",
+    "micro": "tflite-micro has wheels for Linux on x86-64 alone",
     "larq": "Larq needs NumPy < 2, which has wheels up to Python 3.12",
     "tensorflow": "TensorFlow 2.21 has wheels for Python 3.10 to 3.13",
 }
+_X86 = frozenset({"x86_64", "amd64"})
+#: The machines of those that not all have.
+_MACHINES = {"lce": _X86, "micro": _X86}
 #: What is in no registry: the command that installs it.
 _IN_A_CLONE = {"kernels": "pip install ./kernels, in a clone of keras_sbn"}
 _NEWEST = {"lce": (3, 12), "larq": (3, 12), "tensorflow": (3, 13)}
@@ -39,7 +43,10 @@ def available(extra: str) -> bool:
     """Whether pip finds what the extra needs, for this Python and machine."""
     if sys.version_info[:2] > _NEWEST.get(extra, (99, 0)):
         return False
-    return extra != "lce" or platform.machine().lower() in ("x86_64", "amd64")
+    if extra == "micro" and not sys.platform.startswith("linux"):
+        return False
+    machines = _MACHINES.get(extra)
+    return machines is None or platform.machine().lower() in machines
 
 
 def remedy(extra: str, instead: str = "") -> str:
@@ -74,6 +81,8 @@ def why_not_run(target: str) -> str | None:
     from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
 
     if target != "lce":
+        if target == "micro" and installed("tflite_micro"):
+            return None
         if any(map(installed, TFLITE_RUNTIMES)):
             return None
         return f"none of {', '.join(TFLITE_RUNTIMES)} is installed; {remedy('convert')}"

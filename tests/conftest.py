@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from importlib import metadata
 from pathlib import Path
 
 if importlib.util.find_spec("tensorflow") is None:
@@ -21,6 +22,12 @@ from keras_sbn.tflite.interpreter import KERNELS, TFLITE_RUNTIMES, LceInterprete
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
 
+#: The version of LiteRT, as numbers; nothing where it is not installed.
+LITERT: tuple[int, ...] = ()
+if importlib.util.find_spec("ai_edge_litert") is not None:
+    LITERT = tuple(int(part) for part in metadata.version("ai-edge-litert").split(".")[:3])
+#: Reads kernels of 2 bits, and int8 as int16.
+needs_new_litert = pytest.mark.skipif(LITERT < (2, 1, 3), reason="needs LiteRT 2.1.3 or later")
 _HERE = Path(__file__).parent
 #: Where the backend of Keras computes nothing, or nothing that the tests named below it do not compare
 #: on every backend as well. `make test` runs these on the first backend alone.

@@ -48,8 +48,9 @@ def add_to(commands: Any) -> None:
         "--target",
         choices=tuple(TARGETS),
         default="lce",
-        help="lce: one bit a weight; tflite: stock int8 operators; c: C99 source and header, one bit a "
-        "weight; onnx: standard ONNX operators (default: %(default)s)",
+        help="lce: one bit a weight; tflite: stock int8 operators; micro: integers alone, for "
+        "microcontrollers; c: C99 source and header, one bit a weight; onnx: standard ONNX operators "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--activations",
@@ -68,7 +69,16 @@ def add_to(commands: Any) -> None:
         "--input-type", choices=types, help="type of the file's inputs (default: as the model has it)"
     )
     parser.add_argument(
-        "--output-type", choices=types, help="type of the file's outputs (default: float32)"
+        "--output-type",
+        choices=(*types, "int16"),
+        help="type of the file's outputs (default: float32; of micro int8, or int16 if int8 rounds)",
+    )
+    parser.add_argument(
+        "--weight-bits",
+        choices=("8", "4", "2", "auto"),
+        default="8",
+        help="bits of a binary weight, with tflite or, 8 and 4, micro: fewer need a newer runtime and "
+        "more time; auto takes the fewest that cost no time (default: %(default)s)",
     )
     parser.add_argument("--report", type=file_to_write, help="file for the report as JSON")
     parser.add_argument(
@@ -126,6 +136,7 @@ def run(options: argparse.Namespace) -> int:
         representative_data=None if data is None else read_data(data),
         input_type=options.input_type,
         output_type=options.output_type,
+        weight_bits=options.weight_bits if options.weight_bits == "auto" else int(options.weight_bits),
         allow_float_fallback=options.allow_float_fallback,
         labels=labels,
         input_range=options.input_range and tuple(options.input_range),

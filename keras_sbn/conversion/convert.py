@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from keras_sbn.conversion import layers as _layers  # noqa: F401 (registers the lowerings)
+from keras_sbn.conversion.against_plan import compare_with_plan
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
 from keras_sbn.conversion.plan import LoweringError, PlannedOperator
-from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.conversion.targets import TARGETS, target_class
 from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.graph import Graph
 from keras_sbn.tflite.interpreter import can_open
 from keras_sbn.tflite.metadata import with_metadata
+from keras_sbn.tflite.micro import arena_bytes
+from keras_sbn.tflite.places import oldest_litert
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.writer import ModelWriter
 
 _ACTIVATIONS = ("float32", "int8")
-_TYPES = (None, "float32", "int8", "uint8")
+_INPUT_TYPES = (None, "float32", "int8", "uint8")
+_OUTPUT_TYPES = (*_INPUT_TYPES, "int16")
 
 
 def convert(
@@ -32,6 +36,7 @@ def convert(
     representative_data: Any = None,
     input_type: str | None = None,
     output_type: str | None = None,
+    weight_bits: int | str = 8,
     allow_float_fallback: bool = False,
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
@@ -49,17 +54,28 @@ def convert(
             layers. `"tflite"`, stock int8 operators that any TFLite or LiteRT runtime has, delegated to
             XNNPACK: one byte a weight. `"c"`, a C99 header and source that need no runtime, for
             microcontrollers: one bit a weight, see `keras_sbn.ConvertedC`. `"onnx"`, an ONNX model of
-            standard operators, or of QONNX's: one byte a weight, see `keras_sbn.ConvertedOnnx`. All
-            decide as the hard model does on every input.
+            standard operators, or of QONNX's: one byte a weight, see `keras_sbn.ConvertedOnnx`. All of
+            them decide as the hard model does on every input. `"micro"`, integers alone from the input
+            to the output, for TensorFlow Lite Micro and Arm's Ethos-U: binary layers as in `"tflite"`,
+            sums and real values in int16. It decides as the hard model does where int16 holds what is
+            compared; the report says where it rounds, and to which steps.
         activations: What the layers compute with that are not binary. `"float32"`, exactly as the
             folded model does; or `"int8"`, as TensorFlow's post-training quantization does: smaller and
             faster, and no longer exact. Binary layers stay binary and exact in what they read, but a
             sign of rounded values can differ from the model's: `keras_sbn.verify` says how often.
+            `target="micro"` has integers in any case.
         representative_data: Some hundred inputs of the kind the model will see, from which the scales of
-            int8 values follow: an array, or a dataset as `keras_sbn.verify` takes it.
+            integer values follow: an array, or a dataset as `keras_sbn.verify` takes it.
         input_type: `"float32"`, `"int8"` or `"uint8"`, the type of the file's inputs, with scale and
-            zero point in the file. By default as the model has it: uint8 for images, float32 otherwise.
-        output_type: Likewise of the outputs; float32 by default.
+            zero point in the file. By default as the model has it: uint8 for images, float32 otherwise,
+            and int8 with `target="micro"`.
+        output_type: Likewise of the outputs; float32 by default. With `target="micro"` `"int8"`,
+            `"uint8"` or `"int16"`: by default int8 where that holds the values exactly, else int16.
+        weight_bits: Bits of a weight of ±1. With `target="tflite"` 8, 4, 2 or `"auto"`: fewer than 8 make
+            the layer a FULLY_CONNECTED, convolutions by way of SLICE and CONCATENATION, which takes more
+            time; 2 need LiteRT 2.1. `"auto"` takes 2 for dense layers, which cost no time from LiteRT
+            2.1.3 on, and 8 elsewhere. With `target="micro"` 8 or 4: 4 halve the flash, and take RAM for
+            the largest kernel, as TensorFlow Lite Micro unpacks it; Ethos-U takes 8 alone.
         allow_float_fallback: Whether a layer that should be binary and cannot be is converted as a float
             layer, and an operator that is not as planned is tolerated; the report has the reason and the
             remedy. Otherwise they are errors.
@@ -76,7 +92,8 @@ def convert(
     Raises:
         ValueError: If an argument is unknown, representative data are missing or do not fit, the model
             cannot be folded, a layer that should be binary is not, or a layer has no counterpart in the
-            target; the message names the layer. If labels or range do not fit the model.
+            target; the message names the layer. If labels or range do not fit the model, or the
+            installed runtime is older than what the file asks for.
         ImportError: If no package with the TFLite schema is installed.
 
     Example:
@@ -88,42 +105,68 @@ def convert(
     for name, value, known in (
         ("target", target, tuple(TARGETS)),
         ("activations", activations, _ACTIVATIONS),
-        ("input_type", input_type, _TYPES),
-        ("output_type", output_type, _TYPES),
+        ("input_type", input_type, _INPUT_TYPES),
+        ("output_type", output_type, _OUTPUT_TYPES),
     ):
         if value not in known:
             raise ValueError(f"Expected `{name}` to be one of {list(known)}. Received: {name}={value!r}")
-    quantize = activations == "int8"
-    if quantize and representative_data is None:
+    kind = target_class(target)
+    quantize = activations == "int8" or kind.wide_numbers
+    if activations == "int8" and not kind.wide_numbers and representative_data is None:
         raise ValueError(
             "Expected `representative_data` with activations='int8', from which the scales of int8 "
             "values follow. Received: none. Give some hundred inputs of the kind the model will see."
         )
-    if quantize and not target_class(target).has_int8:
+    if activations == "int8" and not kind.has_int8:
         raise ValueError(
             f"Expected activations='float32' with target={target!r}, which computes what is not binary "
             "in float32. Received: activations='int8'. target='tflite' computes it in int8."
         )
-    settings = Settings(allow_float_fallback, quantize, (output_type or "float32") == "float32")
-    types = input_type, output_type or "float32"
+    if kind.wide_numbers and "float32" in (input_type, output_type):
+        raise ValueError(
+            f"Expected `input_type` and `output_type` to be integers with target={target!r}, which has "
+            f"no float32. Received: input_type={input_type!r}, output_type={output_type!r}. Leave them "
+            "out."
+        )
+    if output_type == "int16" and not kind.wide_numbers:
+        raise ValueError(
+            f"Expected `output_type` to be one of {list(_INPUT_TYPES)}: target='micro' alone computes in "
+            f"int16. Received: output_type='int16', target={target!r}"
+        )
+    if weight_bits != 8 and weight_bits not in kind.weight_bits:
+        raise ValueError(
+            f"Expected `weight_bits` to be one of {list(kind.weight_bits or (8,))} with "
+            f"target={target!r}. Received: weight_bits={weight_bits!r}"
+            + ("" if kind.weight_bits else ". Leave it out: a binary weight takes one bit.")
+        )
+    settings = Settings(allow_float_fallback, quantize, output_type in (None, "float32"), weight_bits)
+    types = input_type, output_type
     content, plan, names = _written(model, target, settings, types, representative_data)
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
     report = compare_with_plan(plan, read_file(content), allow_float_fallback)
     refused = can_open(content, target)
     if refused is not None:
-        raise LoweringError(
-            f"Expected a file that its runtime opens. Received: {refused}. Please report this as a bug, "
-            "with the model; target='tflite' or another layer in place of the one that is named may help."
+        needed = oldest_litert(read_file(content))
+        remedy = (
+            f"The file needs {needed} or later: pip install --upgrade ai-edge-litert, or give another "
+            "`weight_bits`."
+            if needed
+            else "Please report this as a bug, with the model; target='tflite' or another layer in place "
+            "of the one that is named may help."
         )
-    return target_class(target).result(content, target, report, *names)
+        raise LoweringError(f"Expected a file that its runtime opens. Received: {refused}. {remedy}")
+    report = replace(report, runtime=oldest_litert(read_file(content)))
+    if kind.wide_numbers:
+        report = replace(report, arena_bytes=arena_bytes(content))
+    return kind.result(content, target, report, *names)
 
 
 def _written(
     model: Any,
     target: str,
     settings: Settings,
-    types: tuple[str | None, str],
+    types: tuple[str | None, str | None],
     representative_data: Any,
 ) -> tuple[bytes, list[PlannedOperator], tuple[tuple[str, ...], tuple[str, ...]]]:
     """The bytes of the file, what was meant to be in it, and the names of its inputs and outputs."""

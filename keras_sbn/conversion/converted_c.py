@@ -42,7 +42,9 @@ class ConvertedC(ConvertedModel):
         super().__post_init__()
         # Written once here, so that an operator without a C function is an error of the conversion.
         code = self.code()
-        report = replace(self.report, file_bytes=code.constant_bytes, arena_bytes=code.arena_bytes)
+        report = replace(
+            self.report, file_bytes=code.constant_bytes, arena_bytes=code.arena_bytes, written="constants"
+        )
         object.__setattr__(self, "report", report)
 
     @classmethod

@@ -15,7 +15,7 @@ from keras_sbn.tflite.writer import ModelWriter
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the file; `quant` is scale and zero point of an 8-bit one."""
+    """A tensor of the file; `quant` is scale and zero point of one of integers."""
 
     index: int
     shape: tuple[int, ...]
@@ -30,8 +30,8 @@ class Output:
     Attributes:
         layer: Name of the layer whose row of the report counts the operator.
         shape: Its shape.
-        quant: Scale and zero point of an 8-bit tensor.
-        dtype: Its type; by default int8 where it has a scale, and float32 elsewhere.
+        quant: Scale and zero point of an integer tensor.
+        dtype: Its type; by default that of `quant` where it has a scale, and float32 elsewhere.
         name: Its name; by default that of the layer. A tensor without a suffix holds the value of the
             folded layer of that name.
         suffix: What comes after the name.
@@ -52,7 +52,7 @@ class Output:
 
     @property
     def stored_type(self) -> str:
-        return self.dtype or ("float32" if self.quant is None else "int8")
+        return self.dtype or ("float32" if self.quant is None else self.quant.dtype)
 
     @property
     def full_name(self) -> str:
@@ -77,7 +77,7 @@ class Emitter:
 
     def tensor(self, output: Output) -> Tensor:
         """Adds a tensor that an operator writes, or an input of the file."""
-        scale, zero_point = output.quant or (None, 0)
+        scale, zero_point, *_ = output.quant or (None, 0)
         dtype = output.stored_type
         index = self._writer.tensor(output.full_name, output.shape, dtype, scale, zero_point)
         return Tensor(index, tuple(output.shape), dtype, output.quant)
@@ -90,15 +90,19 @@ class Emitter:
         scale: float | Sequence[float] | None = None,
         zero_point: int = 0,
         axis: int = 0,
+        bits: int | None = None,
     ) -> Tensor:
-        """Adds a constant that belongs to a layer, under a short name that no other constant has."""
+        """Adds a constant that belongs to a layer, under a short name that no other constant has.
+
+        Integers are packed where `bits` is 2 or 4.
+        """
         count = self._names.get(suffix, 0)
         self._names[suffix] = count + 1
         name = f"{suffix}_{count}" if count else suffix
-        index = self._writer.constant(name, value, scale, zero_point, axis)
-        self._constant_bytes[index] = value.nbytes
+        index = self._writer.constant(name, value, scale, zero_point, axis, bits)
+        self._constant_bytes[index] = value.nbytes if bits is None else -(-value.size * bits // 8)
         quant = QuantParams(scale, zero_point) if isinstance(scale, float) else None
-        return Tensor(index, value.shape, value.dtype.name, quant)
+        return Tensor(index, value.shape, value.dtype.name if bits is None else f"int{bits}", quant)
 
     def emit(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from keras_sbn.conversion.plan import NO_REASON, Reason
@@ -14,6 +15,7 @@ from keras_sbn.conversion.report import (
     tensors,
 )
 from keras_sbn.tflite.costs import Kernel, kernel_of, producers
+from keras_sbn.tflite.memory import live_bytes
 from keras_sbn.tflite.options import PADDING
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo, content_of, named, read_file
 
@@ -44,7 +46,11 @@ def inspect(file: Any) -> ConversionReport:
     with named(file):
         info = read_file(content_of(file))
     network = _Network(info)
-    rows = [network.row(index, op) for index, op in enumerate(info.operators)]
+    memory = live_bytes(info)
+    rows = [
+        replace(network.row(index, op), ram_bytes=memory[index])
+        for index, op in enumerate(info.operators)
+    ]
     return ConversionReport(tuple(rows), info.size, tensors(info.inputs), tensors(info.outputs))
 
 

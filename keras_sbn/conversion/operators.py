@@ -14,46 +14,16 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.conversion.emitter import Emitter, Output, Tensor
-from keras_sbn.tflite.options import ACTIVATION, PADDING
+from keras_sbn.conversion.operator_versions import version_of
+from keras_sbn.tflite.options import ACTIVATION, BIAS_TYPE, PADDING
 
-#: Operators whose version 2 is the one that takes int8.
-_INT8_FROM_2 = frozenset(
-    {
-        "ABS",
-        "ADD",
-        "AVERAGE_POOL_2D",
-        "CONCATENATION",
-        "DEQUANTIZE",
-        "EXP",
-        "LOGISTIC",
-        "MAXIMUM",
-        "MAX_POOL_2D",
-        "MEAN",
-        "MINIMUM",
-        "MUL",
-        "PAD",
-        "PADV2",
-        "REDUCE_MAX",
-        "REDUCE_MIN",
-        "RELU",
-        "RELU6",
-        "RESIZE_NEAREST_NEIGHBOR",
-        "SLICE",
-        "SOFTMAX",
-        "SQUARED_DIFFERENCE",
-        "SUB",
-        "SUM",
-        "TANH",
-        "TRANSPOSE",
-    }
-)
 _TABLES = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
 #: Elementwise operators of one input, with the options table of those that have one.
 _UNARY = {"ABS": "Abs", "EXP": "Exp", "HARD_SWISH": "HardSwish", "NEG": "Neg", "RSQRT": None}
 
 
 def _version(operator: str, tensor: Tensor) -> int:
-    return 2 if tensor.dtype == "int8" and operator in _INT8_FROM_2 else 1
+    return version_of(operator, tensor.dtype)
 
 
 @dataclass(frozen=True)
@@ -94,18 +64,24 @@ def convolution(
     The kernel is `(filters, height, width, depth)`, with groups where the depth divides the channels, or
     `(1, height, width, channels * multiplier)`.
     """
-    version = {"float32": 1, "int8": 3}[x.dtype]
+    version = {"float32": 1, "int8": 3, "int16": 5 if depthwise else 4}[x.dtype]
     fields = {**window.fields_with_dilation(), "fusedActivationFunction": ACTIVATION[activation]}
     inputs = [x, kernel, bias]
     if depthwise:
         if x.dtype == "float32" and window.dilation_rate != (1, 1):
             version = 2
+        if kernel.dtype == "int4":
+            version = 7
         fields["depthMultiplier"] = kernel.shape[-1] // x.shape[-1]
         options = ("DepthwiseConv2D", fields)
         return emitter.emit("DEPTHWISE_CONV_2D", inputs, output, options, version)
-    if x.dtype != kernel.dtype:
+    if x.dtype == "float32" != kernel.dtype:
         version = 2
-    if x.shape[-1] != kernel.shape[-1]:
+    if x.dtype == "int16" and bias.dtype == "int32":
+        version, fields["quantizedBiasType"] = 8, BIAS_TYPE
+    elif kernel.dtype == "int4":
+        version = 7
+    elif x.shape[-1] != kernel.shape[-1]:
         version = 6
     return emitter.emit("CONV_2D", inputs, output, ("Conv2D", fields), version)
 
@@ -127,11 +103,12 @@ def fully_connected(
     output: Output,
     activation: str = "none",
 ) -> Tensor:
-    """FULLY_CONNECTED; the kernel is `(units, features)`."""
+    """FULLY_CONNECTED; the kernel is `(units, features)`, in int8 arithmetic of 8, 4 or 2 bits."""
     keep = len(output.shape) > 2
     fields = {"fusedActivationFunction": ACTIVATION[activation], "keepNumDims": keep}
     options = ("FullyConnected", fields)
-    return emitter.emit("FULLY_CONNECTED", [x, kernel, bias], output, options, 5 if keep else 1)
+    version = {"int2": 14, "int4": 10}.get(kernel.dtype, 5 if keep else 1)
+    return emitter.emit("FULLY_CONNECTED", [x, kernel, bias], output, options, version)
 
 
 def pool(
@@ -166,9 +143,14 @@ def elementwise(
 ) -> Tensor:
     """ADD, SUB, MUL, DIV, MAXIMUM or MINIMUM of two tensors that broadcast."""
     version = _version(operator, x)
-    if operator == "MUL" and x.quant and y.quant and output.quant:
+    if operator == "MUL" and x.dtype == "int8" and x.quant and y.quant and output.quant:
         version = 3 if x.quant.scale * y.quant.scale / output.quant.scale >= 1 else version
-    fields = {"fusedActivationFunction": ACTIVATION[activation]} if activation != "none" else {}
+    fields: dict[str, Any] = {}
+    if activation != "none":
+        fields["fusedActivationFunction"] = ACTIVATION[activation]
+    if x.dtype == "int16" and operator in ("ADD", "SUB"):
+        # Otherwise TFLite asks for scales of which one is that of the output.
+        fields["potScaleInt16"] = False
     options = (_TABLES.get(operator, operator.capitalize()), fields)
     return emitter.emit(operator, [x, y], output, options, version)
 
@@ -201,7 +183,8 @@ def softmax(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
 
 def leaky_relu(emitter: Emitter, x: Tensor, slope: float, output: Output) -> Tensor:
     """LEAKY_RELU: ``slope * x`` where x is negative."""
-    return emitter.emit("LEAKY_RELU", [x], output, ("LeakyRelu", {"alpha": slope}))
+    version = 2 if x.dtype == "int16" else 1
+    return emitter.emit("LEAKY_RELU", [x], output, ("LeakyRelu", {"alpha": slope}), version)
 
 
 def prelu(emitter: Emitter, x: Tensor, slopes: np.ndarray, output: Output) -> Tensor:
@@ -233,7 +216,7 @@ def pad(
     inputs = [x, emitter.constant(output.layer, "pad_widths", np.array(widths, np.int32))]
     if value is None:
         return emitter.emit("PAD", inputs, output, ("Pad", {}), _version("PAD", x))
-    scale, zero_point = output.quant or (None, 0)
+    scale, zero_point, *_ = output.quant or (None, 0)
     inputs.append(emitter.constant(output.layer, "pad_value", value, scale, zero_point))
     return emitter.emit("PADV2", inputs, output, ("PadV2", {}), _version("PADV2", x))
 
@@ -246,6 +229,23 @@ def slice_of(emitter: Emitter, x: Tensor, begin: Sequence[int], output: Output) 
         emitter.constant(output.layer, "size", np.array([-1, *output.shape[1:]], np.int32)),
     ]
     return emitter.emit("SLICE", inputs, output, ("Slice", {}), _version("SLICE", x))
+
+
+def strided_slice(
+    emitter: Emitter, x: Tensor, begin: Sequence[int], strides: Sequence[int], output: Output
+) -> Tensor:
+    """STRIDED_SLICE: as many values as the output has from `begin` on, `strides` apart."""
+    steps = zip(begin, output.shape, strides, strict=True)
+    end = [first + (count - 1) * stride + 1 for first, count, stride in steps]
+    inputs = [
+        x,
+        *(
+            emitter.constant(output.layer, suffix, np.array(values, np.int32))
+            for suffix, values in (("begin", begin), ("end", end), ("strides", strides))
+        ),
+    ]
+    options: tuple[str, dict[str, Any]] = ("StridedSlice", {})
+    return emitter.emit("STRIDED_SLICE", inputs, output, options, _version("STRIDED_SLICE", x))
 
 
 def transpose(emitter: Emitter, x: Tensor, order: Sequence[int], output: Output) -> Tensor:
@@ -264,8 +264,9 @@ def resize_nearest(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
 
 
 def quantize(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
-    """QUANTIZE: float32 to 8 bits, or 8 bits to another scale."""
-    return emitter.emit("QUANTIZE", [x], output, ("Quantize", {}))
+    """QUANTIZE: float32 to integers, or integers to another scale or type."""
+    version = 2 if output.stored_type == "int16" else 1
+    return emitter.emit("QUANTIZE", [x], output, ("Quantize", {}), version)
 
 
 def dequantize(emitter: Emitter, x: Tensor, output: Output) -> Tensor:

@@ -32,7 +32,7 @@ class PlannedOperator:
     """An operator that the conversion means to write.
 
     `binary` says that it computes with binary values, however the target stores them; `quantization` is
-    scale and zero point of what it writes.
+    scale, zero point and type of what it writes.
     """
 
     layer: str
@@ -43,4 +43,4 @@ class PlannedOperator:
     constant_bytes: int
     binary: bool
     reason: Reason
-    quantization: tuple[float, int] | None = None
+    quantization: tuple[float, int, str] | None = None

@@ -1,4 +1,4 @@
-"""Real numbers as int8: ``x = scale * (q - zero_point)``, as TFLite stores them.
+"""Real numbers as int8 or int16: ``x = scale * (q - zero_point)``, as TFLite stores them.
 
 Activations have one scale and zero point a tensor, fitted to the values seen on representative data, with
 0 among them, so that padding is exact. Weights have one scale an output channel and zero point 0, and a
@@ -8,6 +8,9 @@ Two things keep values exact where they can be. A value on a known grid, such as
 stored finer than the grid: where its range fits int8, every value of it is stored as it is. And the
 scale of an input whose values all lie on a lattice of at most 256 steps, as those of an image do, is its
 step.
+
+In int16 the zero point is 0, as the kernels ask for, and the scale a power of two unless the values lie
+on a grid that fits: then sums of such values, and their products with powers of two, are exact as well.
 """
 
 from __future__ import annotations
@@ -25,20 +28,23 @@ _LEVELS = HIGHEST - LOWEST
 
 
 class QuantParams(NamedTuple):
-    """Scale and zero point of an int8 tensor."""
+    """Scale and zero point of an int8 or int16 tensor."""
 
     scale: float
     zero_point: int
+    dtype: str = "int8"
 
     def stored(self, values: np.ndarray | float) -> np.ndarray:
-        """The int8 values nearest to real ones."""
+        """The integers nearest to real numbers."""
+        limits = np.iinfo(self.dtype)
         steps = np.round(np.asarray(values, np.float64) / self.scale) + self.zero_point
-        return np.clip(steps, LOWEST, HIGHEST).astype(np.int8)
+        return np.clip(steps, limits.min, limits.max).astype(self.dtype)
 
     @property
     def largest(self) -> float:
         """The largest magnitude it can store."""
-        return self.scale * max(HIGHEST - self.zero_point, self.zero_point - LOWEST)
+        limits = np.iinfo(self.dtype)
+        return self.scale * max(limits.max - self.zero_point, self.zero_point - limits.min)
 
 
 #: What the kernels of these functions write, fixed by TFLite.
@@ -50,6 +56,9 @@ INTEGER = QuantParams(1.0, 0)
 BINARY = QuantParams(1.0, 127)
 #: An 8-bit image in int8.
 IMAGE = QuantParams(1.0, -128)
+#: Small integers in int16, and what functions with values in [-1, 1] write there.
+WIDE_INTEGER = QuantParams(1.0, 0, "int16")
+WIDE_FRACTION = QuantParams(2.0**-15, 0, "int16")
 
 
 def params_of_range(low: float, high: float, grid: Grid | None = None) -> QuantParams:
@@ -60,6 +69,20 @@ def params_of_range(low: float, high: float, grid: Grid | None = None) -> QuantP
         scale = max(scale, 1 / grid.steps)
     scale = float(np.float32(scale))
     return QuantParams(scale, int(np.clip(np.round(LOWEST - low / scale), LOWEST, HIGHEST)))
+
+
+def wide_params(largest: float, grid: Grid | None = None) -> QuantParams:
+    """What stores values up to a magnitude in int16.
+
+    Args:
+        largest: The magnitude; of values on a grid its bound counts.
+        grid: The grid of the values, which is the scale where int16 holds all of it.
+    """
+    highest = int(np.iinfo(np.int16).max)
+    if grid is not None and grid.steps * grid.bound <= highest:
+        return QuantParams(float(np.float32(1 / grid.steps)), 0, "int16")
+    exponent = np.ceil(np.log2(max(largest, 2.0**-40) / highest))
+    return QuantParams(float(2.0**exponent), 0, "int16")
 
 
 def params_of_lattice(values: np.ndarray) -> QuantParams | None:
@@ -82,7 +105,7 @@ def quantized_kernel(
     bias: np.ndarray,
     source: QuantParams,
     output: QuantParams | None = None,
-    largest: int = HIGHEST,
+    largest: int | np.ndarray = HIGHEST,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A kernel and bias as a convolution of int8 reads them.
 
@@ -94,7 +117,7 @@ def quantized_kernel(
         bias: Real numbers `(filters,)`.
         source: How the convolution's input is stored.
         output: How its output is stored, where it is rounded.
-        largest: The integer that the largest weight of a filter becomes.
+        largest: The integer that the largest weight of a filter becomes, or one a filter.
 
     Returns:
         int8 weights, a positive float32 scale a filter, and the int32 bias in units of
@@ -104,7 +127,9 @@ def quantized_kernel(
     by_filter = np.abs(kernel).reshape(-1, filters)
     scale = by_filter.max(axis=0) / largest
     if output is not None:
-        end = 2 * _LEVELS * output.scale + source.largest * by_filter.sum(axis=0)
+        limits = np.iinfo(output.dtype)
+        levels = int(limits.max) - int(limits.min)
+        end = 2 * levels * output.scale + source.largest * by_filter.sum(axis=0)
         bias = np.clip(bias, -end, end)
     # A filter of small weights and a large bias: its products may lose digits, its bias may not.
     scale = np.maximum(scale, np.abs(bias) / (input_scale * _LARGEST_BIAS))

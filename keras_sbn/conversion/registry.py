@@ -95,7 +95,7 @@ class Call:
         return self.emitter.constant(self.layer, suffix, value, *args, **kwargs)
 
     def requantized(self, source: Node, x: Tensor, quant: QuantParams) -> Tensor:
-        """The int8 tensor of an input in another scale."""
+        """The tensor of an input in another scale."""
         if x.quant == quant:
             return x
         suffix = f"for_{self.node.name}"
@@ -110,7 +110,7 @@ Int8Rule = Callable[[Call], QuantParams]
 
 def same(call: Call) -> QuantParams:
     """The output is stored as the only input is: values are moved or selected."""
-    call.inputs = [call.values.int8(call.node.input)]
+    call.inputs = [call.values.number(call.node.input)]
     assert call.input.quant is not None
     return call.input.quant
 
@@ -118,7 +118,7 @@ def same(call: Call) -> QuantParams:
 def one_scale(call: Call) -> QuantParams:
     """All inputs are stored as the output is: the kernel copies."""
     sources = call.node.inputs
-    tensors = [call.values.int8(source) for source in sources]
+    tensors = [call.values.number(source) for source in sources]
     quants = {tensor.quant for tensor in tensors}
     quant = tensors[0].quant if len(quants) == 1 else call.scales.of(call.node)
     assert quant is not None
@@ -128,7 +128,7 @@ def one_scale(call: Call) -> QuantParams:
 
 def calibrated(call: Call) -> QuantParams:
     """The output is stored as its values on representative data ask for."""
-    call.inputs = [call.values.int8(source) for source in call.node.inputs]
+    call.inputs = [call.values.number(source) for source in call.node.inputs]
     return call.scales.of(call.node)
 
 
@@ -136,8 +136,8 @@ def fixed(quant: QuantParams) -> Int8Rule:
     """The output is stored as TFLite prescribes for the operator."""
 
     def rule(call: Call) -> QuantParams:
-        call.inputs = [call.values.int8(source) for source in call.node.inputs]
-        return quant
+        call.inputs = [call.values.number(source) for source in call.node.inputs]
+        return call.scales.fixed(quant)
 
     return rule
 

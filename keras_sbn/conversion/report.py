@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -9,13 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from keras_sbn.conversion.plan import LoweringError, PlannedOperator, Reason
+from keras_sbn.conversion.plan import Reason
 from keras_sbn.files import write_atomically
 from keras_sbn.tables import format_table
-from keras_sbn.tflite.costs import kernel_of, producers
-from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo
+from keras_sbn.tflite.costs import kernel_of
+from keras_sbn.tflite.reader import OperatorInfo, TensorInfo
 
 #: What a table shows of a name.
 _LONGEST_NAME = 40
@@ -27,8 +26,9 @@ class LayerReport:
 
     Attributes:
         name: Name of the Keras layer, or of the tensor that the operator writes.
-        kind: `"binary"` where a binary kernel computes it, `"int8"` where an 8-bit one does, `"moves"`
-            where values are only moved or stored another way, `"float"` elsewhere.
+        kind: `"binary"` where a binary kernel computes it, `"int8"` where an 8-bit one does,
+            `"int16"` where one of 16-bit activations and 8-bit weights does, `"moves"` where values are
+            only moved or stored another way, `"float"` elsewhere.
         operators: Names of the operators it became, in order of execution.
         input_type: Type of what it reads: `"bitpacked"`, `"float32"`, ...
         output_type: Type of what it writes.
@@ -36,10 +36,11 @@ class LayerReport:
         kernel_bytes: Bytes of its kernel alone.
         weights: Number of weights of its kernel.
         binary_macs: Products a sample that are taken of binary values.
-        int8_macs: Products a sample that are taken in other 8-bit arithmetic.
+        int8_macs: Products a sample that are taken in other integer arithmetic, of 8-bit weights.
         float_macs: Products a sample that are taken in float32.
         reason: Why it is not binary, or writes float32 where it could write bits.
         remedy: What to do about it, where something can be done.
+        ram_bytes: Bytes of all activations that are in memory while it runs.
     """
 
     name: str
@@ -55,6 +56,7 @@ class LayerReport:
     float_macs: int
     reason: str
     remedy: str
+    ram_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,11 +81,15 @@ class ConversionReport:
     """What became of every layer, and what it takes. `print` shows a table.
 
     Attributes:
-        layers: A row a layer.
-        file_bytes: The size of the file. Of C code, the bytes of its constants, which lie in flash.
-        inputs: What goes in.
-        outputs: What comes out.
-        arena_bytes: Of C code, the bytes of its static memory, which lies in RAM; else `None`.
+        layers: A `LayerReport` a layer.
+        file_bytes: Size of the file. Of C code, the bytes of its constants, which lie in flash.
+        inputs: A `TensorReport` an input.
+        outputs: A `TensorReport` an output.
+        arena_bytes: The memory that the network takes while it runs: of C code its static memory, and of
+            `target="micro"` what TensorFlow Lite Micro takes, measured in its interpreter; `None`
+            elsewhere, and where that is not installed.
+        runtime: The oldest runtime that was seen to read the file, where not all read it.
+        written: What `file_bytes` counts: "file", or "constants" of C code.
     """
 
     layers: tuple[LayerReport, ...]
@@ -91,6 +97,13 @@ class ConversionReport:
     inputs: tuple[TensorReport, ...] = ()
     outputs: tuple[TensorReport, ...] = ()
     arena_bytes: int | None = None
+    runtime: str = ""
+    written: str = "file"
+
+    @property
+    def ram_bytes(self) -> int:
+        """Bytes of the activations that are in memory at once, at most: no arena can be smaller."""
+        return max((row.ram_bytes for row in self.layers), default=0)
 
     @property
     def weights(self) -> int:
@@ -109,7 +122,7 @@ class ConversionReport:
 
     @property
     def int8_macs(self) -> int:
-        """Products a sample in other 8-bit arithmetic."""
+        """Products a sample in other integer arithmetic, of 8-bit weights."""
         return sum(row.int8_macs for row in self.layers)
 
     @property
@@ -122,33 +135,43 @@ class ConversionReport:
             (
                 _short(row.name),
                 row.kind,
-                " + ".join(row.operators),
+                _joined(row.operators),
                 row.input_type,
                 row.output_type,
                 f"{row.bytes:,}",
                 f"{row.binary_macs:,}",
                 f"{row.int8_macs + row.float_macs:,}",
+                *([f"{row.ram_bytes:,}"] if self._has_ram else []),
             )
             for row in self.layers
         ]
-        header = ("layer", "kind", "operators", "input", "output", "bytes", "binary MACs", "other MACs")
-        lines = [format_table(header, rows, "lllllrrr")]
+        header = ["layer", "kind", "operators", "input", "output", "bytes", "binary MACs", "other MACs"]
+        if self._has_ram:
+            header.append("RAM")
+        lines = [format_table(header, rows, "lllllrrrr"[: len(header)])]
         lines += [f"input  {tensor}" for tensor in self.inputs]
         lines += [f"output {tensor}" for tensor in self.outputs]
         lines += self._explanations()
         with_kernel = [row for row in self.layers if row.weights]
         binary = sum(row.kind == "binary" for row in with_kernel)
         ratio = f", {self.file_bytes / self.one_bit_bytes:.2f} times" if self.weights else ","
-        what = "file" if self.arena_bytes is None else "constants"
         lines += [
             f"{binary} of {len(with_kernel)} layers with a kernel are binary",
             f"MACs: {self.binary_macs:,} binary, {self.int8_macs:,} int8, {self.float_macs:,} float",
-            f"{what} of {self.file_bytes:,} bytes{ratio} the {self.one_bit_bytes:,} bytes of "
+            f"{self.written} of {self.file_bytes:,} bytes{ratio} the {self.one_bit_bytes:,} bytes of "
             f"{self.weights:,} weights at one bit each",
         ]
         if self.arena_bytes is not None:
-            lines.append(f"static memory of {self.arena_bytes:,} bytes")
+            activations = f", of which {self.ram_bytes:,} bytes are activations" if self._has_ram else ""
+            lines.append(f"arena of {self.arena_bytes:,} bytes{activations}")
+        if self.runtime:
+            lines.append(f"runs in {self.runtime} and later; what is older refuses the file")
         return "\n".join(lines)
+
+    @property
+    def _has_ram(self) -> bool:
+        """Whether the table says what each layer takes; C code lays its values out in its own way."""
+        return self.arena_bytes is not None and self.written == "file"
 
     def _explanations(self) -> list[str]:
         """A line a reason, with the layers it holds for.
@@ -181,59 +204,6 @@ class ConversionReport:
         return write_atomically(path, self.to_json().encode())
 
 
-def compare_with_plan(
-    plan: Sequence[PlannedOperator], info: FileInfo, allow_float_fallback: bool = False
-) -> ConversionReport:
-    """Compares the operators of the file with those that were planned.
-
-    Args:
-        plan: What was meant to be written.
-        info: What the file holds.
-        allow_float_fallback: Whether an operator that is not as planned is the reason in its layer's
-            row, in place of an error.
-
-    Returns:
-        The report, made from the file.
-
-    Raises:
-        LoweringError: If the number of operators, or an operator, its name, type, shape, scale, zero
-            point or the size of its constants, is not as planned.
-    """
-    if len(plan) != len(info.operators):
-        raise LoweringError(
-            f"Expected {len(plan)} operators in the file. Received: {len(info.operators)}."
-        )
-    grouped: dict[str, list[tuple[PlannedOperator, OperatorInfo]]] = {}
-    surprises: dict[str, Reason] = {}
-    for planned, found in zip(plan, info.operators, strict=True):
-        (output,) = found.outputs
-        meant = (
-            *(planned.operator, planned.output, planned.dtype, planned.shape, planned.constant_bytes),
-            *_stored_as(planned.quantization),
-        )
-        written = (
-            *(found.name, output.name, output.dtype, output.shape, found.constant_bytes),
-            *(output.scales, output.zero_points),
-        )
-        if meant != written:
-            if not allow_float_fallback:
-                raise LoweringError(
-                    f"Expected layer {planned.layer!r} to be written as {meant}. Received: {written}. "
-                    "allow_float_fallback=True makes it a row of the report."
-                )
-            surprises[planned.layer] = Reason(f"it was planned as {meant} and is {written}", "")
-        grouped.setdefault(planned.layer, []).append((planned, found))
-    made_by = producers(info.operators)
-    rows = []
-    for name, pairs in grouped.items():
-        operators = [found for _, found in pairs]
-        binary = any(planned.binary for planned, _ in pairs) and name not in surprises
-        kind = "binary" if binary else kind_of(operators)
-        reason = surprises.get(name, pairs[0][0].reason)
-        rows.append(describe(name, kind, operators, reason, made_by))
-    return ConversionReport(tuple(rows), info.size, tensors(info.inputs), tensors(info.outputs))
-
-
 def tensors(found: Sequence[TensorInfo]) -> tuple[TensorReport, ...]:
     """Describes inputs or outputs of a file."""
     return tuple(
@@ -246,14 +216,6 @@ def tensors(found: Sequence[TensorInfo]) -> tuple[TensorReport, ...]:
         )
         for tensor in found
     )
-
-
-def _stored_as(quantization: tuple[float, int] | None) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Scales and zero points as a file holds them: the scales in float32."""
-    if quantization is None:
-        return (), ()
-    scale, zero_point = quantization
-    return (float(np.float32(scale)),), (zero_point,)
 
 
 #: Operators that compute nothing: they move values or store them another way.
@@ -284,6 +246,8 @@ def kind_of(operators: Sequence[OperatorInfo]) -> str:
     if all(op.name in MOVING for op in operators):
         return "moves"
     types = {tensor.dtype for op in operators for tensor in op.outputs if op.name not in MOVING}
+    if "float32" not in types and "int16" in types:
+        return "int16"
     return "int8" if types & {"int8", "uint8"} else "float"
 
 
@@ -307,11 +271,17 @@ def describe(
         kernel_bytes=sum(kernel.tensor.bytes for kernel in kernels),
         weights=sum(kernel.weights for kernel in kernels),
         binary_macs=macs if kind == "binary" else 0,
-        int8_macs=macs if kind == "int8" else 0,
-        float_macs=macs if kind not in ("binary", "int8") else 0,
+        int8_macs=macs if kind in ("int8", "int16") else 0,
+        float_macs=macs if kind not in ("binary", "int8", "int16") else 0,
         reason=reason.reason,
         remedy=reason.remedy,
     )
+
+
+def _joined(operators: Sequence[str]) -> str:
+    """Names of operators for a table, with a number where one comes several times in a row."""
+    runs = [(name, len(list(run))) for name, run in itertools.groupby(operators)]
+    return " + ".join(name if count == 1 else f"{count} {name}" for name, count in runs)
 
 
 def _short(name: str) -> str:

@@ -1,22 +1,27 @@
-"""How a node's value is stored in int8."""
+"""How a node's value is stored in integers."""
 
 from __future__ import annotations
 
 import keras
+import numpy as np
 
 from keras_sbn.conversion.calibration import Calibration
+from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import (
     HYPERBOLIC,
     IMAGE,
     INTEGER,
     PROBABILITY,
+    WIDE_FRACTION,
+    WIDE_INTEGER,
     QuantParams,
     params_of_range,
+    wide_params,
 )
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import KerasCall
-from keras_sbn.folding.value_ranges import is_binary, is_image
+from keras_sbn.folding.ops import Affine, KerasCall, Placeholder, Reshape
+from keras_sbn.folding.value_ranges import grid, is_binary, is_image
 
 _FIXED_BY_ACTIVATION = {
     keras.activations.softmax: PROBABILITY,
@@ -43,6 +48,14 @@ class Scales:
             return INTEGER
         return _fixed(node) or self._ranges(node).scale(node)
 
+    def in_int8(self, node: Node) -> QuantParams:
+        """How a node's value is stored in int8, where the target computes with it in another type."""
+        return self.of(node)
+
+    def fixed(self, quant: QuantParams) -> QuantParams:
+        """How values are stored that TFLite stores in int8 as `quant` says."""
+        return quant
+
     def finest(self, node: Node) -> QuantParams:
         """The finest scale that holds a node's value, its grid aside."""
         if is_image(node):
@@ -68,3 +81,81 @@ def _fixed(node: Node) -> QuantParams | None:
     if call.kind is keras.layers.Softmax:
         return PROBABILITY
     return _FIXED_BY_ACTIVATION.get(getattr(call.operation, "activation", None))
+
+
+class WideScales(Scales):
+    """How numbers are stored in int16: in steps of their grid, where it fits, else of a power of two.
+
+    With representative data the range is twice what was seen of a value, and never more than it can be.
+    """
+
+    def of(self, node: Node) -> QuantParams:
+        if is_image(node) or isinstance(node.op, Placeholder):
+            return super().of(node)
+        if is_binary(node):
+            return WIDE_INTEGER
+        fixed = _fixed(node)
+        return self.fixed(fixed) if fixed is not None else wide_params(self._largest(node), grid(node))
+
+    def in_int8(self, node: Node) -> QuantParams:
+        if is_image(node) or is_binary(node) or isinstance(node.op, Placeholder):
+            return super().of(node)
+        quant = self.of(node)
+        if quant.scale == WIDE_FRACTION.scale and _fixed(node) is not None:
+            return _fixed(node) or quant
+        bound = interval(node)
+        low, high = self._ranges(node).range(node) if self._calibration or bound is None else bound
+        return params_of_range(low, high, grid(node))
+
+    def fixed(self, quant: QuantParams) -> QuantParams:
+        return WIDE_FRACTION
+
+    def finest(self, node: Node) -> QuantParams:
+        return wide_params(self._largest(node))
+
+    def _largest(self, node: Node) -> float:
+        return max(-self._interval(node)[0], self._interval(node)[1])
+
+    def _interval(self, node: Node) -> tuple[float, float]:
+        """What a value can be, or twice what was seen of it where that is less."""
+        bound = interval(node)
+        if self._calibration is None and bound is not None:
+            return bound
+        low, high = (2 * end for end in self._ranges(node).range(node))
+        return (low, high) if bound is None else (max(low, bound[0]), min(high, bound[1]))
+
+
+def interval(node: Node) -> tuple[float, float] | None:
+    """The least and the largest value that a node can have, where what it computes tells."""
+    on_grid = grid(node)
+    if on_grid is not None:
+        return -on_grid.bound, on_grid.bound
+    op = node.op
+    if isinstance(op, FusedActivation):
+        inner = Node(op.layer, op.op, node.inputs, node.shape)
+        ends = _ends(interval(inner), op.factor, op.offset)
+        return None if ends is None else _rectified(ends, op.activation)
+    if isinstance(op, Affine):
+        source = interval(node.input)
+        factor = op.scale / np.asarray(op.divisor, np.float64)
+        ends = _ends(source, factor, op.offset - factor * op.center)
+        return ends if op.inner is None else None
+    if isinstance(op, Reshape):
+        return interval(node.input)
+    return None
+
+
+def _ends(
+    source: tuple[float, float] | None, factor: np.ndarray, offset: np.ndarray
+) -> tuple[float, float] | None:
+    if source is None:
+        return None
+    both = [np.asarray(factor * end + offset, np.float64) for end in source]
+    return min(float(each.min()) for each in both), max(float(each.max()) for each in both)
+
+
+def _rectified(ends: tuple[float, float], activation: str) -> tuple[float, float]:
+    if activation == "none":
+        return ends
+    highest = 6.0 if activation == "relu6" else np.inf
+    return max(ends[0], 0.0), float(np.clip(ends[1], 0.0, highest))

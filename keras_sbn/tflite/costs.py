@@ -12,7 +12,7 @@ from keras_sbn import bits
 from keras_sbn.tflite.reader import OperatorInfo, TensorInfo
 
 #: Operators with a kernel, and which of their inputs it is.
-_KERNEL_INPUT = {
+KERNEL_INPUT = {
     "CONV_2D": 1,
     "CONV_3D": 1,
     "DEPTHWISE_CONV_2D": 1,
@@ -64,7 +64,7 @@ def kernel_of(op: OperatorInfo, made_by: dict[int, OperatorInfo]) -> Kernel | No
         made_by: What `producers` returns: a kernel that is dequantized when the model is loaded is the
             constant before that.
     """
-    at = _KERNEL_INPUT.get(op.name)
+    at = KERNEL_INPUT.get(op.name)
     tensor = None if at is None else op.input(at)
     if tensor is None or op.output is None or len(tensor.shape) < 2:
         return None

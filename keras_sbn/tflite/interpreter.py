@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.extras import remedy, why_no_kernels, why_no_lce, why_not_run
+from keras_sbn.extras import installed, remedy, why_no_kernels, why_no_lce, why_not_run
 from keras_sbn.tflite.options import KERNELS as KERNELS
 from keras_sbn.tflite.options import RUNTIMES as RUNTIMES
 from keras_sbn.tflite.options import Kernel as Kernel
@@ -218,7 +218,7 @@ class LceInterpreter(Interpreter):
             # On x86 the stock operators between LCE's run faster in XNNPACK.
             xnnpack = not has_fast_default_kernel()
         super().__init__(content, f"LCE, {kernel} kernel" + (", XNNPACK" if xnnpack else ""))
-        self._engine = engine = _opened(
+        self._engine = engine = opened(
             lambda: _extension().LiteInterpreter(
                 content, num_threads, kernel == "reference", kernel == "indirect", xnnpack
             ),
@@ -261,7 +261,7 @@ class TfliteInterpreter(Interpreter):
         package, runtime = _tflite_runtime(package)
         xnnpack = True if xnnpack is None else xnnpack
         super().__init__(content, _RUNTIME_NAMES[package] + (", XNNPACK" if xnnpack else ""))
-        self._engine = _opened(
+        self._engine = opened(
             lambda: self._open(runtime, content, num_threads, bool(xnnpack)), content, self.runtime
         )
         inputs, outputs = self._engine.get_input_details(), self._engine.get_output_details()
@@ -348,7 +348,8 @@ def open_interpreter(
         runtime: `"kernels"` for keras-sbn-kernels in LiteRT, `"lce"` for the interpreter of the Larq
             Compute Engine, `"litert"` for stock TFLite, of LiteRT, tflite-runtime or TensorFlow, the
             first that is installed; the latter runs stock files alone. `None` takes the best that is
-            installed: of a file with LCE's operators the kernels, then LCE, of a stock file stock TFLite.
+            installed: of a file with LCE's operators the kernels, then LCE, of a stock file stock TFLite,
+            of a file of `"micro"` TensorFlow Lite Micro, where `xnnpack` is not given either.
         kernel: Which of LCE's binary kernels, `"default"`, `"indirect"` or `"reference"`; `None` takes
             the fastest here. One that is given asks for LCE. A stock file has none of them, and runs the
             same with each.
@@ -376,6 +377,11 @@ def open_interpreter(
         module, name = _TRANSLATED[target]
         made: Interpreter = getattr(importlib.import_module(module), name)(content, num_threads)
         return made
+    if runtime is None and target == "micro" and xnnpack is None:
+        from keras_sbn.tflite.micro import MicroInterpreter, has_micro
+
+        if has_micro():
+            return MicroInterpreter(content)
     if runtime is None:
         runtime = _best_runtime(target, kernel, xnnpack)
     _check_options(runtime, target, kernel, xnnpack)
@@ -438,7 +444,8 @@ def can_open(content: bytes, target: str) -> str | None:
         # What is made of the file is opened where it runs: a compiler takes seconds.
         return None
     kernels: tuple[Kernel | None, ...] = ("default", "indirect") if target == "lce" else (None,)
-    if target != "lce" and not _has_light_runtime():
+    micro = target == "micro" and installed("tflite_micro")
+    if target != "lce" and not micro and not _has_light_runtime():
         return None
     for kernel in kernels:
         try:
@@ -548,24 +555,25 @@ class _Turns:
                 self._free += 1
 
 
-def _opened(open_one: Callable[[], Any], content: bytes, runtime: str) -> Any:
+def opened(open_one: Callable[[], Any], content: bytes, runtime: str) -> Any:
     """Opens an engine; an error says why, and of which layer."""
     try:
         return open_one()
     except (RuntimeError, ValueError) as error:
-        # LCE's engine tells the reason on standard error alone.
-        reason = f"{_said_by(open_one)}\n{error}" if runtime.startswith("LCE") else str(error)
+        # These engines tell the reason on standard error alone.
+        silent = runtime.startswith(("LCE", "TensorFlow Lite Micro"))
+        reason = f"{said_by(open_one)}\n{error}" if silent else str(error)
         raise RuntimeError(explained(reason, content, runtime)) from error
 
 
-def _said_by(open_one: Callable[[], Any]) -> str:
-    """What opening an engine, which fails, writes to standard error."""
+def said_by(act: Callable[[], Any]) -> str:
+    """What an engine writes to standard error while it is opened, which may fail, or asked something."""
     sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)
         try:
-            open_one()
+            act()
         except (RuntimeError, ValueError):
             pass
         finally:

@@ -15,4 +15,6 @@ Runtime = Literal["kernels", "lce", "litert"]
 RUNTIMES: tuple[Runtime, ...] = ("kernels", "lce", "litert")
 
 PADDING = {"same": 0, "valid": 1}
+#: int32, as the type of the bias of an int16 convolution.
+BIAS_TYPE = 2
 ACTIVATION = {"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}

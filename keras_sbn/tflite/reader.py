@@ -8,6 +8,7 @@ twice the file, and options are read one level deep.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import struct
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_sbn.bits import unpack_integers
 from keras_sbn.tflite.schema import operator_names, schema, tensor_type_names
 
 _IDENTIFIER = b"TFL3"
@@ -40,9 +42,23 @@ class TensorInfo:
     zero_points: tuple[int, ...] = ()
     data: Any = field(default=None, repr=False)
 
+    @property
+    def quantization(self) -> tuple[float, int] | None:
+        """Scale and zero point, where there is one of each for the whole tensor."""
+        if len(self.scales) != 1 or len(self.zero_points) != 1:
+            return None
+        return self.scales[0], self.zero_points[0]
+
     def values(self) -> np.ndarray | None:
-        """The constant as an array, or `None` if there is none of this shape."""
+        """The constant as an array, or `None` if there is none of this shape.
+
+        Integers of 2 and 4 bits are int8 there.
+        """
         try:
+            if self.dtype in ("int2", "int4"):
+                packed = np.frombuffer(self.data, np.uint8)
+                flat = unpack_integers(packed, int(self.dtype[3:]), math.prod(self.shape))
+                return flat.reshape(self.shape)
             return np.frombuffer(self.data, np.dtype(self.dtype)).reshape(self.shape)
         except (TypeError, ValueError):
             return None
@@ -53,13 +69,15 @@ class OperatorInfo:
     """An operator of the file, in execution order.
 
     `name` is the builtin operator's name, or the custom one's, such as "LceBconv2d". `options` are the
-    numbers among its options, by the names that the schema's object classes have for them, as "strideH".
+    numbers among its options, by the names that the schema's object classes have for them, as "strideH";
+    `version` is the one that a runtime has to know.
     """
 
     name: str
     inputs: tuple[TensorInfo | None, ...]
     outputs: tuple[TensorInfo, ...]
     options: dict[str, Any] = field(default_factory=dict)
+    version: int = 1
 
     def input(self, index: int) -> TensorInfo | None:
         """An input, or `None` where the operator has fewer or leaves it out: a damaged one may."""
@@ -176,9 +194,7 @@ class _Parser:
         self._buffers = self._range(model.BuffersLength(), 4)
         graph = model.Subgraphs(0)
         tensors = tuple(self._tensor(graph.Tensors(i)) for i in self._range(graph.TensorsLength(), 4))
-        codes = [
-            self._code_name(model.OperatorCodes(i)) for i in self._range(model.OperatorCodesLength(), 4)
-        ]
+        codes = [self._code(model.OperatorCodes(i)) for i in self._range(model.OperatorCodesLength(), 4)]
         operators = tuple(
             self._operator(graph.Operators(i), codes, tensors)
             for i in self._range(graph.OperatorsLength(), 4)
@@ -257,19 +273,24 @@ class _Parser:
         zero_points = {quantization.ZeroPoint(i) for i in self._range(quantization.ZeroPointLength(), 8)}
         return tuple(sorted(scales)), tuple(sorted(zero_points))
 
-    def _code_name(self, code: Any) -> str:
+    def _code(self, code: Any) -> tuple[str, int]:
+        """Name and version of an operator."""
         custom = self._text(code.CustomCode())
-        return custom or operator_names()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        name = custom or operator_names()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        return name, code.Version()
 
-    def _operator(self, op: Any, codes: list[str], tensors: tuple[TensorInfo, ...]) -> OperatorInfo:
+    def _operator(
+        self, op: Any, codes: list[tuple[str, int]], tensors: tuple[TensorInfo, ...]
+    ) -> OperatorInfo:
         inputs = [op.Inputs(i) for i in self._range(op.InputsLength(), 4)]
         outputs = [op.Outputs(i) for i in self._range(op.OutputsLength(), 4)]
-        name = codes[op.OpcodeIndex()]
+        name, version = codes[op.OpcodeIndex()]
         return OperatorInfo(
             name=name,
             inputs=tuple(None if index == -1 else tensors[_natural(index)] for index in inputs),
             outputs=tuple(tensors[_natural(index)] for index in outputs),
             options=self._custom_options(op) if name.startswith("Lce") else _builtin_options(op),
+            version=version,
         )
 
     def _custom_options(self, op: Any) -> dict[str, int]:

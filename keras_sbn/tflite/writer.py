@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_sbn.bits import pack_integers
+from keras_sbn.extras import remedy
 from keras_sbn.tflite.schema import schema
 
 #: The file identifier and version of a TFLite model.
@@ -58,17 +60,18 @@ class ModelWriter:
         scale: float | Sequence[float] | None = None,
         zero_point: int = 0,
         axis: int = 0,
+        bits: int | None = None,
     ) -> int:
-        """Adds a constant tensor and returns its index."""
+        """Adds a constant tensor and returns its index; integers of 2 or 4 `bits` are packed."""
         value = np.ascontiguousarray(value)
-        data = value.tobytes()
-        key = (value.dtype.str, data)
+        dtype = value.dtype.name if bits is None else f"int{bits}"
+        data = (value if bits is None else pack_integers(value, bits)).tobytes()
+        key = (dtype, data)
         if key not in self._constants:
             self._constants[key] = len(self._model.buffers)
             buffer = self._schema.BufferT()
             buffer.data = np.frombuffer(data, np.uint8)
             self._model.buffers.append(buffer)
-        dtype = value.dtype.name
         return self._add_tensor(name, value.shape, dtype, self._constants[key], scale, zero_point, axis)
 
     def _add_tensor(
@@ -84,7 +87,7 @@ class ModelWriter:
         tensor = self._schema.TensorT()
         tensor.name = name
         tensor.shape = [int(size) for size in shape]
-        tensor.type = getattr(self._schema.TensorType, dtype.upper())
+        tensor.type = self._type(dtype)
         tensor.buffer = buffer
         if scale is not None:
             quantization = self._schema.QuantizationParametersT()
@@ -94,6 +97,15 @@ class ModelWriter:
             tensor.quantization = quantization
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
+
+    def _type(self, dtype: str) -> int:
+        found: int | None = getattr(self._schema.TensorType, dtype.upper(), None)
+        if found is None:
+            raise ValueError(
+                f"Expected a TFLite schema that has {dtype}. Received: that of {self._schema.__file__}, "
+                f"which is older. {remedy('convert')} brings a newer one."
+            )
+        return found
 
     def shape(self, tensor: int) -> tuple[int, ...]:
         """The shape of a tensor."""

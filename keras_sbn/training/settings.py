@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keras_sbn.conversion.targets import TFLITE_TARGETS
+from keras_sbn.conversion.targets import RUN_TARGETS, TFLITE_TARGETS
 from keras_sbn.files import write_atomically
 from keras_sbn.suggestions import did_you_mean
 from keras_sbn.training.setting_types import setting_types
@@ -107,7 +107,7 @@ class TrainSettings:
     dtype_policy: str = _setting("float32", "Keras's dtype policy, such as mixed_bfloat16")
     threads: int = _setting(2, "threads that prepare the batches")
     targets: tuple[str, ...] = _setting(
-        TFLITE_TARGETS, "files to write: lce, tflite, or none", metavar="TARGET"
+        RUN_TARGETS, "files to write: lce, tflite, micro, or none", metavar="TARGET"
     )
     quantize_first_layer: bool = _setting(
         False, "make a float first convolution int8, exact on every device, at a little accuracy"

@@ -74,14 +74,14 @@ class Comparison:
 
     def notes(self) -> list[str]:
         """What explains differences that are no fault of a layer."""
-        steps = [tensor.scale for tensor in self._tensors if tensor.dtype in ("int8", "uint8")]
+        steps = [tensor.scale for tensor in self._tensors if tensor.dtype in ("int8", "uint8", "int16")]
         if not self._ties or not any(steps):
             return []
         step = max(scale for scale in steps if scale is not None)
         return [
             f"on {self._ties} of the {self._decisions} differing samples several outputs of the file are "
-            "largest, that of the model's decision among them: the outputs are rounded to 8 bits, in "
-            f"steps of up to {step:.3g}"
+            "largest, that of the model's decision among them: the outputs are rounded to integers, "
+            f"in steps of up to {step:.3g}"
         ]
 
     def result(self) -> Verification:

@@ -18,7 +18,7 @@ from keras_sbn.verification.inputs import Batch
 
 #: Float values of layers before the first sign may differ by rounding; ±1 and integers may not.
 _TOLERANCE = 1e-4
-#: Values that are rounded to int8, from others that were, may differ by so many steps.
+#: Values that are rounded to integers, from others that were, may differ by so many steps.
 _STEPS = 2.0
 
 
@@ -27,7 +27,7 @@ def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.nd
 
     Args:
         content: The bytes of the file.
-        target: `"lce"` or `"tflite"`.
+        target: Name of the target.
         model: The Keras model it should equal, hard or folded.
         x: Inputs, one array an input of the model.
     """
@@ -130,11 +130,11 @@ def _step(tensor: Any) -> float:
     if quantization is None or quantization.scale is None or not len(quantization.scale):
         return 0.0
     pair = float(quantization.scale[0]), int(quantization.zeroPoint[0])
-    return 0.0 if pair == BINARY else pair[0]
+    return 0.0 if pair == (BINARY.scale, BINARY.zero_point) else pair[0]
 
 
 def _value(stored: np.ndarray, tensor: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The value that a tensor of either target stores, or `None` if it is of another shape."""
+    """The value that a tensor of any target stores, or `None` if it is of another shape."""
     if stored.dtype == np.int32:
         if stored.shape != (*shape[:-1], bits.words(shape[-1])):
             return None
@@ -143,4 +143,6 @@ def _value(stored: np.ndarray, tensor: Any, shape: tuple[int, ...]) -> np.ndarra
         stored = stored.astype(np.float32) - int(tensor.quantization.zeroPoint[0])
         step = _step(tensor)
         stored = step * stored if step else 2 * stored + 1
+    if stored.dtype == np.int16:
+        stored = _step(tensor) * stored.astype(np.float32)
     return stored if stored.shape == shape else None

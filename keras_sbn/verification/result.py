@@ -34,7 +34,7 @@ class Verification:
         first_difference: The first `Difference` in a decision, or `None`.
         first_differing_layer: Name of the first layer that differs on that sample, where there is one
             and the file has a tensor of its name.
-        rounding_operators: Number of operators of the file that round values to int8.
+        rounding_operators: Number of operators of the file that round values to integers.
         required_agreement: The share of samples on which decisions have to be equal.
         runtime: What ran the file, such as "LiteRT, one-bit kernels, avx512".
         notes: Why values may differ though no layer is wrong: the model computes in float16, say.
@@ -74,7 +74,7 @@ class Verification:
             text += f"\nthe file ran in {self.runtime}"
         if self.rounding_operators or self.required_agreement < 1:
             count = self.rounding_operators
-            rounding = f"{count} operators round to int8; " if count else ""
+            rounding = f"{count} operators round to integers; " if count else ""
             text += (
                 f"\n{rounding}decisions agree on {100 * self.agreement:.4g} % of the samples, "
                 f"{100 * self.required_agreement:.4g} % required"

@@ -143,9 +143,9 @@ def verify(
 
 
 def _rounding_operators(content: bytes) -> int:
-    """How many operators write int8 values of a scale other than 1, which integers have."""
+    """How many operators write integers of a scale other than 1, which whole numbers have."""
     return sum(
-        tensor.dtype == "int8" and tensor.scales != (1.0,) and op.name not in _COPYING
+        tensor.dtype in ("int8", "int16") and tensor.scales != (1.0,) and op.name not in _COPYING
         for op in read_file(content).operators
         for tensor in op.outputs
     )

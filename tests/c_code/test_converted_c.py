@@ -112,7 +112,7 @@ def test_the_report_says_what_it_takes(converted):
     assert (report.file_bytes, report.arena_bytes) == (code.constant_bytes, code.arena_bytes)
     lines = str(report).splitlines()
     assert lines[-2].startswith(f"constants of {code.constant_bytes:,} bytes, ")
-    assert lines[-1] == f"static memory of {code.arena_bytes:,} bytes"
+    assert lines[-1] == f"arena of {code.arena_bytes:,} bytes"
     assert f"float floats[{code.arena_bytes // 4}];" in code.source
     # One bit a weight, filled up to words, and a threshold of 4 bytes a filter.
     conv = next(row for row in report.layers if row.name == "conv_2")

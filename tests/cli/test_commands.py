@@ -271,3 +271,19 @@ def test_a_number_of_samples_that_is_not_positive(capsys):
         cli.main(["verify", "a", "b", "--samples", "0"])
     assert stop.value.code == 2
     assert "expected a positive number" in capsys.readouterr().err
+
+
+def test_where_a_file_runs(folder, capsys, rng):
+    np.save("images.npy", images(rng, (7, 6, 2)))
+    options = ["--target", "micro", "--representative-data", "images.npy", "--weight-bits", "4"]
+    assert cli.main(["convert", "hard.keras", *options]) == 0
+    assert "int16" in capsys.readouterr().out
+    assert cli.main(["inspect", "model.tflite"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^TensorFlow Lite Micro +yes", shown, re.MULTILINE)
+    assert re.search(r"^Arm Ethos-U55.* no +.*int8\*int4 runs on the CPU", shown, re.MULTILINE)
+    assert cli.main(["inspect", "model.tflite", "--json"]) == 0
+    places = json.loads(capsys.readouterr().out)["places"]
+    assert {place["place"]: place["runs"] for place in places}["LiteRT"] is True
+    assert cli.main(["convert", "hard.keras", "--target", "lce", "--weight-bits", "2"]) == 2
+    assert "weight_bits=2" in capsys.readouterr().err

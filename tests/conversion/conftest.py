@@ -8,9 +8,9 @@ from keras_sbn.tflite.reader import read_file
 
 
 def _rounds(content):
-    """Whether an operator of the file writes int8 values of a scale other than 1."""
+    """Whether an operator of the file writes integers of a scale other than 1."""
     return any(
-        tensor.dtype == "int8" and tensor.scales != (1.0,)
+        tensor.dtype in ("int8", "int16") and tensor.scales != (1.0,)
         for operator in read_file(content).operators
         for tensor in operator.outputs
     )

@@ -138,7 +138,7 @@ def test_a_residual_network_has_no_float_operator_inside(target, rng):
     found = keras_sbn.verify(converted, model, x, required_agreement=0.7)
     assert found
     assert found.rounding_operators > 5
-    assert "operators round to int8; decisions agree on" in str(found)
+    assert "operators round to integers; decisions agree on" in str(found)
 
 
 @pytest.mark.parametrize("target", _TARGETS)
@@ -226,7 +226,7 @@ def test_a_layer_without_an_int8_operator(rng):
     x = keras.layers.ReLU(negative_slope=0.5, name="leaky")(keras.layers.Conv2D(4, 1)(inputs))
     model = _mild(keras.Model(inputs, x), rng)
     x = images(rng, (6, 6, 4), 8)
-    with pytest.raises(ValueError, match=r"int8 operators compute\. Received: ReLU 'leaky'"):
+    with pytest.raises(ValueError, match=r"integer operators compute\. Received: ReLU 'leaky'"):
         keras_sbn.convert(model, activations="int8", representative_data=x)
 
 

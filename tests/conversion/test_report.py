@@ -7,8 +7,8 @@ from conftest import digit_network, randomize
 
 import keras_sbn
 from keras_sbn import layers
+from keras_sbn.conversion.against_plan import compare_with_plan
 from keras_sbn.conversion.plan import NO_REASON, LoweringError, PlannedOperator
-from keras_sbn.conversion.report import compare_with_plan
 from keras_sbn.tflite.reader import read_file
 
 

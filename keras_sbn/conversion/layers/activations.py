@@ -194,7 +194,7 @@ def _prelu(call: Call) -> Tensor:
     return operators.prelu(call.emitter, call.input, slopes, call.output)
 
 
-@lowers(K.LeakyReLU)
+@lowers(K.LeakyReLU, int8=calibrated)
 def _leaky_relu(call: Call) -> Tensor:
     return operators.leaky_relu(call.emitter, call.input, float(call.op.negative_slope), call.output)
 

@@ -4,6 +4,9 @@ In int8 every linear layer is a CONV_2D or DEPTHWISE_CONV_2D, whose weights have
 channel. FULLY_CONNECTED has that only from version 12 on, so a dense layer is a 1 x 1 convolution there.
 What follows a linear layer and only scales its channels, or is a ReLU, is part of the same operator: a
 factor and an offset go into kernel and bias, and a ReLU is where the int8 range ends.
+
+Where numbers are int16, 8 bits of a kernel are less than its inputs have. A kernel that 8 bits do not
+hold is then two of them, the second what the first leaves over, and the results are added.
 """
 
 from __future__ import annotations
@@ -26,12 +29,12 @@ from keras_sbn.conversion.geometry import (
     window_of,
 )
 from keras_sbn.conversion.layers.activations import activated, fused_name
-from keras_sbn.conversion.layers.exact_kernels import stored_kernel
+from keras_sbn.conversion.layers.exact_kernels import power_of_two, stored_kernel
 from keras_sbn.conversion.layers.padding import padded
 from keras_sbn.conversion.layers.shapes import require_channels_last
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import LoweringError
-from keras_sbn.conversion.quantization import HIGHEST, QuantParams, quantized_kernel
+from keras_sbn.conversion.quantization import HIGHEST, QuantParams, quantized_kernel, reach
 from keras_sbn.conversion.registry import Call, NotInInt8, calibrated, lowers
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
@@ -45,6 +48,11 @@ from keras_sbn.folding.ops import (
 from keras_sbn.folding.thresholds import trimmed
 
 K = keras.layers
+
+#: A kernel that 8 bits hold up to this share of its largest weight is held as well as float32 holds it.
+_AS_GOOD_AS_EXACT = 2.0**-22
+#: Sums up to here fit int32, and twice as much as well, which runtimes make of them on the way.
+_INT32 = 2**30 - 1
 
 
 @dataclass(frozen=True)
@@ -245,12 +253,39 @@ def _in_int8(call: Call) -> Tensor:
 
 
 def rounded(call: Call, linear: Linear, x: Tensor, largest: int = HIGHEST) -> Tensor:
-    """Emits a linear layer whose sums are rounded to int8; factor and offset are in it already."""
+    """Emits a linear layer whose sums are rounded; factor and offset are in it already."""
     assert x.quant is not None
-    output = call.output
-    weights, scales, bias = quantized_kernel(linear.kernel, linear.bias, x.quant, output.quant, largest)
-    y = integer_convolution(call, linear, x, weights, scales, bias, output, call.activation)
+    output, activation = call.output, call.activation
+    most = _exact_largest(linear.kernel, largest) if x.dtype == "int16" else largest
+    weights, scales, bias = quantized_kernel(linear.kernel, linear.bias, x.quant, output.quant, most)
+    rest: np.ndarray = linear.kernel - weights * scales.astype(np.float64)
+    if x.dtype != "int16" or np.abs(rest).max() <= _AS_GOOD_AS_EXACT * np.abs(linear.kernel).max():
+        y = integer_convolution(call, linear, x, weights, scales, bias, output, activation)
+        return shaped(call, y, output.shape, output)
+    parts = []
+    for suffix, of_part in (("coarse", linear.kernel - rest), ("rest", rest)):
+        values = linear.bias if suffix == "rest" else np.zeros_like(linear.bias)
+        stored = quantized_kernel(of_part, values, x.quant, output.quant)
+        part = output.also(suffix=suffix)
+        parts.append(integer_convolution(call, linear, x, *stored, part, "none"))
+    as_map = output.also(shape=parts[0].shape, suffix="" if parts[0].shape == output.shape else "map")
+    coarse, fine = parts
+    y = operators.elementwise(call.emitter, "ADD", coarse, fine, as_map, activation)
     return shaped(call, y, output.shape, output)
+
+
+def _exact_largest(kernel: np.ndarray, largest: int) -> np.ndarray:
+    """What the largest weight of a filter becomes, so that all are a power of two times integers.
+
+    That is where 8 bits hold them all; elsewhere it is `largest`.
+    """
+    found = np.full(kernel.shape[-1], largest)
+    for index in range(kernel.shape[-1]):
+        step = power_of_two(kernel[..., index])
+        if step is not None:
+            most = np.abs(kernel[..., index]).max() / step
+            found[index] = most * 2 ** int(np.log2(largest / most)) if most <= largest else most
+    return found
 
 
 def integer_convolution(
@@ -266,8 +301,9 @@ def integer_convolution(
     """Emits CONV_2D or DEPTHWISE_CONV_2D of int8 weights `(height, width, depth, filters)`."""
     assert x.quant is not None
     source = Output(call.layer, linear.source, x.quant, suffix="map")
+    quant = x.quant
     x = shaped(call, x, linear.source, source)
-    value = x.quant.stored(np.array(linear.pad_value)) if x.quant else np.zeros(())
+    value = quant.stored(np.array(linear.pad_value))
     x, window = _with_padding(call, linear, x, value)
     groups = linear.source[-1] // weights.shape[2]
     depthwise = linear.depthwise or (groups > 1 and weights.shape[2] == 1)
@@ -275,7 +311,9 @@ def integer_convolution(
     suffix = output.suffix if as_layer else "_".join(part for part in (output.suffix, "map") if part)
     kernel = _in_order(weights, depthwise)
     stored = call.constant("kernel", kernel, scales.tolist(), axis=3 if depthwise else 0)
-    bias_scales = np.float32(x.quant.scale if x.quant else 1.0) * scales
+    bias_scales = np.float32(quant.scale) * scales
+    if x.dtype == "int16" and (depthwise or (np.abs(bias) + reach(weights, quant) > _INT32).any()):
+        bias = bias.astype(np.int64)
     constant = call.constant("bias", bias, bias_scales.tolist())
     output = output.also(shape=linear.target, suffix=suffix)
     return operators.convolution(call.emitter, x, stored, constant, output, window, activation, depthwise)

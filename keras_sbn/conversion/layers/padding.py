@@ -78,7 +78,7 @@ def _with_constant_sides(
         if count:
             sizes = (1, count, x.shape[2]) if axis == 1 else (1, x.shape[1], count)
             values = np.ascontiguousarray(np.broadcast_to(value, (*sizes, x.shape[-1])))
-            scale, zero_point = x.quant or (None, 0)
+            scale, zero_point, *_ = x.quant or (None, 0)
             name = f"padding_{axis}_{side}"
             constant = emitter.constant(output.layer, name, values, scale, zero_point)
             parts = [constant, *parts] if side == "before" else [*parts, constant]

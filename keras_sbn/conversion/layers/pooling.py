@@ -54,4 +54,14 @@ def _global_average(call: Call) -> Tensor:
 def _global_pool(call: Call, operator: str) -> Tensor:
     require_channels_last(call.layer, call.op)
     keep = bool(call.op.keepdims)
+    if operator == "REDUCE_MAX" and call.input.dtype == "int16":
+        # TensorFlow Lite Micro has it in int8 alone.
+        size = call.input.shape[1:3]
+        small = call.output.also(shape=(1, 1, 1, call.input.shape[-1]))
+        if keep:
+            return operators.pool(call.emitter, "MAX_POOL_2D", call.input, small, Window(), size)
+        pooled = operators.pool(
+            call.emitter, "MAX_POOL_2D", call.input, small.also(name="", suffix="map"), Window(), size
+        )
+        return operators.reshape(call.emitter, pooled, call.output)
     return operators.reduction(call.emitter, operator, call.input, [1, 2], call.output, keep)

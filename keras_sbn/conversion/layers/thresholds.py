@@ -42,6 +42,8 @@ from keras_sbn.conversion.quantization import (
     BINARY,
     HIGHEST,
     IMAGE,
+    WIDE_INTEGER,
+    QuantParams,
     largest_weight,
     quantized_kernel,
     reach,
@@ -133,12 +135,14 @@ def rounded_inputs(call: Call, x: Tensor, suffix: str) -> Tensor:
     return _compared(call, linear, call.node.op, x, suffix)
 
 
-def value(call: Call, x: Tensor, suffix: str) -> Tensor:
-    """Emits the sign or threshold of an int8 value, in the form of `BINARY`."""
-    return _compared(call, identity(call.output.shape), call.node.op, x, suffix)
+def value(call: Call, x: Tensor, suffix: str, comparison: Threshold | None = None) -> Tensor:
+    """Emits the sign or threshold of a value; `comparison` takes the place of that of the node."""
+    compared = call.node.op if comparison is None else comparison
+    return _compared(call, identity(call.output.shape), compared, x, suffix)
 
 
 def _compared(call: Call, linear: Linear, comparison: object, x: Tensor, suffix: str) -> Tensor:
+    """Emits the comparison of sums of `x`, in the form of `BINARY`; of int16 numbers, as -1 and 0."""
     assert isinstance(comparison, Sign | Threshold)
     assert x.quant is not None
     channels = linear.kernel.shape[-1]
@@ -148,18 +152,40 @@ def _compared(call: Call, linear: Linear, comparison: object, x: Tensor, suffix:
         assert found is not None
         threshold, direction = found
     directed = linear.scaled(direction, np.zeros(channels))
-    largest = largest_weight(int(np.prod(linear.kernel.shape[:-1])))
-    if (np.abs(linear.kernel) == 1).all():
-        largest = 1
-    input_scale, zeros = x.quant.scale, np.zeros(channels)
-    weights, scales, _ = quantized_kernel(directed.kernel, zeros, x.quant, largest=largest)
-    units = input_scale * scales.astype(np.float64)
+    input_scale = x.quant.scale
+    weights, scales = _weights(directed.kernel, x.quant)
+    units = input_scale * scales
     with np.errstate(over="ignore"):
         least = np.ceil((threshold - directed.bias) / units)
     # A bias beyond the reachable sums decides as one a step beyond them, and overflows.
     farthest = reach(weights, x.quant) + 1
     least = np.clip(least, -farthest, farthest).astype(np.int32)
     ones = np.full(channels, np.float32(1 / input_scale))
-    output = call.output.also(quant=BINARY, suffix=suffix)
+    quant = BINARY if x.dtype == "int8" else WIDE_INTEGER
+    if quant is WIDE_INTEGER:
+        suffix = "_".join(part for part in (suffix, "clamped") if part)
+    output = call.output.also(quant=quant, suffix=suffix)
     y = integer_convolution(call, linear, x, weights, ones, -least, output, "relu_n1_to_1")
     return shaped(call, y, output.shape, output)
+
+
+def _weights(kernel: np.ndarray, source: QuantParams) -> tuple[np.ndarray, np.ndarray]:
+    """int8 weights of a kernel `(..., filters)`, and a scale a filter in float64.
+
+    A filter whose weights are all of one magnitude is ±1 times it, which is exact.
+    """
+    by_filter = np.abs(kernel).reshape(-1, kernel.shape[-1])
+    magnitudes = by_filter.max(axis=0)
+    if has_one_magnitude(kernel):
+        signs = np.where(kernel < 0, -1, 1).astype(np.int8)
+        return signs * (kernel != 0), np.where(magnitudes > 0, magnitudes, 1.0)
+    largest = largest_weight(int(np.prod(kernel.shape[:-1])))
+    zeros = np.zeros(kernel.shape[-1])
+    weights, scales, _ = quantized_kernel(kernel, zeros, source, largest=largest)
+    return weights, scales.astype(np.float64)
+
+
+def has_one_magnitude(kernel: np.ndarray) -> bool:
+    """Whether the weights of every filter are 0 or plus or minus one number."""
+    size = np.abs(kernel)
+    return bool(((size == 0) | (size == size.max(axis=tuple(range(kernel.ndim - 1))))).all())

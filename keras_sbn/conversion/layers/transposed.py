@@ -76,15 +76,22 @@ def _transposed(call: Call) -> Tensor:
         y = operators.transposed_convolution(call.emitter, x, *inputs, output, window)
         return activated(call, y, activation, call.output)
     assert x.quant is not None
-    # Beyond its range int8 ends, and a ReLU with it.
     if isinstance(fused, FusedActivation):
         kernel, bias = kernel * fused.factor, bias * fused.factor + fused.offset
     weights, scales, constant = quantized_kernel(kernel, bias, x.quant, call.output.quant)
     inputs = (
         call.constant("kernel", _in_order(weights), scales.tolist()),
-        call.constant("bias", constant, (np.float32(x.quant.scale) * scales).tolist()),
+        call.constant(
+            "bias",
+            constant.astype(np.int64 if x.dtype == "int16" else np.int32),
+            (np.float32(x.quant.scale) * scales).tolist(),
+        ),
     )
-    return operators.transposed_convolution(call.emitter, x, *inputs, call.output, window)
+    # Beyond its range int8 ends, and a ReLU with it; int16 is as wide on both sides.
+    relu = call.activation if x.dtype == "int16" else "none"
+    output = call.output if relu == "none" else call.output.also(suffix="linear")
+    y = operators.transposed_convolution(call.emitter, x, *inputs, output, window)
+    return y if relu == "none" else operators.unary(call.emitter, relu.upper(), y, call.output)
 
 
 def fused_threshold(call: Call, x: Tensor, thresholds: np.ndarray) -> Tensor:

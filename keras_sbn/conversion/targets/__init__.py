@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 TARGETS = {
     "lce": ("lce", "LceTarget"),
     "tflite": ("tflite", "TfliteTarget"),
+    "micro": ("micro", "MicroTarget"),
     "c": ("c", "CTarget"),
     "onnx": ("onnx", "OnnxTarget"),
 }
@@ -20,6 +21,8 @@ TARGETS = {
 SUFFIXES = {"c": ".c", "onnx": ".onnx"}
 #: The targets whose files are .tflite files.
 TFLITE_TARGETS = tuple(name for name in TARGETS if name not in SUFFIXES)
+#: What a training writes where nothing else is asked for.
+RUN_TARGETS = ("lce", "tflite")
 
 
 def target_class(name: str) -> type[Target]:

@@ -12,7 +12,7 @@ from keras_sbn.conversion.emitter import Emitter, Tensor
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.layers import thresholds
-from keras_sbn.conversion.layers.linear import per_channel
+from keras_sbn.conversion.layers.linear import Linear, per_channel
 from keras_sbn.conversion.layers.transposed import fused_threshold
 from keras_sbn.conversion.plan import NO_REASON, LoweringError, Reason, Unsupported
 from keras_sbn.conversion.reasons import no_kernel, reason_to_be_float, unsupported_input
@@ -42,11 +42,13 @@ class Settings:
             with the reason in the report, in place of an error.
         quantize: Whether what is not binary computes in int8.
         float_outputs: Whether the model's outputs are wanted in float32.
+        weight_bits: Bits of a weight of ±1 kernels: 8, 4, 2 or "auto".
     """
 
     allow_float_fallback: bool = False
     quantize: bool = False
     float_outputs: bool = True
+    weight_bits: int | str = 8
 
 
 class Target(BinaryForm):
@@ -66,16 +68,26 @@ class Target(BinaryForm):
     has_float_accumulators: ClassVar[bool]
     #: What to add to the name of a comparison in int8; nothing where that is the target's own form.
     comparison_suffix: ClassVar[str]
+    #: The bits a weight that a target can store ±1 kernels in, where it has a choice.
+    weight_bits: ClassVar[tuple[int | str, ...]] = ()
+    #: What to do where no integer operator computes a layer.
+    without_integers: ClassVar[str] = (
+        "allow_float_fallback=True computes it in float32, activations='float32' all that is not binary."
+    )
 
     def __init__(
         self, writer: ModelWriter, settings: Settings, calibration: Calibration | None = None
     ) -> None:
         self.settings = settings
         self.emitter = Emitter(writer)
-        self.scales = Scales(calibration)
+        self.scales = self.make_scales(calibration)
         self.values = Values(self.emitter, self, self.scales)
         #: Nodes that stay float32 up to a float32 output (`passes.keep_float_outputs`).
         self.float_nodes: set[int] = set()
+
+    def make_scales(self, calibration: Calibration | None) -> Scales:
+        """How the target stores numbers in integers."""
+        return Scales(calibration)
 
     @abstractmethod
     def compare(self, call: Call, x: Tensor) -> Tensor:
@@ -138,6 +150,18 @@ class Target(BinaryForm):
             return self.unsupported_transposed(name, op)
         return no_kernel(name, op)
 
+    def reason_of(self, node: Node, op: Any) -> Reason:
+        """Why a layer that computes `op` is not binary, and how far off its values are."""
+        return reason_to_be_float(node, op)
+
+    def compared_input(self, call: Call) -> Tensor:
+        """The integers whose sums are compared inside the operator of a linear layer."""
+        return self.values.compared(call.node.input)
+
+    def compares_rounded_sums(self, linear: Linear) -> bool:
+        """Whether sums of rounded values are compared inside the operator of a linear layer."""
+        return True
+
     def can_crop_outputs(self, node: Node) -> bool:
         """Whether a node is a convolution whose last rows and columns need not be computed."""
         op = node.op
@@ -154,7 +178,7 @@ class Target(BinaryForm):
         if isinstance(node.op, Placeholder):
             return
         call = Call(node, self.emitter, self.values, self.scales)
-        self.emitter.reasons[call.layer] = reason_to_be_float(node, call.inner)
+        self.emitter.reasons[call.layer] = self.reason_of(node, call.inner)
         if isinstance(node.op, FusedThreshold):
             self.values.set_bits(node, self._fused_threshold(call, node.op))
         elif isinstance(node.op, Sign | Threshold):
@@ -167,7 +191,7 @@ class Target(BinaryForm):
     def _fused_threshold(self, call: Call, fused: FusedThreshold) -> Tensor:
         node, suffix = call.node, self.comparison_suffix
         if not fused.exact:
-            x = self.values.int8(node.input)
+            x = self.compared_input(call)
             return self.to_bits(node, thresholds.rounded_inputs(call, x, suffix))
         self.emitter.reasons[call.layer] = NO_REASON
         if isinstance(call.op, BinaryConv2DTranspose):
@@ -253,11 +277,10 @@ class Target(BinaryForm):
             call.output = call.output.also(quant=lowering.int8(call))
         except NotInInt8:
             kind = type(call.op).__name__
-            if not self.settings.allow_float_fallback:
+            if self.wide_numbers or not self.settings.allow_float_fallback:
                 raise LoweringError(
-                    f"Expected a layer that int8 operators compute. Received: {kind} {call.layer!r}. "
-                    "allow_float_fallback=True computes it in float32, activations='float32' all that is "
-                    "not binary."
+                    f"Expected a layer that integer operators compute. Received: {kind} {call.layer!r}. "
+                    f"{self.without_integers}"
                 ) from None
             remedy = "another layer, or activations='float32'"
             self.emitter.reasons[call.layer] = Reason(f"no int8 operator computes {kind}", remedy)

@@ -33,7 +33,7 @@ float32 once, when the model is loaded, and a float32 CONV_2D adds the integers 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -48,6 +48,7 @@ from keras_sbn.conversion.geometry import (
     static_shape,
     window_of,
 )
+from keras_sbn.conversion.layers.few_bits import few_bits_convolution, is_dense
 from keras_sbn.conversion.layers.linear import Linear, rounded
 from keras_sbn.conversion.layers.padding import padded_binary
 from keras_sbn.conversion.operators import Window
@@ -65,6 +66,8 @@ _HUGE = np.float32(2.0**127)
 _MOST_PRODUCTS = 2**18
 
 _SUMS = Reason("its sums are an output, or more than a sign reads them", "")
+
+_GROUPS = Reason("FULLY_CONNECTED, which takes fewer than 8 bits a weight, has no groups", "")
 
 _FLOAT_SUMS = Reason(
     "its sums are an output, or more than a sign reads them; with groups, padding with 0 or more than "
@@ -93,6 +96,7 @@ class TfliteTarget(Target):
     has_float_accumulators = False
     comparison_suffix = ""
     bits_quant = BINARY
+    weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4, 2, "auto")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -205,16 +209,19 @@ class TfliteTarget(Target):
         wanted = _SUMS if _is_dynamic(op) else _FLOAT_SUMS
         exact = isinstance(fused, FusedThreshold)
         self.emitter.reasons[call.layer] = NO_REASON if exact else wanted
-        form, window = self._padded(call)
+        bits = self.bits_of(call) if exact else 8
+        form, window = self._padded(call, in_windows=bits < 8)
         if not isinstance(fused, FusedThreshold):
             return self._accumulators(call, form, window)
         tau = np.ceil((fused.threshold - form.constant) / form.multiplier)
+        if bits < 8:
+            return few_bits_convolution(call, form.tensor, tau, bits)
         ones = [1.0] * op.kernel.shape[-1]
         kernel, axis = _stored_kernel(op)
         return operators.convolution(
             call.emitter,
             form.tensor,
-            call.constant("kernel", kernel, ones, axis=axis),
+            call.constant("kernel", kernel, ones, axis=axis, bits=self.convolution_bits),
             call.constant("bias", (-tau).astype(np.int32), ones),
             call.output.also(quant=BINARY, binary=True),
             window,
@@ -238,8 +245,30 @@ class TfliteTarget(Target):
             call.emitter, x, weights, bias, call.output, window, depthwise=axis == 3
         )
 
-    def _padded(self, call: Call) -> tuple[_Form, Window]:
-        """The input of a convolution with the padding that is not native, and how the window moves."""
+    @property
+    def convolution_bits(self) -> int | None:
+        """Bits of a weight inside a convolution operator; `None` for whole bytes."""
+        return None
+
+    def bits_of(self, call: Call) -> int:
+        """Bits a weight of a convolution that compares its sums."""
+        wanted, op = self.settings.weight_bits, call.op
+        if wanted == "auto":
+            # Two bits cost a dense layer no time, and other convolutions twice theirs.
+            sizes = static_shape(call.node.input)[1:3]
+            return 2 if is_dense(op, sizes, call.output.shape[1:3]) else 8
+        if op.groups > 1 and wanted != 8:
+            self.emitter.reasons[call.layer] = _GROUPS
+            return 8
+        return int(wanted)
+
+    def _padded(self, call: Call, in_windows: bool = False) -> tuple[_Form, Window]:
+        """The input of a convolution with the padding that is not native, and how the window moves.
+
+        Args:
+            call: The convolution.
+            in_windows: Whether no padding is native.
+        """
         op, source = call.op, call.node.input
         total = op.kernel.sum(axis=(0, 1, 2), dtype=np.int64)
         if pads_with(op, 0.0):
@@ -247,7 +276,8 @@ class TfliteTarget(Target):
         else:
             form = _Form(self.values.bits(source), 2, total)
         window, positions = window_of(op), call.output.shape[1:3]
-        if not needs_written_padding(op, form.tensor.shape[1:3], positions):
+        written = in_windows and window.padding != "valid"
+        if not written and not needs_written_padding(op, form.tensor.shape[1:3], positions):
             return form, window
         stored = _plain if form.multiplier == 1 else _halved
         x = padded_binary(call.emitter, call.layer, op, form.tensor, stored, positions)

@@ -1,0 +1,172 @@
+"""Lowering to integers alone, as TensorFlow Lite Micro and Arm's Ethos-U compute them.
+
+Binary layers are those of the portable target: one int8 operator each, exact. What is left are numbers:
+sums of ±1 that are an output or are added to others, and what float layers compute. They are int16 of
+zero point 0, of an int16 convolution with int8 weights.
+
+A sum of ±1 is exact in int16: its step is 1, and its bound is known. What is scaled, averaged and added
+is stored in steps of a power of two, so that values on such a grid stay exact as well: one that is
+multiplied with a power of two, a sum of two of them, a maximum. Other numbers are rounded to the step,
+1/65,536 of their range or finer than 1/32,768 of it, and the report says what it is.
+
+A sign of numbers is a depthwise convolution with the weight ±1 and the threshold as its bias, which
+clamps to -1 and 0; a QUANTIZE stores it as the next binary layer reads it. Where the numbers lie on a
+grid, the threshold is half a step of the grid below the value that decides, so that roundings of less
+decide alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from keras_sbn.conversion import operators
+from keras_sbn.conversion.calibration import Calibration
+from keras_sbn.conversion.comparisons import exact_offset
+from keras_sbn.conversion.emitter import Tensor
+from keras_sbn.conversion.fused import FusedActivation
+from keras_sbn.conversion.layers import thresholds
+from keras_sbn.conversion.layers.linear import Linear, per_channel, rounded
+from keras_sbn.conversion.plan import LoweringError, Reason
+from keras_sbn.conversion.quantization import QuantParams
+from keras_sbn.conversion.registry import Call, Lowering, same
+from keras_sbn.conversion.scales import Scales, WideScales
+from keras_sbn.conversion.targets.tflite import TfliteTarget
+from keras_sbn.folding.graph import Node
+from keras_sbn.folding.ops import BinaryConv, Placeholder, Reshape, Sign, Threshold
+from keras_sbn.folding.value_ranges import grid, is_binary, is_image
+
+#: How ±1 is stored in a kernel whose sums are scaled, and the largest sum of products.
+_WEIGHT, _MOST = 64, 2**28
+_SUMS = "its sums are an output, or more than a sign reads them"
+
+
+class MicroTarget(TfliteTarget):
+    """Writes a folded model in integer operators: bits as the portable target, numbers in int16."""
+
+    wide_numbers = True
+    weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4)
+    without_integers: ClassVar[str] = (
+        "target='micro' has no float32. Take another layer, or target='tflite', which computes it in "
+        "float32."
+    )
+
+    def make_scales(self, calibration: Calibration | None) -> Scales:
+        return WideScales(calibration)
+
+    def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
+        raise LoweringError(
+            f"Expected a model whose values integers hold. Received: {node.name!r}, wanted in float32. "
+            f"{self.without_integers}"
+        )
+
+    @property
+    def convolution_bits(self) -> int | None:
+        return 4 if self.settings.weight_bits == 4 else None
+
+    def bits_of(self, call: Call) -> int:
+        return 8
+
+    def _on_bits(self, node: Node, lowering: Lowering) -> bool:
+        """As any target; and ±1 that a layer only selects stay int8, as every value is stored alike."""
+        selected = lowering.int8 is same and is_binary(node)
+        bits = all(self.values.has_bits(source) for source in node.inputs)
+        return (selected and bits) or super()._on_bits(node, lowering)
+
+    def reason_of(self, node: Node, op: Any) -> Reason:
+        found = super().reason_of(node, op)
+        if is_binary(node) or is_image(node) or isinstance(node.op, Placeholder | Reshape):
+            return found
+        return Reason(f"{found.reason}; {self._how_far_off(node)}", found.remedy)
+
+    def _how_far_off(self, node: Node) -> str:
+        """What int16 makes of a node's values."""
+        quant, values = self.scales.of(node), grid(node)
+        if values is not None and quant.scale == np.float32(1 / values.steps):
+            return "int16 holds them exactly"
+        return f"int16 holds them in steps of {quant.scale:.3g}"
+
+    def compared_input(self, call: Call) -> Tensor:
+        """As any target; and in int16 where int8 has no value for what the layer pads with.
+
+        Raises:
+            LoweringError: If int16 has none either, in the steps of the input.
+        """
+        source = call.node.input
+        found = self.values.compared(source)
+        if not isinstance(call.op, BinaryConv) or call.op.padding == "valid":
+            return found
+        for x in (found, self.values.number(source)):
+            assert x.quant is not None
+            stored = x.quant.stored(call.op.pad_values).astype(np.float64)
+            # A scale, such as 1/255, is rounded to float32.
+            if np.allclose(x.quant.scale * (stored - x.quant.zero_point), call.op.pad_values, 1e-6, 0):
+                return x
+        raise LoweringError(
+            f"Expected {call.layer!r} to pad with a value that its input can have, a multiple of "
+            f"{found.quant.scale if found.quant else 1:.6g}. Received: {call.op.pad_values.tolist()}. "
+            "Train it with pad_value=0.0, or convert it to target='tflite'."
+        )
+
+    def compares_rounded_sums(self, linear: Linear) -> bool:
+        return thresholds.has_one_magnitude(linear.kernel)
+
+    def _comparison(self, call: Call) -> Tensor:
+        node, op = call.node, call.node.op
+        source = node.input
+        if isinstance(op, Sign):
+            op = Threshold(np.zeros(1), np.ones(1, np.int8))
+        assert isinstance(op, Threshold)
+        x = self.values.compared(source)
+        offset = np.asarray(exact_offset(node, op), np.float64)
+        exact = Threshold(offset, op.direction)
+        if per_channel(exact, x.shape[-1]) is None:
+            x, exact = self._difference(call, self.values.number(source), exact)
+        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix, exact))
+
+    def _difference(self, call: Call, x: Tensor, op: Threshold) -> tuple[Tensor, Threshold]:
+        """Emits numbers less the threshold of each place, and returns what is left to compare.
+
+        Integers q are compared, ``direction * q >= T``. The difference saturates where int16 ends, which
+        keeps its sign.
+        """
+        quant = x.quant
+        assert quant is not None
+        shape = (1, *x.shape[1:])
+        threshold, direction = np.broadcast_arrays(op.threshold, op.direction)
+        least = np.clip(np.ceil(threshold / quant.scale), -32767, 32767)
+        if (direction < 0).any():
+            signs = np.ascontiguousarray(np.broadcast_to(direction, shape).astype(np.int16))
+            factor = call.constant("directions", signs, 1.0)
+            output = call.output.also(quant=quant, suffix="directed")
+            x = operators.elementwise(call.emitter, "MUL", x, factor, output)
+        stored = np.broadcast_to(least, shape).astype(np.int16)
+        constant = call.constant("thresholds", np.ascontiguousarray(stored), quant.scale)
+        output = call.output.also(quant=quant, suffix="difference")
+        y = operators.elementwise(call.emitter, "SUB", x, constant, output)
+        return y, Threshold(np.zeros(1), np.ones(1, np.int8))
+
+    def rounded_convolution(self, call: Call) -> Tensor:
+        fused, op = call.node.op, call.op
+        self.emitter.reasons[call.layer] = Reason(f"{_SUMS}; {self._how_far_off(call.node)}", "")
+        form, window = self._padded(call)
+        linear = Linear(
+            form.multiplier * op.kernel.astype(np.float64),
+            form.constant.astype(np.float64),
+            form.tensor.shape,
+            call.output.shape,
+            window=window,
+        )
+        if isinstance(fused, FusedActivation):
+            linear = linear.scaled(fused.factor, fused.offset)
+        call.output = call.output.also(quant=self.scales.of(call.node), binary=True)
+        return rounded(call, linear, self._wide(call, form.tensor), largest=_WEIGHT)
+
+    def _wide(self, call: Call, x: Tensor) -> Tensor:
+        """Emits -1 and 0, or ±1, in int16, in steps so small that those of a bias are small too."""
+        products = int(np.prod(call.op.kernel.shape[:3]))
+        bits = int(np.clip(np.floor(np.log2(_MOST / (products * _WEIGHT))), 0, 8))
+        quant = QuantParams(2.0**-bits, 0, "int16")
+        output = call.output.also(shape=x.shape, quant=quant, suffix="wide_input", binary=False)
+        return operators.quantize(self.emitter, x, output)

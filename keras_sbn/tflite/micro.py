@@ -1,0 +1,97 @@
+"""Running a file in TensorFlow Lite Micro, as microcontrollers do, on this machine.
+
+The wheel `tflite-micro` brings its interpreter with the reference kernels. Its memory is one block, the
+arena, whose size the application chooses; what a network takes of it is measured here.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Any
+
+import numpy as np
+
+from keras_sbn.extras import installed, remedy
+from keras_sbn.tflite.interpreter import Interpreter, opened, said_by
+from keras_sbn.tflite.memory import bytes_of
+from keras_sbn.tflite.reader import FileInfo, read_file
+from keras_sbn.tflite.schema import file_of_package, load_module
+
+#: What the arena holds beside tensors, an operator, and in all: more than TensorFlow Lite Micro asks for.
+_BESIDE = 4096, 2**18
+_TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
+
+
+def has_micro() -> bool:
+    """Whether TensorFlow Lite Micro is installed; imports nothing."""
+    return installed("tflite_micro")
+
+
+@functools.cache
+def _extension() -> Any:
+    """The interpreter's extension, without its package, which would import tools for compression.
+
+    Raises:
+        ImportError: If tflite-micro is not installed.
+    """
+    path = file_of_package("tflite_micro", "python/tflite_micro/_runtime.so")
+    if path is None:
+        raise ImportError(
+            "Running the file in TensorFlow Lite Micro needs tflite-micro, which is not installed: "
+            + remedy("micro", "a file of target='micro' runs in LiteRT as well")
+        )
+    return load_module("_runtime", path)
+
+
+class MicroInterpreter(Interpreter):
+    """Runs a file in TensorFlow Lite Micro.
+
+    Args:
+        content: The bytes of a `.tflite` model.
+
+    Raises:
+        ImportError: If tflite-micro is not installed.
+        RuntimeError: If TensorFlow Lite Micro refuses the model; the message has the reason.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(content, "TensorFlow Lite Micro")
+        runtime, info = _extension(), read_file(content)
+        recording = runtime.PythonInterpreterConfig.kAllocationRecording
+        self._engine = opened(
+            lambda: runtime.InterpreterWrapper(content, [], _enough(info), 0, recording, 0),
+            content,
+            self.runtime,
+        )
+        self.input_shapes = [tensor.shape for tensor in info.inputs]
+        self.input_types = [np.dtype(tensor.dtype) for tensor in info.inputs]
+        self.output_shapes = [tensor.shape for tensor in info.outputs]
+        self.output_types = [np.dtype(tensor.dtype) for tensor in info.outputs]
+        self.input_scales = [tensor.quantization for tensor in info.inputs]
+        self.output_scales = [tensor.quantization for tensor in info.outputs]
+
+    def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        for index, array in enumerate(inputs):
+            self._engine.SetInputTensor(np.ascontiguousarray(array), index)
+        self._engine.Invoke()
+        outputs = enumerate(self.output_shapes)
+        return [np.array(self._engine.GetOutputTensor(i)).reshape(shape) for i, shape in outputs]
+
+    def arena_bytes(self) -> int:
+        """Bytes of the arena that the network takes: tensors, and what the interpreter notes of them."""
+        found = _TOTAL.search(said_by(self._engine.PrintAllocations))
+        assert found is not None
+        return int(found.group(1))
+
+
+def _enough(info: FileInfo) -> int:
+    """An arena that is large enough: every tensor in a place of its own, and kernels unpacked."""
+    tensors = sum(bytes_of(tensor) for tensor in info.tensors)
+    each, beside = _BESIDE
+    return 2 * tensors + 2 * info.size + each * len(info.operators) + beside
+
+
+def arena_bytes(content: bytes) -> int | None:
+    """Bytes of the arena that a file takes; `None` where TensorFlow Lite Micro is not installed."""
+    return MicroInterpreter(content).arena_bytes() if has_micro() else None

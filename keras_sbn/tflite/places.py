@@ -1,0 +1,166 @@
+"""Where a file runs, and why not elsewhere: one lookup from operators, types and versions to places.
+
+What each place has stands in `place_data`. A place runs a file if it has every one of its operators, in
+the types and the version that the file asks for; the reason why it does not is the first operator it
+lacks. Nothing is run for this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from keras_sbn.tables import format_table
+from keras_sbn.tflite import place_data as data
+from keras_sbn.tflite.costs import KERNEL_INPUT
+from keras_sbn.tflite.reader import FileInfo, OperatorInfo
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a file runs in one place.
+
+    Attributes:
+        place: Name of the place, such as "LiteRT".
+        runs: Whether it runs there; of an NPU or a delegate, whether all of its operators do.
+        since: The first release that was seen to read it, where it is known.
+        reason: Why it does not run, or what is not known.
+        tried: Whether the verdict is one that the tests of this package compare with the place itself.
+            What is not tried is what the documentation of the place says.
+    """
+
+    place: str
+    runs: bool
+    since: str = ""
+    reason: str = ""
+    tried: bool = True
+
+
+def types_of(op: OperatorInfo) -> str:
+    """The types that an operator computes with, as `place_data` writes them.
+
+    "int8", or "int8>uint8" where it writes another type; an operator with a kernel has that behind a
+    star, "int16*int8".
+    """
+    at = KERNEL_INPUT.get(op.name)
+    source = op.input(2 if op.name == "TRANSPOSE_CONV" else 0)
+    found = "" if source is None else source.dtype
+    written = found if op.output is None else op.output.dtype
+    kernel = None if at is None else op.input(at)
+    if kernel is not None:
+        return f"{found}*{kernel.dtype}" + ("" if written == found else f">{written}")
+    return found if written == found else f"{found}>{written}"
+
+
+def oldest_litert(info: FileInfo) -> str:
+    """The oldest release of LiteRT that was seen to read a file, "" where it is the oldest of all."""
+    found = [_litert_release(op) or data.LITERT_RELEASES[0] for op in info.operators]
+    newest = max(found, key=data.LITERT_RELEASES.index, default=data.LITERT_RELEASES[0])
+    return "" if newest == data.LITERT_RELEASES[0] else f"LiteRT {newest}"
+
+
+def where_it_runs(info: FileInfo) -> tuple[Verdict, ...]:
+    """Returns a verdict a place, of a file that was read."""
+    return (
+        _verdict(info, "Larq Compute Engine 0.16", _not_in_lce),
+        _litert(info, "LiteRT with keras-sbn-kernels", data.LCE_OPERATORS, data.OLDEST_WITH_KERNELS),
+        _litert(info, "LiteRT", frozenset(), data.LITERT_RELEASES[0]),
+        _verdict(info, "TensorFlow Lite Micro", _not_in_micro),
+        _verdict(info, "Arm Ethos-U55, U65 (all operators)", _not_in_ethos),
+        _verdict(info, "LiteRT.js", _not_in_litert_js, tried=False),
+        *(
+            _verdict(info, place, _only_in(operators, types), tried=False)
+            for place, (operators, types) in data.DELEGATES.items()
+        ),
+    )
+
+
+def table(verdicts: tuple[Verdict, ...]) -> str:
+    """The verdicts as a table of text."""
+    rows = []
+    for one in verdicts:
+        answer = "yes" if one.runs else "no"
+        since = f"from {one.since} on" if one.runs and one.since else ""
+        notes = [since, one.reason, "" if one.tried else "not run: by its documentation"]
+        rows.append((one.place, answer, "; ".join(note for note in notes if note)))
+    return format_table(("where", "runs", "why"), rows, "lll")
+
+
+def _verdict(
+    info: FileInfo, place: str, lacks: Callable[[OperatorInfo], str | None], tried: bool = True
+) -> Verdict:
+    for op in info.operators:
+        reason = lacks(op)
+        if reason is not None:
+            return Verdict(place, False, reason=f"{reason} ({_written_by(op)})", tried=tried)
+    return Verdict(place, True, tried=tried)
+
+
+def _litert(info: FileInfo, place: str, custom: frozenset[str], since: str) -> Verdict:
+    newest = since
+    for op in info.operators:
+        if op.name in custom:
+            continue
+        release = _litert_release(op)
+        if release is None:
+            return Verdict(place, False, reason=f"{_described(op)} is not there ({_written_by(op)})")
+        newest = max(newest, release, key=data.LITERT_RELEASES.index)
+    return Verdict(place, True, since=newest)
+
+
+def _litert_release(op: OperatorInfo) -> str | None:
+    """The first release that was seen to have an operator, `None` if none was."""
+    versions = data.LITERT_VERSIONS.get(op.name)
+    if versions is None or types_of(op) in data.NOT_IN_LITERT.get(op.name, ()):
+        return None
+    found = [release for highest, release in versions if op.version <= highest][:1]
+    if not found:
+        return None
+    found.append(data.TYPES_FROM.get(op.name, {}).get(types_of(op), data.LITERT_RELEASES[0]))
+    return max(found, key=data.LITERT_RELEASES.index)
+
+
+def _not_in_lce(op: OperatorInfo) -> str | None:
+    if op.name in data.LCE_OPERATORS:
+        return None
+    if op.version > data.LCE_VERSIONS.get(op.name, 0):
+        return f"{_described(op)} is newer than it, or not there"
+    if types_of(op) in data.NOT_IN_LCE.get(op.name, ()):
+        return f"{_described(op)} is not there"
+    return None
+
+
+def _not_in_micro(op: OperatorInfo) -> str | None:
+    types = data.MICRO_TYPES.get(op.name)
+    if types is None:
+        return f"{op.name} is not there"
+    return None if types_of(op) in types else f"{_described(op)} is not there"
+
+
+def _not_in_ethos(op: OperatorInfo) -> str | None:
+    types = data.ETHOS_TYPES.get(op.name)
+    if types is None:
+        return f"{op.name} runs on the CPU beside it"
+    return None if types_of(op) in types else f"{_described(op)} runs on the CPU beside it"
+
+
+def _not_in_litert_js(op: OperatorInfo) -> str | None:
+    return None if _litert_release(op) else f"{_described(op)} is not there"
+
+
+def _only_in(operators: frozenset[str], types: frozenset[str]) -> Callable[[OperatorInfo], str | None]:
+    def lacks(op: OperatorInfo) -> str | None:
+        if op.name not in operators:
+            return f"{op.name} runs on the CPU beside it"
+        return None if types_of(op) in types else f"{_described(op)} runs on the CPU beside it"
+
+    return lacks
+
+
+def _written_by(op: OperatorInfo) -> str:
+    return "" if op.output is None else op.output.name
+
+
+def _described(op: OperatorInfo) -> str:
+    version = f" version {op.version}" if op.version > 1 else ""
+    return f"{op.name}{version} of {types_of(op)}"
