@@ -6,14 +6,27 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
+.PHONY: install kernels demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-wasm test-kotlin \
+  test-web clean
 
-install: $(VENV)/.installed
+install: $(VENV)/.installed kernels
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[all,dev]'
+	touch $@
+
+# The one-bit kernels, compiled by the C compiler of this machine or, where there is none, by that of PyPI's
+# ziglang. Everything else works without them.
+KERNELS := $(wildcard kernels/*.py kernels/*.toml kernels/src/* kernels/include/* kernels/keras_sbn_kernels/*.py)
+
+kernels: $(VENV)/.installed
+	@$(MAKE) --no-print-directory VENV=$(VENV) $(VENV)/.kernels || echo "make: keras-sbn-kernels could not be built \
+	or installed, for the reason above; all else works without, and make tries again the next time" >&2
+
+$(VENV)/.kernels: $(KERNELS) $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet ./kernels
 	touch $@
 
 demo: install
@@ -47,6 +60,7 @@ release-check:
 # On JAX most of the time goes into compiling, so XLA optimizes little there. A Python for which there is no
 # TensorFlow runs everything on JAX.
 unit: install
+	if [ -e $(VENV)/.kernels ]; then cd kernels && $(abspath $(BIN))/pytest -q tests; fi
 	if $(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"; then \
 	  $(BIN)/pytest -n 2 && \
 	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"; \
@@ -74,15 +88,29 @@ fuzz: install
 	  for door in reader inspect metadata npz npy image settings; do \
 	    $(BIN)/python tests/fuzz --atheris $$door -max_total_time=$(SECONDS) || exit 1; done; fi
 
-# The portable files on 64-bit ARM, emulated, against Keras: docs/arm.md. Needs Debian's apt-get, not root.
-# One network: make test-arm CASES=residual.
+# The portable files on 64-bit ARM, emulated, against Keras: docs/arm.md; then the one-bit kernels against this
+# machine's. Needs Debian's apt-get, not root. One network: make test-arm CASES=residual.
 test-arm: install
 	$(BIN)/python tests/arm $(if $(CASES),--cases $(CASES))
+	$(BIN)/python -m pip install --quiet hatchling ziglang
+	$(MAKE) -C kernels test-arm PYTHON=$(abspath $(BIN))/python
+
+# The one-bit kernels in WebAssembly. Needs node.
+test-wasm: install
+	$(BIN)/python -m pip install --quiet hatchling ziglang
+	$(MAKE) -C kernels test-wasm PYTHON=$(abspath $(BIN))/python
 
 # The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
 test-kotlin: install
 	npm install --no-save --prefix out/kotlin kotlin-compiler@2.4.20
 	KOTLINC=out/kotlin/node_modules/kotlin-compiler/bin/kotlinc $(BIN)/pytest tests/deployment/test_kotlin.py
+
+# The page of `keras-sbn deploy web` in headless Chromium, against Keras; pictures of it go to out/web. Needs
+# Chromium (CHROMIUM names it where it is not on the path) and npm.
+test-web: install
+	$(BIN)/python -m pip install --quiet 'playwright>=1.40'
+	npm install --no-save --ignore-scripts --prefix out/web @litertjs/core@2.5.3
+	LITERT_JS=out/web $(BIN)/pytest tests/deployment/test_web_browser.py
 
 clean:
 	rm -rf $(VENV) .nox out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -27,13 +27,21 @@ class Row:
     requirements: tuple[str, ...]
     extras: str = "convert,lce,plot,datasets"
     backend: str = "tensorflow"
+    kernels: bool = True
 
 
+# The oldest row has no LiteRT, and so no kernels.
 ROWS = {
-    "oldest": Row("3.10", ("tensorflow==2.16.*", "keras==3.4.1", "numpy==1.26.*"), "lce,plot,datasets"),
+    "oldest": Row(
+        "3.10",
+        ("tensorflow==2.16.*", "keras==3.4.1", "numpy==1.26.*"),
+        "lce,plot,datasets",
+        kernels=False,
+    ),
     "middle": Row("3.11", ("tensorflow==2.19.*", "keras"), "convert,lce,plot,datasets,larq"),
     "newest": Row("3.12", ("tensorflow==2.21.*", "keras")),
-    # NumPy 2, and neither TensorFlow nor the Larq Compute Engine: what Debian 13 and later Pythons have.
+    # NumPy 2, and neither TensorFlow nor the Larq Compute Engine, as on Debian 13 and with later Pythons:
+    # one-bit files run in keras-sbn-kernels there.
     "jax-3.13": Row("3.13", ("keras", "numpy>=2"), "jax,convert,images,digits,plot", "jax"),
     "jax-3.14": Row("3.14", ("keras", "numpy>=2"), "jax,convert,images,digits,plot", "jax"),
     "torch": Row(
@@ -61,6 +69,8 @@ def test(session: nox.Session, row: str) -> None:
     """Runs the tests of one row; arguments after `--` go to pytest."""
     wanted = ROWS[row]
     session.install("--editable", f".[{wanted.extras}]", *wanted.requirements, *TOOLS)
+    if wanted.kernels:
+        session.install("./kernels")
     session.run("python", "-m", "pip", "list")
     chosen = () if wanted.backend == "tensorflow" else ("-m", "not tensorflow")
     environment = {"KERAS_BACKEND": wanted.backend, "TF_CPP_MIN_LOG_LEVEL": "3"}

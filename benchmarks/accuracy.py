@@ -4,7 +4,7 @@
     python benchmarks/accuracy.py --preset tiny --datasets mnist cifar10 --data-dir data
     python benchmarks/accuracy.py --methods ours approx --datasets mnist --data-dir data --seeds 3
     python benchmarks/accuracy.py --report --plot docs/images/accuracy.png
-    KERAS_BACKEND=jax python benchmarks/accuracy.py --preset paper --networks birealnet18 --data-dir data
+    python benchmarks/accuracy.py --preset full --data-dir data --minutes 55
 
 Every method trains the same architecture on the same images, in the same order, with the same
 augmentation, optimizer (Adam, cosine decay) and number of epochs. Each has the same sweep of learning
@@ -12,9 +12,10 @@ rates with the first seed; the best on the validation images, never on the test 
 seeds. What counts is the network of signs: it is folded, and the folded network classifies every test
 image again.
 
-A row is added to the file of results after every run, under a key that contains a hash of all settings; a
-run whose row is there is not run again, so the benchmark goes on where it was interrupted, and several
-processes can work on different methods.
+A row is added to the file of results after every run, under a key that contains a hash of all settings;
+a run whose row is there is not run again. A run is kept after every epoch (`--checkpoints`) and goes on
+from there: stop the benchmark when you like, or after `--minutes`, and give the same command again.
+Several processes can work on different methods.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from accuracy_pieces import OUT_OF_TIME, Deadline, OutOfTimeError, Pieces, fit_in_pieces, restore
 from accuracy_report import best_rate, plot, table
 
 HERE = Path(__file__).resolve().parent
@@ -42,6 +43,7 @@ ROOT = HERE.parent
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 RESULTS = HERE / "accuracy.csv"
+CHECKPOINTS = ROOT / "out" / "accuracy"
 COLUMNS = (
     "preset",
     "dataset",
@@ -91,7 +93,9 @@ class Setting:
 # Raised when the order of the images of a seed changes, so that older rows count no longer.
 _BATCHES = 2
 
-#: `tiny` is for minutes of one core, `small` for an afternoon of two, `paper` for an accelerator.
+#: `tiny` is for minutes of one core, `small` for an afternoon of two. `medium` is the first with whole
+#: images, for comparing schedules; `full` has all images of CIFAR-10 (45,000, and 5,000 for validation),
+#: about an hour of one core for each run; `paper` is for an accelerator (`benchmarks/accelerator`).
 PRESETS = {
     "tiny": (
         Setting("digits", "digits", 30, 32, None, 287, 5, sweep_seeds=5),
@@ -103,10 +107,22 @@ PRESETS = {
         Setting("mnist", "mnist-small", 20, 50, 20_000, 5_000, 3, half_size=True),
         Setting("cifar10", "vgg32", 20, 50, 15_000, 5_000, 3, half_size=True, shift=1, flip=True),
     ),
+    "medium": (Setting("cifar10", "binarynet-8", 15, 50, 20_000, 5_000, 3, shift=2, flip=True),),
+    "full": tuple(
+        Setting("cifar10", network, epochs, 50, None, 5_000, 3, False, 4, True, (3e-3, 1e-2))
+        for network, epochs in (("binarynet-8", 60), ("binarynet-4", 20), ("resnet20", 20))
+    ),
     "paper": tuple(
-        Setting("cifar10", network, 250, 50, None, 5_000, 3, False, 4, True, (1e-3, 3e-3, 1e-2))
+        Setting("cifar10", network, 250, 256, None, 5_000, 3, False, 4, True, (1e-3, 3e-3, 1e-2))
         for network in ("binarynet", "birealnet18")
     ),
+}
+
+
+#: The methods of a preset, where none are named; of the others all.
+METHODS_OF = {
+    "full": ("ours", "approx", "ste", "larq-ste", "float-relu"),
+    "paper": ("ours", "approx"),
 }
 
 
@@ -158,7 +174,13 @@ def learning_rates(rate: float, epochs: int) -> list[float]:
 
 
 def run(
-    setting: Setting, method: Any, rate: float, seed: int, data: Any, steps: int | None = None
+    setting: Setting,
+    method: Any,
+    rate: float,
+    seed: int,
+    data: Any,
+    steps: int | None = None,
+    pieces: Pieces | None = None,
 ) -> Any:
     """Trains once and returns the measured columns of the row.
 
@@ -169,46 +191,59 @@ def run(
         seed: Seed of initial weights, order and augmentation.
         data: The images.
         steps: Batches an epoch, if not all.
+        pieces: Where the run is kept, and until when it goes on.
+
+    Raises:
+        OutOfTimeError: At the end of an epoch, if the time is over.
     """
     import keras
-    import numpy as np
     from accuracy_networks import build
 
     keras.utils.set_random_seed(seed)
     model = build(setting.network, method.kit(), data.shape)
+    pieces = pieces or Pieces()
     if method.family == "larq":
-        return _run_larq(setting, method, rate, seed, data, model, steps)
-    started = time.process_time()
-    history = train(model, setting, method, rate, seed, data, steps)
-    measured: dict[str, Any] = {
-        "cpu_seconds": f"{time.process_time() - started:.1f}",
-        "train_loss": f"{history.history['loss'][-1]:.4f}",
+        return _run_larq(setting, method, rate, seed, data, model, steps, pieces)
+    state = train(model, setting, method, rate, seed, data, steps, pieces)
+    return {
+        "cpu_seconds": f"{state.cpu_seconds:.1f}",
+        "train_loss": f"{state.losses[-1]:.4f}",
         "backend": keras.backend.backend(),
+        **measure(model, setting, method, data),
     }
+
+
+def measure(model: Any, setting: Setting, method: Any, data: Any) -> dict[str, Any]:
+    """The columns of a trained network of Keras 3: of its signs, where the method has signs."""
+    import numpy as np
+
     if method.family == "float":
-        measured["validation"] = f"{share_right(model, *data.validation):.4f}"
-        measured["test"] = f"{share_right(model, *data.test):.4f}"
-        return measured
+        return _measure(model, data)
     if method.family == "ours":
         soft = classes(model, data.test[0])
-        measured["test_soft"] = f"{np.mean(soft == data.test[1]):.4f}"
-        hard = model
-    else:
-        soft = None
-        hard = as_self_binarizing(model.get_weights(), setting, data.shape)
-        differing = np.count_nonzero(classes(model, data.test[0]) != classes(hard, data.test[0]))
-        if differing:
-            raise RuntimeError(
-                "Expected the straight-through network and the hard one with its weights to predict the "
-                f"same. Received: {differing} test images on which they differ."
-            )
-    return {**measured, **_measure_hard(hard, data, soft)}
+        share = f"{np.mean(soft == data.test[1]):.4f}"
+        return {"test_soft": share, **_measure_hard(model, data, soft)}
+    hard = as_self_binarizing(own_weights(model), setting, data.shape, method)
+    differing = np.count_nonzero(classes(model, data.test[0]) != classes(hard, data.test[0]))
+    if differing:
+        raise RuntimeError(
+            "Expected the straight-through network and the hard one with its weights to predict the "
+            f"same. Received: {differing} test images on which they differ."
+        )
+    return _measure_hard(hard, data, None)
 
 
 def train(
-    model: Any, setting: Setting, method: Any, rate: float, seed: int, data: Any, steps: int | None = None
+    model: Any,
+    setting: Setting,
+    method: Any,
+    rate: float,
+    seed: int,
+    data: Any,
+    steps: int | None = None,
+    pieces: Pieces | None = None,
 ) -> Any:
-    """Compiles and fits a network of Keras 3; returns the history."""
+    """Compiles and fits a network of Keras 3, from where it was; returns the `accuracy_pieces.State`."""
     import keras
     from accuracy_data import Batches
 
@@ -220,33 +255,49 @@ def train(
     model.compile(
         keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     )
+    pieces = pieces or Pieces()
+    state = pieces.load()
+    restore(model, state)
+    if state.epoch == setting.epochs:
+        return state
     rates = learning_rates(rate, setting.epochs)
     batches = KerasBatches(*data.train, setting.batch_size, seed, setting.shift, setting.flip)
     callbacks: list[Any] = [
         keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch]),
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: batches.begin(epoch)),
     ]
-    if method.family == "ours":
+    if method.sharpens:
         # Left soft for now, so that it can be compared with the hard network.
-        callbacks.append(Sharpen(binarize=False, **method.scheduling()))
-    return model.fit(
+        scheduling = {**method.scheduling(), "state_path": pieces.sharpening}
+        callbacks.append(Sharpen(binarize=False, **scheduling))
+    callbacks.append(fit_in_pieces(keras, pieces, state))
+    model.fit(
         batches,
         epochs=setting.epochs,
+        initial_epoch=state.epoch,
         steps_per_epoch=steps,
         shuffle=False,
         verbose=0,
         callbacks=callbacks,
     )
+    return state
 
 
 def _run_larq(
-    setting: Setting, method: Any, rate: float, seed: int, data: Any, model: Any, steps: int | None
+    setting: Setting,
+    method: Any,
+    rate: float,
+    seed: int,
+    data: Any,
+    model: Any,
+    steps: int | None,
+    pieces: Pieces,
 ) -> dict[str, Any]:
     import numpy as np
 
-    result = train_in_larq(setting, method, rate, seed, data, model.get_weights(), steps)
+    result = train_in_larq(setting, method, rate, seed, data, model.get_weights(), steps, pieces)
     weights = [result[f"weight_{i}"] for i in range(len(model.get_weights()))]
-    hard = as_self_binarizing(weights, setting, data.shape)
+    hard = as_self_binarizing(weights, setting, data.shape, method)
     differing = np.count_nonzero(result["test"].argmax(-1) != classes(hard, data.test[0]))
     if differing:
         raise RuntimeError(
@@ -269,9 +320,12 @@ def train_in_larq(
     data: Any,
     weights: Any,
     steps: int | None = None,
+    pieces: Pieces | None = None,
 ) -> dict[str, Any]:
     """Trains with Larq from given weights, in a process of its own; returns what it wrote."""
     import numpy as np
+
+    pieces = pieces or Pieces()
 
     job = {
         "network": setting.network,
@@ -283,6 +337,8 @@ def train_in_larq(
         "steps": steps,
         "shift": setting.shift,
         "flip": setting.flip,
+        "folder": None if pieces.folder is None else str(pieces.folder),
+        "minutes": pieces.deadline.minutes_left,
     }
     with tempfile.TemporaryDirectory() as folder:
         given, written = Path(folder) / "job.npz", Path(folder) / "result.npz"
@@ -297,28 +353,49 @@ def train_in_larq(
         )
         paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "KERAS_BACKEND": "tensorflow"}
-        subprocess.run(
-            [sys.executable, str(HERE / "accuracy_larq.py"), str(given), str(written)],
-            env={**environment, "PYTHONPATH": paths},
-            check=True,
-        )
+        command = [sys.executable, str(HERE / "accuracy_larq.py"), str(given), str(written)]
+        ended = subprocess.run(command, env={**environment, "PYTHONPATH": paths}, check=False)
+        if ended.returncode == OUT_OF_TIME:
+            raise OutOfTimeError
+        ended.check_returncode()
         with np.load(written) as stored:
             return dict(stored)
 
 
-def as_self_binarizing(weights: Any, setting: Setting, shape: tuple[int, ...]) -> Any:
+def own_weights(model: Any) -> list[Any]:
+    """The weights of a network of Keras 3 without the sharpness, which others do not have."""
+    import keras
+
+    kept = [weight for weight in model.weights if not weight.name.endswith("_sharpness")]
+    return [keras.ops.convert_to_numpy(weight) for weight in kept]
+
+
+def as_self_binarizing(weights: Any, setting: Setting, shape: tuple[int, ...], method: Any) -> Any:
     """A hard network of this package with a straight-through one's weights, so that fold takes it."""
-    from accuracy_methods import OurKit
     from accuracy_networks import build
 
     import keras_sbn
 
-    model = build(setting.network, OurKit(normalization="keras"), shape)
+    model = build(setting.network, method.hard_kit(), shape)
     targets = [weight for weight in model.weights if not weight.name.endswith("_sharpness")]
     for target, value in zip(targets, weights, strict=True):
         target.assign(value)
     keras_sbn.binarize(model)
     return model
+
+
+def _measure(model: Any, data: Any) -> dict[str, Any]:
+    """The accuracies of a network as it is, and with its statistics estimated again."""
+    import keras_sbn
+
+    measured = {
+        "validation": f"{share_right(model, *data.validation):.4f}",
+        "test": f"{share_right(model, *data.test):.4f}",
+    }
+    keras_sbn.reestimate_batch_normalization(model, data.train[0][:5000], batch_size=500)
+    measured["validation_reestimated"] = f"{share_right(model, *data.validation):.4f}"
+    measured["test_reestimated"] = f"{share_right(model, *data.test):.4f}"
+    return measured
 
 
 def _measure_hard(model: Any, data: Any, soft: Any) -> dict[str, Any]:
@@ -328,18 +405,13 @@ def _measure_hard(model: Any, data: Any, soft: Any) -> dict[str, Any]:
     import keras_sbn
 
     keras_sbn.binarize(model)
-    measured = {}
     hard = classes(model, data.test[0])
-    measured["validation"] = f"{share_right(model, *data.validation):.4f}"
-    measured["test"] = f"{np.mean(hard == data.test[1]):.4f}"
+    measured = {}
     if soft is not None:
         measured["soft_unlike_hard"] = str(np.count_nonzero(soft != hard))
     folded = keras_sbn.fold(model)
     measured["folded_unlike_hard"] = str(np.count_nonzero(classes(folded, data.test[0]) != hard))
-    keras_sbn.reestimate_batch_normalization(model, data.train[0][:5000], batch_size=500)
-    measured["validation_reestimated"] = f"{share_right(model, *data.validation):.4f}"
-    measured["test_reestimated"] = f"{share_right(model, *data.test):.4f}"
-    return measured
+    return {**measured, **_measure(model, data)}
 
 
 def classes(model: Any, images: Any) -> Any:
@@ -352,6 +424,18 @@ def share_right(model: Any, images: Any, labels: Any) -> float:
     return float((classes(model, images) == labels).mean())
 
 
+@dataclass(frozen=True)
+class Sitting:
+    """How long the benchmark runs now, and where it keeps runs that are not finished."""
+
+    checkpoints: Path | None = None
+    deadline: Deadline = field(default_factory=Deadline)
+
+    def pieces(self, name: str) -> Pieces:
+        """The folder of a run."""
+        return Pieces(None if self.checkpoints is None else self.checkpoints / name, self.deadline)
+
+
 def run_if_missing(
     results: Results,
     preset: str,
@@ -360,9 +444,13 @@ def run_if_missing(
     rate: float,
     seed: int,
     data: Any,
-    steps: int | None = None,
+    sitting: Sitting,
 ) -> dict[str, str]:
-    """Returns the row of a run, from the file or after running it."""
+    """Returns the row of a run, from the file or after running it.
+
+    Raises:
+        OutOfTimeError: If the time of the sitting is over.
+    """
     key = {
         "preset": preset,
         "dataset": setting.dataset,
@@ -374,8 +462,12 @@ def run_if_missing(
     }
     found = results.find(**key)
     if found is None:
-        row = {**key, "epochs": setting.epochs, **run(setting, method, rate, seed, data, steps)}
+        sitting.deadline.check()
+        pieces = sitting.pieces("-".join(str(part) for part in key.values()))
+        measured = run(setting, method, rate, seed, data, None, pieces)
+        row = {**key, "epochs": setting.epochs, **measured}
         results.append(row)
+        pieces.remove()
         found = {column: str(row.get(column, "")) for column in COLUMNS}
         print(
             f"{preset} {setting.dataset} {setting.network} {method.name} learning rate {rate:g} seed "
@@ -387,20 +479,27 @@ def run_if_missing(
 
 
 def sweep_and_run(
-    results: Results, preset: str, setting: Setting, method: Any, seeds: int, data: Any
+    results: Results,
+    preset: str,
+    setting: Setting,
+    method: Any,
+    seeds: int,
+    data: Any,
+    sitting: Sitting | None = None,
 ) -> None:
     """The sweep of learning rates with the first seeds, then the other seeds with the best."""
+    sitting = sitting or Sitting()
     swept = range(min(seeds, setting.sweep_seeds))
     sweep = {
         f"{rate:g}": {
-            str(seed): run_if_missing(results, preset, setting, method, rate, seed, data)
+            str(seed): run_if_missing(results, preset, setting, method, rate, seed, data, sitting)
             for seed in swept
         }
         for rate in setting.learning_rates
     }
     best = float(best_rate(sweep))
     for seed in range(len(swept), seeds):
-        run_if_missing(results, preset, setting, method, best, seed, data)
+        run_if_missing(results, preset, setting, method, best, seed, data, sitting)
 
 
 def available(name: str, family: str) -> bool:
@@ -418,11 +517,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--preset", choices=PRESETS, default="tiny")
     parser.add_argument("--datasets", nargs="+", choices=("digits", "mnist", "cifar10"))
     parser.add_argument("--networks", nargs="+", help="only these networks of the preset")
-    parser.add_argument("--methods", nargs="+", help="default: all")
+    parser.add_argument("--methods", nargs="+", help="default: five with full, two with paper, else all")
     parser.add_argument("--seeds", type=int, help="default: 5 for the digits, 3 for the others")
     parser.add_argument("--learning-rates", nargs="+", type=float, help="the sweep, if another")
     parser.add_argument("--data-dir", help="folder of local files; without it, tensorflow-datasets")
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--minutes", type=float, help="stop at the end of the epoch after so many")
+    parser.add_argument(
+        "--checkpoints", type=Path, default=CHECKPOINTS, help="folder of runs that are not finished"
+    )
     parser.add_argument(
         "--try-steps", type=int, help="train so many steps, to see that it works; adds no row"
     )
@@ -433,7 +536,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs what is missing, or reports."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
     if given.report:
         rows = Results(given.results).rows()
         print(table(rows, given.preset))
@@ -446,9 +550,13 @@ def main(arguments: list[str] | None = None) -> None:
     unknown = sorted(set(given.methods or ()) - set(METHODS))
     if unknown:
         raise SystemExit(f"Expected methods of {', '.join(METHODS)}. Received: {', '.join(unknown)}")
-    methods = [METHODS[name] for name in given.methods or METHODS]
+    methods = [METHODS[name] for name in given.methods or METHODS_OF.get(given.preset, METHODS)]
     methods = [method for method in methods if available(method.name, method.family)]
     results = Results(given.results)
+    try:
+        sitting = Sitting(given.checkpoints, Deadline(given.minutes))
+    except ValueError as error:
+        parser.error(str(error))
     for setting in PRESETS[given.preset]:
         if given.datasets and setting.dataset not in given.datasets:
             continue
@@ -475,7 +583,12 @@ def main(arguments: list[str] | None = None) -> None:
                 measured = run(setting, method, rate, 0, data, given.try_steps)
                 print(setting.network, method.name, measured, flush=True)
                 continue
-            sweep_and_run(results, given.preset, setting, method, given.seeds or setting.seeds, data)
+            try:
+                seeds = given.seeds or setting.seeds
+                sweep_and_run(results, given.preset, setting, method, seeds, data, sitting)
+            except OutOfTimeError:
+                print("The time is over. The same command goes on from here.", flush=True)
+                return
 
 
 if __name__ == "__main__":

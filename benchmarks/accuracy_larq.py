@@ -3,7 +3,8 @@
     TF_USE_LEGACY_KERAS=1 python benchmarks/accuracy_larq.py job.npz result.npz
 
 The job is written by `accuracy.py`: the arrays, and as JSON what to do. The result holds the weights, the
-logits of validation and test images, and the loss of every epoch.
+logits of validation and test images, and the loss of every epoch. With a folder in the job, the run is
+kept there after every epoch; when the time of the job is over, the process returns `OUT_OF_TIME`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
+from pathlib import Path
 from typing import Any
 
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -22,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from accuracy_data import Batches
 from accuracy_networks import build
+from accuracy_pieces import OUT_OF_TIME, Deadline, OutOfTimeError, Pieces, fit_in_pieces, restore
 
 QUANTIZERS = {"ste": "ste_sign", "approx": "approx_sign", "swish": "swish_sign"}
 
@@ -71,24 +73,39 @@ def main() -> None:
         tf.keras.optimizers.Adam(job["learning_rates"][0]),
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    started = time.process_time()
     batches = Batches(arrays["x"], arrays["y"], job["batch_size"], job["seed"], job["shift"], job["flip"])
-    losses = []
-    for epoch in range(job["epochs"]):
+    minutes = None if job["minutes"] is None else max(job["minutes"], 1e-6)
+    folder = None if job["folder"] is None else Path(job["folder"])
+    pieces = Pieces(folder, Deadline(minutes))
+    state = pieces.load()
+    restore(model, state)
+    whole = None if job["steps"] is None else job["steps"] * job["batch_size"]
+    for epoch in range(state.epoch, job["epochs"]):
         batches.begin(epoch)
         model.optimizer.learning_rate = job["learning_rates"][epoch]
         x, y = batches.arrays()
-        whole = None if job["steps"] is None else job["steps"] * job["batch_size"]
-        history = model.fit(x[:whole], y[:whole], job["batch_size"], shuffle=False, verbose=0)
-        losses += history.history["loss"]
-    seconds = time.process_time() - started
+        try:
+            model.fit(
+                x[:whole],
+                y[:whole],
+                job["batch_size"],
+                initial_epoch=epoch,
+                epochs=epoch + 1,
+                shuffle=False,
+                verbose=0,
+                callbacks=[fit_in_pieces(tf.keras, pieces, state)],
+            )
+            if state.epoch < job["epochs"]:
+                pieces.deadline.check()
+        except OutOfTimeError:
+            sys.exit(OUT_OF_TIME)
     result = {f"weight_{i}": weight for i, weight in enumerate(model.get_weights())}
     for name in ("validation", "test"):
         result[name] = model.predict(arrays[name], batch_size=500, verbose=0)
     np.savez(
         sys.argv[2],
-        loss=np.array(losses),
-        cpu_seconds=seconds,
+        loss=np.array(state.losses),
+        cpu_seconds=state.cpu_seconds,
         **result,
     )
 

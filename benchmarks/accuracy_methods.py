@@ -7,6 +7,9 @@ from typing import Any
 
 import keras
 from straight_through import (
+    RecipeActivation,
+    RecipeConv2D,
+    RecipeDense,
     StraightThroughActivation,
     StraightThroughConv2D,
     StraightThroughDense,
@@ -23,10 +26,11 @@ class Method:
 
     Attributes:
         name: As it stands in the table and after `--methods`.
-        family: `"float"`, `"straight-through"`, `"larq"` (in a process with Keras 2) or `"ours"`.
+        family: `"float"`, `"straight-through"`, `"larq"` (in a process with Keras 2), `"recipe"`
+            (straight-through with all else that this package does) or `"ours"`.
         note: What it is, for the table.
         options: What differs from the family's defaults: of `"float"` and the straight-through ones
-            `activation`, of ours the arguments of `OurKit` and `schedule`.
+            `activation`, of the others the arguments of their kit and of `Sharpen`.
         revision: Raised when the method changes, so that older rows count no longer.
     """
 
@@ -38,11 +42,18 @@ class Method:
 
     def kit(self) -> Any:
         """The layers of the method."""
-        if self.family == "float":
-            return FloatKit(**self.options)
-        if self.family in ("straight-through", "larq"):
-            return StraightThroughKit(**self.options)
-        return OurKit(**{k: v for k, v in self.options.items() if k not in _SCHEDULING})
+        kits: dict[str, Any] = {"float": FloatKit, "recipe": RecipeKit, "ours": OurKit}
+        options = {k: v for k, v in self.options.items() if k not in _SCHEDULING}
+        return kits.get(self.family, StraightThroughKit)(**options)
+
+    def hard_kit(self) -> Any:
+        """The layers of this package that take the weights of a straight-through network."""
+        return OurKit() if self.family == "recipe" else OurKit(normalization="keras")
+
+    @property
+    def sharpens(self) -> bool:
+        """Whether `keras_sbn.callbacks.Sharpen` takes part in the training."""
+        return self.family in ("ours", "recipe")
 
     def scheduling(self) -> dict[str, Any]:
         """Arguments of `keras_sbn.callbacks.Sharpen`."""
@@ -143,6 +154,24 @@ class OurKit:
         return layers.SelfBinarizingActivation(**self._activation)
 
 
+class RecipeKit(OurKit):
+    """Straight-through layers with batch normalization, division and decay of this package."""
+
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self._derivative = activation
+
+    def conv(self, filters: int, strides: int, first: bool) -> Any:
+        pad_value = 0.0 if first else 1.0
+        return RecipeConv2D(filters, 3, strides=strides, padding="same", pad_value=pad_value)
+
+    def dense(self, units: int) -> Any:
+        return RecipeDense(units)
+
+    def activation(self) -> Any:
+        return RecipeActivation(self._derivative)
+
+
 #: Raised when the package's defaults change, of which every method of ours has most.
 _DEFAULTS = 5
 
@@ -151,8 +180,24 @@ def _ours(name: str, note: str, **options: Any) -> Method:
     return Method(name, "ours", note, options, _DEFAULTS)
 
 
+def _recipe(derivative: str) -> Method:
+    """Straight-through that is hard from the first step, as it is, for `Sharpen` to rest and decay."""
+    options = {"activation": derivative, "schedule": _HARD}
+    note = f"straight-through, {derivative}_sign, with normalized kernels, decay and rest"
+    return Method(f"{derivative}-recipe", "recipe", note, options, _DEFAULTS)
+
+
+def _to(end: float, **more: Any) -> tuple[str, dict[str, Any]]:
+    """A schedule that rises by equal factors to `end`, then is hard."""
+    return ("Exponential", {"end": end, **more})
+
+
+#: Nearly from the first step: `end_at` has to be above 0.
+_HARD = ("Exponential", {"end_at": 0.001})
 _SHARP = {"max_gradient_sharpness": 5.0}
+_WIDER = {"max_gradient_sharpness": 2.0}
 _EXACT = {"max_gradient_sharpness": None}
+_EXACT_GRADIENT = {"kernel": _EXACT, "activation": _EXACT}
 
 #: Every method, by name. "ours" has no options: it is what the package does by default.
 METHODS = {
@@ -163,6 +208,8 @@ METHODS = {
         Method("ste", "straight-through", "straight-through, ste_sign", {"activation": "ste"}),
         Method("approx", "straight-through", "straight-through, approx_sign", {"activation": "approx"}),
         Method("swish", "straight-through", "straight-through, swish_sign", {"activation": "swish"}),
+        _recipe("ste"),
+        _recipe("approx"),
         Method("larq-ste", "larq", "Larq, ste_sign", {"activation": "ste"}),
         Method("larq-approx", "larq", "Larq, approx_sign", {"activation": "approx"}),
         Method("larq-swish", "larq", "Larq, swish_sign", {"activation": "swish"}),
@@ -181,6 +228,15 @@ METHODS = {
             weight_decay=None,
             schedule=("Exponential", {"end": 30.0, "end_at": 1.0}),
         ),
+        *(
+            _ours(
+                f"exact-{end}-0.95",
+                f"the paper's exact gradient, ν: 1 → {end}, hard and frozen from 0.95",
+                schedule=_to(float(end), end_at=0.95),
+                **_EXACT_GRADIENT,
+            )
+            for end in (10, 30, 100)
+        ),
         _ours("ours", "self-binarizing, defaults"),
         # What each ingredient of the defaults does: one of them changed, the others as they are.
         _ours("no-rest", "kernels never rest, statistics never settle", rest_at=None),
@@ -189,11 +245,57 @@ METHODS = {
         _ours("finite-end", "the last sharpness is 1e7", schedule=("Exponential", {"hard": False})),
         _ours("end-0.5", "hard from half of training", schedule=("Exponential", {"end_at": 0.5})),
         _ours("end-0.25", "hard from a quarter", schedule=("Exponential", {"end_at": 0.25})),
-        _ours("hard-start", "hard nearly from the start", schedule=("Exponential", {"end_at": 0.001})),
+        _ours("hard-start", "hard nearly from the start", schedule=_HARD),
         _ours("wide-kernels", "gradient of kernels at ν ≤ 0.3", kernel={"max_gradient_sharpness": 0.3}),
         _ours("sharp-gradient", "all gradients at ν ≤ 5", kernel=_SHARP, activation=_SHARP),
         _ours("raw-kernels", "kernels not divided by their RMS", kernel={"normalize_kernel": False}),
         _ours("keras-bn", "Keras's batch normalization", normalization="keras"),
         _ours("slow-statistics", "momentum 0.99", normalization={"momentum": 0.99}),
+        # A soft phase that lasts: where ν ends before the network is hard, when, and how it gets there.
+        *(
+            _ours(f"nu-{end}", f"ν: 1 → {end} at 0.75, then hard", schedule=_to(float(end)))
+            for end in (10, 30, 100, 300, 1000)
+        ),
+        *(
+            _ours(
+                f"nu-{end}-{at}",
+                f"ν: 1 → {end} at {at}, then hard",
+                schedule=_to(float(end), end_at=at),
+            )
+            for end, at in ((100, 0.5), (100, 0.9), (100, 0.95), (1000, 0.9), (1000, 0.95))
+        ),
+        _ours("nu-100-linear", "ν: 1 → 100 by equal amounts", schedule=("Linear", {"end": 100.0})),
+        _ours("nu-100-cosine", "ν: 1 → 100, slowly at both ends", schedule=("Cosine", {"end": 100.0})),
+        *(
+            _ours(
+                f"held-{value}",
+                f"ν = {value} until 0.75, then hard",
+                schedule=_to(float(value), start=float(value)),
+            )
+            for value in (3, 10)
+        ),
+        _ours(
+            "soft-kernels",
+            "kernels as nu-100, activations hard from the start",
+            schedule=_to(100.0),
+            activation_schedule=_HARD,
+        ),
+        _ours(
+            "soft-activations",
+            "activations as nu-100, kernels hard from the start",
+            schedule=_HARD,
+            activation_schedule=_to(100.0),
+        ),
+        # The bound of the gradient of activations; that of kernels stays at 1.
+        _ours("gradient-2", "gradient of activations at ν ≤ 2", activation=_WIDER),
+        *(
+            _ours(
+                f"nu-{end}-gradient-2",
+                f"ν: 1 → {end} at 0.75, gradient of activations at ν ≤ 2",
+                schedule=_to(float(end)),
+                activation=_WIDER,
+            )
+            for end in (100, 1000)
+        ),
     )
 }

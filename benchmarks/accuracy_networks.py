@@ -16,14 +16,21 @@ CHAINS: dict[str, tuple[tuple[Any, ...], tuple[int, ...]]] = {
     "mnist-small": ((16, 16, "M", 32, 32, "M", 64), ()),
     "vgg32": ((32, 32, "M", 64, 64, "M", 128, 128, "M"), ()),
     "binarynet": ((128, 128, "M", 256, 256, "M", 512, 512, "M"), (1024, 1024)),
+    "binarynet-4": ((32, 32, "M", 64, 64, "M", 128, 128, "M"), (256, 256)),
+    "binarynet-8": ((16, 16, "M", 32, 32, "M", 64, 64, "M"), (128, 128)),
+}
+#: Widths of the sections, and binary convolutions in each.
+RESIDUAL: dict[str, tuple[tuple[int, ...], int]] = {
+    "birealnet18": ((64, 128, 256, 512), 4),
+    "resnet20": ((16, 32, 64), 6),
 }
 CLASSES = 10
 
 
 def build(network: str, kit: Any, shape: tuple[int, ...], classes: int = CLASSES) -> Any:
     """Returns the network, uncompiled; its outputs are logits."""
-    if network == "birealnet18":
-        return _bi_real_net_18(kit, shape, classes)
+    if network in RESIDUAL:
+        return _bi_real_net(network, kit, shape, classes)
     filters, units = CHAINS[network]
     keras = kit.keras
     inputs = x = keras.Input(shape)
@@ -41,18 +48,19 @@ def build(network: str, kit: Any, shape: tuple[int, ...], classes: int = CLASSES
     return keras.Model(inputs, x, name=network)
 
 
-def _bi_real_net_18(kit: Any, shape: tuple[int, ...], classes: int) -> Any:
-    """Bi-Real Net with 18 layers (arXiv 1808.00278) in the form that CIFAR-10 takes.
+def _bi_real_net(network: str, kit: Any, shape: tuple[int, ...], classes: int) -> Any:
+    """A residual network for images of 32 x 32 in the form of Bi-Real Net (arXiv 1808.00278).
 
     Every binary convolution has its own shortcut; stem, the 1 x 1 convolutions of the shortcuts that
     halve the map, and the classifier are float.
     """
     keras = kit.keras
+    widths, depth = RESIDUAL[network]
     inputs = keras.Input(shape)
-    x = keras.layers.Conv2D(64, 3, padding="same", use_bias=False)(inputs)
+    x = keras.layers.Conv2D(widths[0], 3, padding="same", use_bias=False)(inputs)
     x = kit.normalization()(x)
-    for section, width in enumerate((64, 128, 256, 512)):
-        for block in range(4):
+    for section, width in enumerate(widths):
+        for block in range(depth):
             strides = 2 if section and not block else 1
             shortcut = x
             if strides == 2:
@@ -62,4 +70,4 @@ def _bi_real_net_18(kit: Any, shape: tuple[int, ...], classes: int) -> Any:
             x = kit.conv(width, strides, first=False)(kit.activation()(x))
             x = keras.layers.Add()([kit.normalization()(x), shortcut])
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, keras.layers.Dense(classes)(x), name="birealnet18")
+    return keras.Model(inputs, keras.layers.Dense(classes)(x), name=network)

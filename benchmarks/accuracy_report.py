@@ -19,13 +19,14 @@ _NEAR = 12
 class Figure:
     """What a method reached on a data set, over the seeds at its best learning rate.
 
-    `test`, `reestimated` and `soft` are percentages, one a seed, as far as they were measured;
+    `validation`, `test`, `reestimated` and `soft` are percentages, one a seed, as far as measured;
     `differing` is the largest number of test images on which soft and hard network differed, `unfolded`
     that on which folded and hard did.
     """
 
     method: str
     learning_rate: str
+    validation: tuple[float, ...]
     test: tuple[float, ...]
     reestimated: tuple[float, ...]
     soft: tuple[float, ...]
@@ -86,6 +87,7 @@ def figure_of(method: str, rows: list[Row]) -> Figure:
     return Figure(
         method,
         best,
+        percentages("validation"),
         percentages("test"),
         percentages("test_reestimated"),
         percentages("test_soft"),
@@ -112,15 +114,16 @@ def table(rows: list[Row], preset: str) -> str:
         lines = [
             f"**{title}, preset {preset}**",
             "",
-            "| method | learning rate | test accuracy, % | n | s.e. | as trained | BN re-estimated | "
-            "trained ≠ hard | folded ≠ hard |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| method | learning rate | test accuracy, % | n | s.e. | validation | as trained | "
+            "BN re-estimated | trained ≠ hard | folded ≠ hard |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]
         for figure in found:
             lines.append(
                 f"| {figure.method} | {figure.learning_rate} | {_spread(figure.test)} | "
-                f"{len(figure.test)} | {_number(figure.standard_error)} | {_mean(figure.soft)} | "
-                f"{_mean(figure.reestimated)} | {_count(figure.differing)} | {_count(figure.unfolded)} |"
+                f"{len(figure.test)} | {_number(figure.standard_error)} | {_mean(figure.validation)} | "
+                f"{_mean(figure.soft)} | {_mean(figure.reestimated)} | {_count(figure.differing)} | "
+                f"{_count(figure.unfolded)} |"
             )
         parts.append("\n".join(lines))
     return "\n\n".join(parts) if parts else f"No results of preset {preset} yet."
@@ -154,7 +157,13 @@ def plot(rows: list[Row], preset: str, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    colors = {"float": "#7f7f7f", "straight-through": "#1f77b4", "larq": "#17becf", "ours": "#d62728"}
+    colors = {
+        "float": "#7f7f7f",
+        "straight-through": "#1f77b4",
+        "larq": "#17becf",
+        "recipe": "#9467bd",
+        "ours": "#d62728",
+    }
     found = figures(rows, preset)
     if not found:
         raise SystemExit(f"No results of preset {preset} yet.")

@@ -7,6 +7,9 @@ ones, on images of a folder (`folder/class/image`) or random ones; and the rando
 tests of the fold: every layer, option, tie and zero. Where the hard model in float32 and a file decide
 otherwise, the network in float64 says which of them is right, and Keras compiled by XLA how often Keras
 differs from itself.
+
+With --kernels the same networks run in keras-sbn-kernels instead, with every instruction set that the
+processor has, and every sign and output is compared with the folded Keras model's.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ import networks
 import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from kernels_mismatches import compare_kernels, compare_random_kernels
 from random_networks import binary_network
 from reference import evaluate
 
@@ -72,13 +77,32 @@ def compare(title: str, model: Any, x: np.ndarray) -> None:
         print(f"{title}, Keras compiled by XLA: {wrong.sum()} decisions differ from Keras's own")
 
 
-def compare_random(count: int) -> None:
+def draw_networks(missing: Callable[[], int], first_seed: int, use: Callable[[Any, Any], None]) -> None:
+    """Calls `use(model, x)` for random networks, while `missing()` are missing."""
+
+    def use_one(data: Any) -> None:
+        use(*binary_network(data.draw, max_blocks=3))
+        keras.utils.clear_session()
+
+    number = first_seed
+    while (count := missing()) > 0:
+        options = settings(
+            max_examples=count,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        seed(number)(options(given(st.data())(use_one)))()
+        number += 1
+
+
+def compare_random(count: int, first_seed: int) -> None:
     """Compares random networks until each target has taken `count`, and prints what it found."""
     tally: dict[str, Counter] = {target: Counter() for target in TARGETS}
     reasons: Counter = Counter()
 
-    def compare_one(data: Any) -> None:
-        model, x = binary_network(data.draw, max_blocks=3)
+    def compare_one(model: Any, x: np.ndarray) -> None:
         expected = decisions(keras.ops.convert_to_numpy(model(x)))
         for target, found in tally.items():
             try:
@@ -97,19 +121,10 @@ def compare_random(count: int) -> None:
                 found["samples that differ"] += int(wrong.sum())
                 right = (received == exact).reshape(len(x), -1).all(axis=-1)
                 found["of them the file is right in float64"] += int((wrong & right).sum())
-        keras.utils.clear_session()
 
-    rounds = 0
-    while (missing := count - min(found["networks"] for found in tally.values())) > 0:
-        options = settings(
-            max_examples=missing,
-            deadline=None,
-            database=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        seed(rounds)(options(given(st.data())(compare_one)))()
-        rounds += 1
+    draw_networks(
+        lambda: count - min(found["networks"] for found in tally.values()), first_seed, compare_one
+    )
     for target, found in tally.items():
         figures = ", ".join(
             f"{name}: {found[name]}"
@@ -134,18 +149,23 @@ def main() -> None:
     parser.add_argument("--only", choices=networks.NETWORKS, help="one of the large networks")
     parser.add_argument("--images", type=int, default=1000, help="images of each large network")
     parser.add_argument("--networks", type=int, default=100, help="random small networks")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random networks")
+    parser.add_argument("--kernels", action="store_true", help="every sign, with each instruction set")
     options = parser.parse_args()
     x = networks.images(options.images, options.data_dir) if options.images else None
     for name, (build, _) in networks.NETWORKS.items():
         if x is None or options.only not in (None, name):
             continue
-        compare(f"{name}, random weights", build(), x)
+        use = compare_kernels if options.kernels else compare
+        use(f"{name}, random weights", build(), x)
         try:
-            compare(f"{name}, trained weights", networks.trained(name), x)
+            use(f"{name}, trained weights", networks.trained(name), x)
         except FileNotFoundError as error:
             print(f"{name}, trained weights: {error}")
-    if options.networks:
-        compare_random(options.networks)
+    if options.networks and options.kernels:
+        compare_random_kernels(options.networks, options.seed, draw_networks)
+    elif options.networks:
+        compare_random(options.networks, options.seed)
 
 
 if __name__ == "__main__":

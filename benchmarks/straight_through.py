@@ -12,6 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_sbn import layers
 from keras_sbn.convolution import convolve
 from keras_sbn.sharpness import sign
 
@@ -114,3 +115,38 @@ class StraightThroughDense(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         return ops.matmul(inputs, straight_through(self.kernel, "ste"))
+
+
+# Straight-through with what this package does beside its soft sign: kernels divided by their root mean
+# square, which decay and are frozen at their mean, all by `keras_sbn.callbacks.Sharpen`. The sharpness
+# that these layers have is never read: forward is sign from the first step on.
+
+
+class RecipeActivation(layers.SelfBinarizingActivation):
+    """``sign(x)`` with a straight-through gradient."""
+
+    def __init__(self, derivative: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.derivative = derivative
+
+    def binarize_activation(self, x: Any) -> Any:
+        return straight_through(x, self.derivative)
+
+
+class _RecipeKernel:
+    """A kernel of signs; ``ste`` of the kernel divided by its root mean square."""
+
+    def soft_kernel(self, kernel: Any) -> Any:
+        kernel = ops.convert_to_tensor(kernel)
+        root_mean_square = ops.sqrt(ops.mean(kernel * kernel) + 1e-12)
+        signs = straight_through(kernel / root_mean_square, "ste")
+        learns = ops.convert_to_tensor(self.training_state("kernel_gradient_scale"))
+        return learns * signs + (1 - learns) * ops.stop_gradient(signs)
+
+
+class RecipeConv2D(_RecipeKernel, layers.SelfBinarizingConv2D):
+    """Convolution with a kernel of signs."""
+
+
+class RecipeDense(_RecipeKernel, layers.SelfBinarizingDense):
+    """Dense layer with a kernel of signs."""

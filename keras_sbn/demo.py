@@ -37,7 +37,7 @@ class DemoResult:
     Attributes:
         test_images: Number of test images.
         target: Target of the file.
-        runtime: What ran the file, such as "LCE, indirect kernel, XNNPACK".
+        runtime: What ran the file, such as "LiteRT, one-bit kernels, avx512".
         accuracy: Share of correct predictions of the `soft` (as training left it), `hard`, `folded` and
             `file` models.
         differing_from_hard: Number of test images each model predicts otherwise than the hard one.
@@ -136,9 +136,9 @@ def run_demo(
 ) -> DemoResult:
     """Trains on the digits, goes the whole path to a `.tflite` file, and compares every model.
 
-    The file is for the best runtime that is installed: the Larq Compute Engine, LiteRT with the kernels
-    of keras-sbn-kernels, or stock TFLite. Writes `digits.keras`, `digits.tflite`, `report.json` and, with
-    matplotlib, `training.png` into `out`.
+    The file is for the best runtime that is installed: LiteRT with the one-bit kernels of
+    keras-sbn-kernels, the Larq Compute Engine, or stock TFLite. Writes `digits.keras`,
+    `digits.tflite`, `report.json` and, with matplotlib, `training.png` into `out`.
 
     Args:
         out: Folder for the results; made where missing.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import re
 import sys
 from importlib import metadata
 
@@ -19,6 +20,8 @@ _LIMITS = {
     "larq": "Larq needs NumPy < 2, which has wheels up to Python 3.12",
     "tensorflow": "TensorFlow 2.21 has wheels for Python 3.10 to 3.13",
 }
+#: What is in no registry: the command that installs it.
+_IN_A_CLONE = {"kernels": "pip install ./kernels, in a clone of keras_sbn"}
 _NEWEST = {"lce": (3, 12), "larq": (3, 12), "tensorflow": (3, 13)}
 
 
@@ -46,6 +49,8 @@ def remedy(extra: str, instead: str = "") -> str:
         extra: Name of the extra.
         instead: What to do where the extra cannot be had.
     """
+    if extra in _IN_A_CLONE:
+        return _IN_A_CLONE[extra]
     if available(extra):
         return f"pip install 'keras-sbn[{extra}]'"
     here = f"Python {sys.version_info[0]}.{sys.version_info[1]} on {platform.machine()}"
@@ -59,13 +64,31 @@ def why_not_run(target: str) -> str | None:
         target: `"lce"`, or a target whose files have stock operators.
     """
     from keras_sbn.tflite.interpreter import TFLITE_RUNTIMES
-    from keras_sbn.tflite.kernels import has_kernels
 
     if target != "lce":
         if any(map(installed, TFLITE_RUNTIMES)):
             return None
         return f"none of {', '.join(TFLITE_RUNTIMES)} is installed; {remedy('convert')}"
-    return None if has_kernels() else why_no_lce()
+    reasons = why_no_kernels(), why_no_lce()
+    return None if None in reasons else " and ".join(map(str, reasons))
+
+
+def why_no_kernels() -> str | None:
+    """Why keras-sbn-kernels do not run here; `None` where they do. Imports neither them nor LiteRT."""
+    if not installed("keras_sbn_kernels"):
+        return f"keras-sbn-kernels is not installed; {remedy('kernels')}"
+    if not installed("ai_edge_litert"):
+        return f"keras-sbn-kernels needs LiteRT, which is not installed; {remedy('litert')}"
+    try:
+        found = metadata.version("ai-edge-litert")
+    except metadata.PackageNotFoundError:  # a build under another name
+        return None
+    if tuple(int(part) for part in re.findall(r"\d+", found)[:2]) < (2, 1):
+        return (
+            f"keras-sbn-kernels needs LiteRT 2.1 or later, and this is {found}; "
+            "pip install --upgrade ai-edge-litert"
+        )
+    return None
 
 
 def why_no_lce() -> str | None:

@@ -9,6 +9,7 @@ soft and hard are two values of one variable and not two kinds of layer.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import keras
@@ -90,7 +91,7 @@ def soft_sign(
         is_hard = ops.isinf(sharpness)
         nu = ops.minimum(ops.abs(sharpness), largest)
         r = ops.rsqrt(ops.mean(x * x) + _MEAN_SQUARE_EPSILON) if normalize else ops.ones((), dtype)
-        y = ops.where(is_hard, sign(x), ops.tanh((ops.cast(nu, dtype) * r) * x))
+        y = _hard_or_soft(is_hard, x, ops.cast(nu, dtype) * r)
 
         def grad(*args: Any, upstream: Any = None) -> Any:
             if upstream is None:
@@ -112,6 +113,27 @@ def soft_sign(
 
     given = (sharpness,) if gradient_scale is None else (sharpness, gradient_scale)
     return binarize(x, *(ops.cast(ops.convert_to_tensor(scalar), "float32") for scalar in given))
+
+
+def _hard_or_soft(is_hard: Any, x: Any, slope: Any) -> Any:
+    """Returns ``sign(x)`` or ``tanh(slope * x)``.
+
+    TensorFlow on a CPU makes a pass over the elements for every operator, and a branch leaves out three
+    of five. XLA, which Keras compiles with elsewhere, fuses them into one pass that a branch would
+    split, and a GPU would have to wait for the condition.
+    """
+    if keras.backend.backend() == "tensorflow" and _tensorflow_has_only_cpus():
+        import tensorflow as tf
+
+        return tf.cond(is_hard, lambda: sign(x), lambda: ops.tanh(slope * x))
+    return ops.where(is_hard, sign(x), ops.tanh(slope * x))
+
+
+@cache
+def _tensorflow_has_only_cpus() -> bool:
+    import tensorflow as tf
+
+    return all(device.device_type == "CPU" for device in tf.config.list_physical_devices())
 
 
 def _tanh_gradient(t: Any, upstream: Any) -> Any:

@@ -16,6 +16,7 @@ import pytest
 
 from keras_sbn import layers
 from keras_sbn.extras import why_no_lce
+from keras_sbn.tflite import kernels
 from keras_sbn.tflite.interpreter import KERNELS, TFLITE_RUNTIMES, LceInterpreter, TfliteInterpreter
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
@@ -147,9 +148,14 @@ def images(rng, shape, samples=64):
 def interpreters(converted):
     """Every way to run a file here: each runtime and kernel, with XNNPACK and without.
 
-    LCE's interpreter runs stock files too, but for operators that are newer than it.
+    LCE's interpreter runs stock files too, but for operators that are newer than it. The kernels of
+    keras-sbn-kernels run the files of LCE with each instruction set that the processor has.
     """
     stock = converted.target != "lce"
+    if not stock and kernels.has_kernels():
+        for name, usable in kernels.instruction_sets().items():
+            if usable:
+                yield kernels.KernelsInterpreter(converted.content, 1, name)
     for xnnpack in (True, False):
         for package in TFLITE_RUNTIMES if stock else ():
             try:

@@ -208,6 +208,33 @@ def test_functions_of_tensorflow(jit_compile):
 
 
 @pytest.mark.tensorflow
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="branches of TensorFlow")
+@pytest.mark.parametrize("normalize", [False, True])
+def test_a_branch_leaves_out_what_is_not_taken_and_changes_no_bit(monkeypatch, normalize, rng):
+    import tensorflow as tf
+
+    extremes = [] if normalize else [np.nan, np.inf, 1e-45]
+    x = tf.constant(np.concatenate([X, extremes, rng.normal(size=1000)]).astype("float32"))
+    found = {}
+    for only_cpus in (True, False):
+        monkeypatch.setattr(sharpness_module, "_tensorflow_has_only_cpus", lambda only=only_cpus: only)
+
+        @tf.function
+        def step(x, nu):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                values = soft_sign(x, nu, 1.0, normalize=normalize)
+            return values, tape.gradient(values, x)
+
+        kinds = {op.type for op in step.get_concrete_function(x, tf.constant(1.0)).graph.get_operations()}
+        assert bool(kinds & {"If", "StatelessIf"}) == only_cpus
+        found[only_cpus] = [step(x, tf.constant(nu)) for nu in (0.5, 3.0, 1e7, HARD)]
+    for branch, choice in zip(found[True], found[False], strict=True):
+        for one, other in zip(branch, choice, strict=True):
+            np.testing.assert_array_equal(numpy_of(one).view("int32"), numpy_of(other).view("int32"))
+
+
+@pytest.mark.tensorflow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports a SavedModel")
 def test_exported_model_computes_the_same(tmp_path):
     import tensorflow as tf

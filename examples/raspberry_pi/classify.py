@@ -1,20 +1,22 @@
-"""Classifies a picture with a portable .tflite file: the top classes, and how long the network takes.
+"""Classifies a picture with a .tflite file: the top classes, and how long the network takes.
 
 python3 classify.py model.tflite photo.jpg --labels labels.txt
 
-Needs LiteRT, NumPy and Pillow (`pip install ai-edge-litert numpy pillow`), and beside this file a copy of
+One-bit files (`--target lce`) need keras-sbn-kernels (`pip install ./kernels` in a clone of keras_sbn),
+which runs portable ones too; without it these run in LiteRT alone (`pip install ai-edge-litert numpy`).
+Pillow reads the picture (`pip install pillow`), and beside this file lies a copy of
 keras_sbn/deployment/preprocessing.py, which needs nothing but NumPy.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import time
 import zipfile
 from pathlib import Path
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageOps
 from preprocessing import fit_image, input_values
 
@@ -29,10 +31,58 @@ def read_labels(model: Path, labels: Path | None) -> list[str]:
         return archive.read("labels.txt").decode().splitlines()
 
 
+class OneBitRuntime:
+    """LiteRT with the kernels of keras-sbn-kernels."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from keras_sbn_kernels import Model
+
+        self._model = Model(path, num_threads=threads)
+        (source,), (target,) = self._model.inputs, self._model.outputs
+        self.name = f"one-bit kernels, {self._model.instructions}"
+        self.shape, self.dtype, self.scale = source.shape, source.dtype, source.scale
+        self.classes, self.output_scale = target.shape[-1], target.scale
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """The output for one image."""
+        return self._model.run([x])[0]
+
+
+class StockRuntime:
+    """LiteRT alone, for portable files."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        self._interpreter = Interpreter(str(path), num_threads=threads)
+        try:
+            self._interpreter.allocate_tensors()
+        except RuntimeError as error:
+            raise SystemExit(
+                f"classify: LiteRT alone does not run {path}; a one-bit file needs keras-sbn-kernels: "
+                f"pip install ./kernels, in a clone of keras_sbn ({error})"
+            ) from error
+        (self._source,) = self._interpreter.get_input_details()
+        (self._target,) = self._interpreter.get_output_details()
+        self.name = "LiteRT"
+        self.shape, self.dtype = self._source["shape"].tolist(), np.dtype(self._source["dtype"])
+        self.classes = self._target["shape"][-1]
+        self.scale, self.output_scale = (
+            detail["quantization"] if detail["quantization"][0] else None
+            for detail in (self._source, self._target)
+        )
+
+    def run(self, x: np.ndarray) -> np.ndarray:
+        """The output for one image."""
+        self._interpreter.set_tensor(self._source["index"], x)
+        self._interpreter.invoke()
+        return self._interpreter.get_tensor(self._target["index"])
+
+
 def main() -> None:
     """Reads, runs, prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="a .tflite file of stock operators (--target tflite)")
+    parser.add_argument("model", type=Path, help="a .tflite file, one-bit or portable")
     parser.add_argument("picture", type=Path)
     parser.add_argument("--labels", type=Path, help="classes, one a line (default: those in the file)")
     parser.add_argument(
@@ -49,33 +99,31 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="runs to measure (default: %(default)s)")
     options = parser.parse_args()
 
-    interpreter = Interpreter(str(options.model), num_threads=options.threads)
-    interpreter.allocate_tensors()
-    (source,) = interpreter.get_input_details()
-    (target,) = interpreter.get_output_details()
+    has_kernels = importlib.util.find_spec("keras_sbn_kernels") is not None
+    runtime = (OneBitRuntime if has_kernels else StockRuntime)(options.model, options.threads)
     labels = read_labels(options.model, options.labels)
-    if len(labels) != target["shape"][-1]:
-        raise SystemExit(f"classify: expected {target['shape'][-1]} labels. Received: {len(labels)}")
+    if len(labels) != runtime.classes:
+        raise SystemExit(f"classify: expected {runtime.classes} labels. Received: {len(labels)}")
 
-    _, height, width, channels = source["shape"].tolist()
+    _, height, width, channels = runtime.shape
     with Image.open(options.picture) as picture:
         photograph = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     image = fit_image(photograph, height, width, channels)
-    scale, zero_point = source["quantization"]
-    values = input_values(source["dtype"].__name__, options.input_range, scale or 1.0, zero_point)
+    scale, zero_point = runtime.scale or (1.0, 0)
+    values = input_values(runtime.dtype.name, options.input_range, scale, zero_point)
 
     milliseconds = []
     for _ in range(1 + options.runs):
-        interpreter.set_tensor(source["index"], values[image][np.newaxis])
         started = time.perf_counter()
-        interpreter.invoke()
+        output = runtime.run(values[image][np.newaxis])
         milliseconds.append(1e3 * (time.perf_counter() - started))
-    scores = interpreter.get_tensor(target["index"]).reshape(-1).astype(np.float64)
-    scale, zero_point = target["quantization"]
-    scores = scale * (scores - zero_point) if scale else scores
+    scores = output.reshape(-1).astype(np.float64)
+    if runtime.output_scale is not None:
+        scale, zero_point = runtime.output_scale
+        scores = scale * (scores - zero_point)
     for index in np.argsort(-scores, kind="stable")[: options.top]:
         print(f"{scores[index]:9.3f}  {labels[index]}")
-    print(f"{np.median(milliseconds[1:]):.2f} ms, the median of {options.runs} runs")
+    print(f"{np.median(milliseconds[1:]):.2f} ms, the median of {options.runs} runs, {runtime.name}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from keras_sbn.cli.common import OK, add_command, count, file_to_read
+from keras_sbn.cli.common import OK, add_command, add_runtime, count, file_to_read
 from keras_sbn.documentation import page
 from keras_sbn.tables import format_table
 
@@ -19,7 +19,8 @@ def add_to(commands: Any) -> None:
         "benchmark",
         "measure the latency of several .tflite files side by side",
         "Runs the files in turns, so that whatever else the machine does meets all of them alike. Files\n"
-        "with operators of the Larq Compute Engine run in its interpreter, others in stock TFLite.\n"
+        "with operators of the Larq Compute Engine run with the kernels of keras-sbn-kernels or in its\n"
+        "interpreter, others in stock TFLite; the table says which.\n"
         "With --adb or --ssh they run one after another on a device, in a benchmark tool built for it.",
         "keras-sbn benchmark binary.tflite float.tflite --runs 100 --threads 1\n"
         "         keras-sbn benchmark binary.tflite float.tflite --adb --benchmark-model "
@@ -28,6 +29,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument("files", nargs="+", type=file_to_read, help=".tflite files")
     parser.add_argument("--runs", type=count, default=50, help="runs of each file (default: %(default)s)")
     parser.add_argument("--threads", type=count, default=1, help="threads (default: %(default)s)")
+    add_runtime(parser)
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--adb", action="store_true", help="run on an Android device")
     where.add_argument(
@@ -46,6 +48,11 @@ def add_to(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measures and prints."""
     if options.adb or options.ssh is not None:
+        if options.runtime is not None:
+            raise ValueError(
+                "Expected no --runtime with --adb and --ssh: on a device --benchmark-model runs files. "
+                f"Received: --runtime {options.runtime}"
+            )
         return _run_on_device(options)
     given = [name for name in ("serial", "benchmark_model") if getattr(options, name) is not None]
     if given:
@@ -96,7 +103,13 @@ def _run_on_device(options: argparse.Namespace) -> int:
 def _run_here(options: argparse.Namespace) -> int:
     from keras_sbn.verification.latency import benchmark
 
-    found = benchmark(options.files, runs=options.runs, num_threads=options.threads, isolated=True)
+    found = benchmark(
+        options.files,
+        runs=options.runs,
+        num_threads=options.threads,
+        runtime=options.runtime,
+        isolated=True,
+    )
     if options.json:
         print(json.dumps([asdict(latency) for latency in found]))
         return OK

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_sbn.cli.runs import KnownRun
+from keras_sbn.tflite.options import RUNTIMES
 
 #: Exit codes: the work is done; a check failed; the input is bad; Ctrl-C, as shells have it.
 OK, CHECK_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
@@ -109,6 +110,17 @@ def add_folding(parser: Any) -> None:
         "--quantize-first-layer",
         action="store_true",
         help="quantize a first float convolution on 8-bit images to int8 weights",
+    )
+
+
+def add_runtime(parser: Any) -> None:
+    """Adds what runs a .tflite file."""
+    parser.add_argument(
+        "--runtime",
+        choices=RUNTIMES,
+        help="kernels: the one-bit kernels of keras-sbn-kernels in LiteRT; lce: the interpreter of the "
+        "Larq Compute Engine; litert: stock TFLite, for stock files alone (default: the best that is "
+        "installed: for files with operators of LCE kernels, then lce, for others litert)",
     )
 
 

@@ -13,6 +13,7 @@ from keras_sbn.cli.common import (
     add_command,
     add_folding,
     add_model,
+    add_runtime,
     count,
     file_to_read,
     folded,
@@ -53,11 +54,12 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--workers", type=count, default=1, help="processes that run the file (default: %(default)s)"
     )
+    add_runtime(parser)
     parser.add_argument(
         "--kernel",
         choices=KERNELS,
-        help="binary kernel of the Larq Compute Engine: 64-bit ARM runs the default one (default: the "
-        "fastest here)",
+        help="binary kernel of the Larq Compute Engine, which runs the file then: 64-bit ARM runs the "
+        "default one (default: the fastest here)",
     )
     parser.add_argument(
         "--required-agreement",
@@ -84,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
         workers=options.workers,
         progress=not options.json,
         required_agreement=options.required_agreement,
+        runtime=options.runtime,
         kernel=options.kernel,
         isolated=True,
     )

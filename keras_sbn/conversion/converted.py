@@ -10,7 +10,7 @@ from typing import Any
 from keras_sbn.conversion.inspection import inspect
 from keras_sbn.conversion.report import ConversionReport
 from keras_sbn.files import write_atomically
-from keras_sbn.tflite.interpreter import InterpreterPool, Kernel, refuse_nan
+from keras_sbn.tflite.interpreter import InterpreterPool, Kernel, Runtime, refuse_nan
 from keras_sbn.tflite.reader import content_of, name_of, named, read_file
 from keras_sbn.tflite.worker import Worker
 
@@ -86,14 +86,16 @@ class ConvertedModel:
         x: Any,
         dequantize: bool = True,
         *,
+        runtime: Runtime | None = None,
         kernel: Kernel | None = None,
         xnnpack: bool | None = None,
         isolated: bool = False,
     ) -> Any:
-        """Runs the file, in the Larq Compute Engine's interpreter or in stock TFLite's.
+        """Runs the file: with one-bit kernels in LiteRT, in the Larq Compute Engine or in stock TFLite.
 
         On x86 LCE runs with its indirect binary kernel, and XNNPACK beside it, and on 64-bit ARM with
-        its defaults: the faster there. Stock files run in XNNPACK. `runtime` says what runs.
+        its defaults: the faster there. Stock files run in XNNPACK. The property `runtime` says what runs
+        where nothing is chosen.
 
         Each thread that calls it at the same time has an interpreter of its own, up to the number of
         processor cores.
@@ -104,9 +106,16 @@ class ConvertedModel:
                 them, unless the array has that very type; then it is taken as stored.
             dequantize: Whether int8 or uint8 outputs are returned as the float32 values they stand for,
                 or, if false, as stored.
+            runtime: What runs the file: `"kernels"`, the one-bit kernels of keras-sbn-kernels in LiteRT;
+                `"lce"`, the interpreter of the Larq Compute Engine; or `"litert"`, stock TFLite, of
+                LiteRT, tflite-runtime or TensorFlow, for stock files alone. `None` takes the best that is
+                installed: for a file with LCE's operators the kernels, then LCE, for a stock file stock
+                TFLite.
             kernel: Which of LCE's binary kernels runs: `"default"`, that of 64-bit ARM, `"indirect"`, or
-                `"reference"`, that of a build without Ruy; `None` takes the fastest here.
-            xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster.
+                `"reference"`, that of a build without Ruy; `None` takes the fastest here. One that is
+                given asks for LCE.
+            xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster. False asks
+                for LCE where the file has its operators.
             isolated: Whether a process of its own runs the file. A damaged file can end the process that
                 runs it; then this is a RuntimeError. Starting the process takes some tenths of a second.
 
@@ -115,28 +124,30 @@ class ConvertedModel:
             `output_names`.
 
         Raises:
-            ValueError: If `x` does not fit the model, or holds NaN; the message names the input.
+            ValueError: If `x` does not fit the model, or holds NaN; the message names the input. If the
+                runtime does not run such a file, or does not have the kernel.
             RuntimeError: If the runtime refuses the file, or the process of an isolated one ended; the
                 message names the file, and the layer where that is known.
-            ImportError: If larq-compute-engine is not installed, or, for stock files, none of
-                ai-edge-litert, tflite-runtime and TensorFlow.
+            ImportError: If the runtime is not installed, or none for the file; the message names the
+                package to install.
         """
         from keras_sbn.batches import arrays_of, inputs_of
 
         arrays = arrays_of(inputs_of(x), self.input_names, "x")
         refuse_nan(arrays, self.input_names)
+        options: dict[str, Any] = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
         with named(self):
             if isolated:
-                with self.worker(kernel=kernel, xnnpack=xnnpack) as worker:
+                with self.worker(**options) as worker:
                     outputs = worker.predict(arrays, dequantize)
             else:
-                with self.pool(kernel, xnnpack).borrow() as interpreter:
+                with self.pool(**options).borrow() as interpreter:
                     outputs = interpreter.predict(arrays, dequantize)
         return outputs[0] if len(outputs) == 1 else outputs
 
     @property
     def runtime(self) -> str:
-        """What `predict` runs with here, such as "LCE, indirect kernel, XNNPACK".
+        """What `predict` runs with here, such as "LiteRT, one-bit kernels, avx512".
 
         Raises:
             ImportError: If no runtime for the file is installed.
@@ -145,22 +156,31 @@ class ConvertedModel:
         with named(self), self.pool().borrow() as interpreter:
             return interpreter.runtime
 
-    def pool(self, kernel: Kernel | None = None, xnnpack: bool | None = None) -> InterpreterPool:
+    def pool(
+        self,
+        *,
+        runtime: Runtime | None = None,
+        kernel: Kernel | None = None,
+        xnnpack: bool | None = None,
+    ) -> InterpreterPool:
         """The interpreters of this file, kept for the next call."""
-        found = self._pools.get((kernel, xnnpack))
+        chosen = runtime, kernel, xnnpack
+        found = self._pools.get(chosen)
         if found is None:
-            made = InterpreterPool(self.content, self.target, kernel=kernel, xnnpack=xnnpack)
+            made = InterpreterPool(
+                self.content, self.target, runtime=runtime, kernel=kernel, xnnpack=xnnpack
+            )
             # Of two threads that come here at once, both go on with the one that was first.
-            found = self._pools.setdefault((kernel, xnnpack), made)
+            found = self._pools.setdefault(chosen, made)
         return found
 
     def worker(self, num_threads: int = 1, **options: Any) -> Worker:
-        """Starts a process that runs the file; `options` are `kernel` and `xnnpack`."""
+        """Starts a process that runs the file; `options` are those of `pool`."""
         return Worker(self.content, self.target, num_threads, name=name_of(self), **options)
 
     @property
-    def _pools(self) -> dict[tuple[Kernel | None, bool | None], InterpreterPool]:
-        found: dict[tuple[Kernel | None, bool | None], InterpreterPool]
+    def _pools(self) -> dict[tuple[Runtime | None, Kernel | None, bool | None], InterpreterPool]:
+        found: dict[tuple[Runtime | None, Kernel | None, bool | None], InterpreterPool]
         found = self.__dict__.setdefault("_interpreters", {})
         return found
 

@@ -1,4 +1,4 @@
-"""Running a file: in the Larq Compute Engine's own interpreter, or in stock TFLite's.
+"""Running a file: with kernels of our own, in the Larq Compute Engine, or in stock TFLite.
 
 Which kernels are fastest depends on the machine. LCE's default binary kernel has its assembly on 64-bit
 ARM alone; elsewhere its indirect kernel is several times faster, so it is chosen there. Stock operators
@@ -28,9 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.extras import remedy, why_no_lce
+from keras_sbn.extras import remedy, why_no_kernels, why_no_lce, why_not_run
 from keras_sbn.tflite.options import KERNELS as KERNELS
+from keras_sbn.tflite.options import RUNTIMES as RUNTIMES
 from keras_sbn.tflite.options import Kernel as Kernel
+from keras_sbn.tflite.options import Runtime as Runtime
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.schema import file_of_package, load_module
 
@@ -46,7 +48,7 @@ def _extension() -> Any:
     if path is None:
         raise ImportError(
             "Running the file needs larq-compute-engine, which is not installed: "
-            + remedy("lce", "a file of target='tflite' runs here")
+            + remedy("lce", f"{remedy('kernels')}, runs the file here with runtime='kernels'")
         )
     if int(np.__version__.split(".")[0]) >= 2:
         raise ImportError(
@@ -324,38 +326,83 @@ def open_interpreter(
     target: str,
     num_threads: int = 1,
     *,
+    runtime: Runtime | None = None,
     kernel: Kernel | None = None,
     xnnpack: bool | None = None,
 ) -> Interpreter:
     """Returns an interpreter for a file of the target, with the kernels that are fastest here.
 
-    A file of `"lce"` runs in the Larq Compute Engine or, where that is not installed, in LiteRT with the
-    kernels of keras-sbn-kernels.
-
     Args:
         content: The bytes of the file.
         target: `"lce"`, or the name of a target whose files have stock operators.
         num_threads: Positive number of threads.
+        runtime: `"kernels"` for keras-sbn-kernels in LiteRT, `"lce"` for the interpreter of the Larq
+            Compute Engine, `"litert"` for stock TFLite, of LiteRT, tflite-runtime or TensorFlow, the
+            first that is installed; the latter runs stock files alone. `None` takes the best that is
+            installed: of a file with LCE's operators the kernels, then LCE, of a stock file stock TFLite.
         kernel: Which of LCE's binary kernels, `"default"`, `"indirect"` or `"reference"`; `None` takes
-            the fastest here. A stock file has none of them, and runs the same with each.
-        xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster.
+            the fastest here. One that is given asks for LCE. A stock file has none of them, and runs the
+            same with each.
+        xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster. The kernels
+            run them there always, so false asks for another runtime.
 
     Raises:
-        ValueError: If there is no such kernel.
-        ImportError: If no runtime for the target is installed.
+        ValueError: If there is no such runtime or kernel, or the one does not have the other.
+        ImportError: If the runtime, or any for the target, is not installed; the message names what to
+            install.
         RuntimeError: If the runtime refuses the file; the message names the layer.
     """
     if kernel is not None and kernel not in KERNELS:
         raise ValueError(f"Expected `kernel` to be one of {list(KERNELS)}. Received: kernel={kernel!r}")
-    if target == "lce":
-        from keras_sbn.tflite.kernels import KernelsInterpreter, has_kernels
+    if runtime is not None and runtime not in RUNTIMES:
+        raise ValueError(
+            f"Expected `runtime` to be one of {list(RUNTIMES)}. Received: runtime={runtime!r}"
+        )
+    if runtime is None:
+        runtime = _best_runtime(target, kernel, xnnpack)
+    _check_options(runtime, target, kernel, xnnpack)
+    if runtime == "kernels":
+        from keras_sbn.tflite.kernels import KernelsInterpreter
 
-        # The engine itself where it is installed: its kernels are those that are asked for.
-        asked = kernel is not None or xnnpack is not None
-        if not asked and why_no_lce() is not None and has_kernels():
-            return KernelsInterpreter(content, num_threads)
+        return KernelsInterpreter(content, num_threads)
+    if runtime == "lce":
         return LceInterpreter(content, num_threads, kernel, xnnpack)
     return TfliteInterpreter(content, num_threads, xnnpack)
+
+
+def _best_runtime(target: str, kernel: Kernel | None, xnnpack: bool | None) -> Runtime:
+    """The best runtime that is installed and has what is asked for."""
+    if target != "lce":
+        return "litert"
+    if kernel is not None or xnnpack is False:
+        return "lce"
+    if why_no_kernels() is None:
+        return "kernels"
+    if why_no_lce() is None:
+        return "lce"
+    raise ImportError(
+        "Running the file needs keras-sbn-kernels or larq-compute-engine, and neither runs here: "
+        f"{why_not_run(target)}; a file of target='tflite' runs without them"
+    )
+
+
+def _check_options(runtime: Runtime, target: str, kernel: Kernel | None, xnnpack: bool | None) -> None:
+    """Raises a ValueError where a runtime does not have what is asked for."""
+    if runtime == "litert" and target == "lce":
+        raise ValueError(
+            "Expected runtime 'kernels' or 'lce' for a file with operators of the Larq Compute Engine, "
+            "which stock TFLite does not have. Received: runtime='litert'; target='tflite' is for it"
+        )
+    if runtime == "kernels" and kernel is not None:
+        raise ValueError(
+            "Expected runtime 'lce' with `kernel`, which names one of its binary kernels. Received: "
+            f"runtime='kernels', kernel={kernel!r}"
+        )
+    if runtime == "kernels" and xnnpack is False:
+        raise ValueError(
+            "Expected runtime 'lce' or 'litert' with xnnpack=False: stock operators beside the kernels "
+            "run in XNNPACK. Received: runtime='kernels', xnnpack=False"
+        )
 
 
 def can_open(content: bytes, target: str) -> str | None:
@@ -398,6 +445,7 @@ class InterpreterPool:
     Args:
         content: The bytes of the file.
         target: As for `open_interpreter`; so are the rest.
+        runtime: Which runtime.
         kernel: Which of LCE's binary kernels.
         xnnpack: Whether stock operators run in XNNPACK.
     """
@@ -407,10 +455,13 @@ class InterpreterPool:
         content: bytes,
         target: str,
         *,
+        runtime: Runtime | None = None,
         kernel: Kernel | None = None,
         xnnpack: bool | None = None,
     ) -> None:
-        self._open = functools.partial(open_interpreter, content, target, kernel=kernel, xnnpack=xnnpack)
+        self._open = functools.partial(
+            open_interpreter, content, target, runtime=runtime, kernel=kernel, xnnpack=xnnpack
+        )
         self._reset()
 
     def _reset(self) -> None:

@@ -7,25 +7,24 @@ installs it alone; here it is found and given the interface of the other runtime
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
 import numpy as np
 
+from keras_sbn.extras import why_no_kernels
 from keras_sbn.tflite.interpreter import Interpreter
-
-_REMEDY = "pip install ./kernels, in a clone of keras_sbn, installs them with LiteRT"
 
 
 def has_kernels() -> bool:
-    """Whether the kernels and LiteRT are installed; imports neither."""
-    return all(importlib.util.find_spec(name) for name in ("keras_sbn_kernels", "ai_edge_litert"))
+    """Whether the kernels and a LiteRT that takes them are installed; imports neither."""
+    return why_no_kernels() is None
 
 
 def _package() -> Any:
-    if importlib.util.find_spec("keras_sbn_kernels") is None:
+    reason = why_no_kernels()
+    if reason is not None:
         raise ImportError(
-            f"Running the file in LiteRT needs keras-sbn-kernels, which is not installed: {_REMEDY}"
+            f"Running the file with one-bit kernels in LiteRT needs what is not here: {reason}"
         )
     return importlib.import_module("keras_sbn_kernels")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.process import ChildProcess, Connection
-from keras_sbn.tflite.interpreter import Kernel, open_interpreter
+from keras_sbn.tflite.interpreter import Kernel, Runtime, open_interpreter
 
 
 class Worker:
@@ -22,6 +22,7 @@ class Worker:
         content: The bytes of a `.tflite` model.
         target: As for `open_interpreter`; so are the rest.
         num_threads: Positive number of threads.
+        runtime: Which runtime.
         kernel: Which of LCE's binary kernels.
         xnnpack: Whether stock operators run in XNNPACK.
         name: What messages call the file.
@@ -33,6 +34,7 @@ class Worker:
         target: str,
         num_threads: int = 1,
         *,
+        runtime: Runtime | None = None,
         kernel: Kernel | None = None,
         xnnpack: bool | None = None,
         name: str = "the file",
@@ -40,7 +42,8 @@ class Worker:
         self._runtime: str | None = None
         self._process = ChildProcess(work, f"run {name}")
         try:
-            self._process.send((content, target, num_threads, kernel, xnnpack))
+            options = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
+            self._process.send((content, target, num_threads, options))
         except BaseException:
             self._process.close()
             raise
@@ -97,9 +100,9 @@ class Worker:
 
 def work(connection: Connection) -> None:
     """Opens the file it is sent, and serves until no more is asked."""
-    content, target, num_threads, kernel, xnnpack = connection.receive()
+    content, target, num_threads, options = connection.receive()
     try:
-        interpreter = open_interpreter(content, target, num_threads, kernel=kernel, xnnpack=xnnpack)
+        interpreter = open_interpreter(content, target, num_threads, **options)
     except Exception as error:
         connection.fail(error)
         return

@@ -67,35 +67,57 @@ def compare_layers(
         folded = fold(model, input_scaling=input_scaling if _takes_floats(model) else None)
     except ValueError:
         return None, 0
-    layers = {layer.name: layer for layer in folded.layers if len(layer._inbound_nodes) == 1}
-    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
-    graph = file.subgraphs[0]
-    found = [
-        (tensor.name.decode(), index)
-        for op in graph.operators
-        for index in op.outputs
-        if (tensor := graph.tensors[index]).name and tensor.name.decode() in layers
-    ]
+    copy, found = layers_as_outputs(content, folded)
     if not found:
         return None, 0
-    graph.outputs = [index for _, index in found]
-    # A signature names outputs that the copy does not have.
-    file.signatureDefs = []
-    received = run(finish(file), batch.for_file)
-    wanted = keras.Model(folded.inputs, [layers[name].output for name, _ in found])
+    received = run(copy, batch.for_file)
+    wanted = keras.Model(folded.inputs, [folded.get_layer(name).output for name, _ in found])
     inputs = batch.for_model if input_scaling is None else batch.for_images
     expected = wanted.predict_on_batch(inputs)
-    for agreeing, ((name, index), a, b) in enumerate(zip(found, expected, received, strict=True)):
-        tensor = graph.tensors[index]
-        # Rows and columns that no layer reads are not in the file.
-        a = np.asarray(a)
-        if a.ndim == b.ndim:
-            a = a[tuple(slice(size) for size in b.shape[:-1])]
+    for agreeing, ((name, tensor), a, b) in enumerate(zip(found, expected, received, strict=True)):
+        a = cropped(np.asarray(a), b)
         value = _value(b, tensor, a.shape)
         near = max(_TOLERANCE, _STEPS * _step(tensor))
         if value is None or not np.allclose(a, value, rtol=_TOLERANCE, atol=near):
             return name, agreeing
     return None, len(found)
+
+
+def layers_as_outputs(content: bytes, folded: Any) -> tuple[bytes, list[tuple[str, Any]]]:
+    """A copy of the file whose outputs are the values of the folded model's layers.
+
+    Args:
+        content: The bytes of the file.
+        folded: The folded model.
+
+    Returns:
+        The copy, and for each of its outputs the name of the layer and the tensor.
+    """
+    layers = {layer.name for layer in folded.layers if len(layer._inbound_nodes) == 1}
+    file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
+    graph = file.subgraphs[0]
+    graph.outputs = [
+        index
+        for op in graph.operators
+        for index in op.outputs
+        if graph.tensors[index].name and graph.tensors[index].name.decode() in layers
+    ]
+    # A signature names outputs that the copy does not have.
+    file.signatureDefs = []
+    tensors = [graph.tensors[index] for index in graph.outputs]
+    return finish(file), [(tensor.name.decode(), tensor) for tensor in tensors]
+
+
+def cropped(expected: np.ndarray, stored: np.ndarray) -> np.ndarray:
+    """What Keras computes, without the rows and columns that no layer reads: the file has none of them.
+
+    Args:
+        expected: Keras's value of a layer.
+        stored: What the file's tensor holds, of as many dimensions but for moves; channels are last.
+    """
+    if expected.ndim != stored.ndim:
+        return expected
+    return expected[tuple(slice(size) for size in stored.shape[:-1])]
 
 
 def _takes_floats(model: Any) -> bool:

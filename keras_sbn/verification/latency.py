@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.tflite.interpreter import Interpreter, Kernel, open_interpreter
+from keras_sbn.tflite.interpreter import Interpreter, Kernel, Runtime, open_interpreter
 from keras_sbn.tflite.reader import name_of, named
 from keras_sbn.tflite.worker import Worker
 
@@ -25,7 +25,8 @@ class Latency:
     Attributes:
         file: The path, or what it is where it has none.
         file_bytes: Its size.
-        runtime: What ran it: `"LCE, indirect kernel, XNNPACK"`, `"LiteRT, XNNPACK"`.
+        runtime: What ran it: `"LiteRT, one-bit kernels, avx512"`, `"LCE, indirect kernel, XNNPACK"`,
+            `"LiteRT, XNNPACK"`.
         num_threads: Number of threads.
         runs: Number of runs.
         median_ms: Half of the runs took no longer.
@@ -54,6 +55,7 @@ def benchmark(
     *,
     runs: int = 50,
     num_threads: int = 1,
+    runtime: Runtime | None = None,
     kernel: Kernel | None = None,
     xnnpack: bool | None = None,
     isolated: bool = False,
@@ -61,13 +63,15 @@ def benchmark(
     """Measures the latency of several files side by side.
 
     The files run in turns, one sample each, so that whatever else the machine does meets all of them
-    alike. Each runs with the kernels that are fastest on this machine: LCE's indirect binary kernel and
-    XNNPACK on x86, LCE's defaults on 64-bit ARM, and XNNPACK for stock files.
+    alike. Each runs with what is fastest on this machine: the one-bit kernels of keras-sbn-kernels where
+    they are installed, else LCE's indirect binary kernel and XNNPACK on x86 and LCE's defaults on 64-bit
+    ARM, and XNNPACK for stock files.
 
     Args:
         files: `.tflite` files, each as a path, as bytes or as a `keras_sbn.ConvertedModel`.
         runs: Positive number of runs of each file, after three that do not count.
         num_threads: Positive number of threads.
+        runtime: What runs the files, as for `keras_sbn.verify`; `None` takes the best for each.
         kernel: Which of LCE's binary kernels, as for `keras_sbn.verify`; `None` takes the fastest here.
         xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster.
         isolated: Whether each file runs in a process of its own, which measures itself. A damaged file
@@ -78,7 +82,8 @@ def benchmark(
 
     Raises:
         OSError: If a file cannot be read.
-        ValueError: If a file is not a TFLite model, or a number is not positive.
+        ValueError: If a file is not a TFLite model, the runtime does not run such a file, or a number is
+            not positive.
         ImportError: If the runtime of a file is not installed.
         RuntimeError: If the runtime refuses a file, or the process of an isolated one ended.
 
@@ -96,28 +101,24 @@ def benchmark(
         if value < 1:
             raise ValueError(f"Expected `{name}` to be positive. Received: {name}={value}")
     models = [ConvertedModel.load(file) for file in files]
+    options: dict[str, Any] = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
     times = np.zeros((len(models), _WARM_UP + runs))
     with ExitStack() as stack:
         runners: list[Interpreter | Worker] = []
         for model in models:
             with named(model):
                 if isolated:
-                    worker = model.worker(num_threads, kernel=kernel, xnnpack=xnnpack)
-                    runners.append(stack.enter_context(worker))
+                    runners.append(stack.enter_context(model.worker(num_threads, **options)))
                 else:
-                    runners.append(
-                        open_interpreter(
-                            model.content, model.target, num_threads, kernel=kernel, xnnpack=xnnpack
-                        )
-                    )
+                    runners.append(open_interpreter(model.content, model.target, num_threads, **options))
         for run in range(_WARM_UP + runs):
             for index, runner in enumerate(runners):
                 with named(models[index]):
                     times[index, run] = runner.time()
         names = [runner.runtime for runner in runners]
     found = []
-    for file, model, runtime, row in zip(files, models, names, times[:, _WARM_UP:], strict=True):
+    for file, model, ran, row in zip(files, models, names, times[:, _WARM_UP:], strict=True):
         low, median, high = (float(value) for value in np.quantile(row, (0.1, 0.5, 0.9)))
         size = len(model.content)
-        found.append(Latency(name_of(file), size, runtime, num_threads, runs, median, low, high))
+        found.append(Latency(name_of(file), size, ran, num_threads, runs, median, low, high))
     return found

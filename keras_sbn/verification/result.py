@@ -36,7 +36,7 @@ class Verification:
             and the file has a tensor of its name.
         rounding_operators: Number of operators of the file that round values to int8.
         required_agreement: The share of samples on which decisions have to be equal.
-        runtime: What ran the file, such as "LCE, indirect kernel, XNNPACK".
+        runtime: What ran the file, such as "LiteRT, one-bit kernels, avx512".
         notes: Why values may differ though no layer is wrong: the model computes in float16, say.
     """
 

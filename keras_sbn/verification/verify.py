@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_sbn.batches import batches, sample_count
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.tflite.interpreter import Kernel
+from keras_sbn.tflite.interpreter import Kernel, Runtime
 from keras_sbn.tflite.reader import named, read_file
 from keras_sbn.verification.comparison import Comparison
 from keras_sbn.verification.first_difference import compare_layers
@@ -32,6 +32,7 @@ def verify(
     progress: bool = False,
     required_agreement: float = 1.0,
     input_scaling: tuple[float, float] | None = None,
+    runtime: Runtime | None = None,
     kernel: Kernel | None = None,
     xnnpack: bool | None = None,
     isolated: bool = False,
@@ -58,11 +59,16 @@ def verify(
         input_scaling: `(scale, offset)` where the file is of a model that was folded with this
             `input_scaling` and `model` is the one before: `x` may be the images or the scaled values,
             and the file is given the images and the model ``scale * image + offset``.
+        runtime: What runs the file: `"kernels"`, the one-bit kernels of keras-sbn-kernels in LiteRT;
+            `"lce"`, the interpreter of the Larq Compute Engine; or `"litert"`, stock TFLite, of LiteRT,
+            tflite-runtime or TensorFlow, for stock files alone. `None` takes the best that is installed:
+            for a file with LCE's operators the kernels, then LCE, for a stock file stock TFLite.
         kernel: Which of LCE's binary kernels runs the file: `"default"`, which 64-bit ARM runs,
             `"indirect"`, which is the faster one elsewhere, or `"reference"`, that of a build without
-            Ruy; `None` takes the fastest here. A file that only devices with another kernel can run is an
-            error here only with that kernel.
-        xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster.
+            Ruy; `None` takes the fastest here. One that is given asks for LCE. A file that only devices
+            with another kernel can run is an error here only with that kernel.
+        xnnpack: Whether stock operators run in XNNPACK; `None` does where that is faster. False asks for
+            LCE where the file has its operators.
         isolated: Whether a process of its own runs the file, though `workers` is 1. A damaged file can
             end the process that runs it; then this is a RuntimeError.
 
@@ -72,7 +78,10 @@ def verify(
 
     Raises:
         ValueError: If `x` is empty, holds NaN or does not fit, the model has other inputs or outputs than
-            the file, `batch_size` or `workers` is not positive, or `required_agreement` is no share.
+            the file, `batch_size` or `workers` is not positive, `required_agreement` is no share, or the
+            runtime does not run such a file.
+        ImportError: If the runtime is not installed, or none for the file; the message names the package
+            to install.
         RuntimeError: If the runtime refuses the file, or a process that runs it ended; the message names
             the file, and the layer where that is known.
 
@@ -92,7 +101,7 @@ def verify(
             f"required_agreement={required_agreement}"
         )
     converted = ConvertedModel.load(converted)
-    run = Runner(converted, workers, isolated, kernel, xnnpack)
+    run = Runner(converted, workers, isolated, runtime, kernel, xnnpack)
     forms = InputForms(model, converted, input_scaling)
     comparison = Comparison(converted, model)
     total = sample_count(x)

@@ -12,6 +12,7 @@
 #include "litert/c/litert_common.h"
 #include "litert/c/litert_compiled_model.h"
 #include "litert/c/litert_environment.h"
+#include "litert/c/litert_environment_options.h"
 #include "litert/c/litert_model.h"
 #include "litert/c/litert_options.h"
 #include "litert/c/litert_tensor_buffer.h"
@@ -88,7 +89,15 @@ int main(int argc, char **argv) {
   LiteRtOptions options;
   LiteRtCompiledModel compiled;
   const void *rewritten = sbn_file(kernels, &bytes);
-  check(LiteRtCreateEnvironment(0, NULL, &environment), "environment");
+  /* The processor alone: LiteRT's library for graphics units, where it is found, ends programs on a
+   * Cortex-A53 or A72. And what is wrong, and nothing else, on standard error. */
+  LiteRtEnvOption settings[2];
+  settings[0].tag = kLiteRtEnvOptionTagAutoRegisterAccelerators;
+  settings[1].tag = kLiteRtEnvOptionTagMinLoggerSeverity;
+  settings[0].value.type = settings[1].value.type = kLiteRtAnyTypeInt;
+  settings[0].value.int_value = kLiteRtHwAcceleratorCpu;
+  settings[1].value.int_value = 3;
+  check(LiteRtCreateEnvironment(2, settings, &environment), "environment");
   check(LiteRtCreateModelFromBuffer(environment, rewritten, bytes, &model), "model");
   check(LiteRtCreateOptions(&options), "options");
   check(LiteRtSetOptionsHardwareAccelerators(options, kLiteRtHwAcceleratorCpu), "accelerator");

@@ -127,13 +127,22 @@ class Model:
             raise KernelsError(self._plan.error() or str(error)) from error
         self._keep("LiteRtDestroyCompiledModel", self._compiled)
         self._check()
-        self._input_buffers, self.inputs = self._ports(environment, model, "Input")
-        self._output_buffers, self.outputs = self._ports(environment, model, "Output")
+        ports: dict[int, Port] = {}
+        self._input_buffers, self.inputs = self._ports(environment, model, "Input", ports)
+        self._output_buffers, self.outputs = self._ports(environment, model, "Output", ports)
 
     def _ports(
-        self, environment: ctypes.c_void_p, model: ctypes.c_void_p, side: str
+        self,
+        environment: ctypes.c_void_p,
+        model: ctypes.c_void_p,
+        side: str,
+        ports: dict[int, Port],
     ) -> tuple[ctypes.Array, list[Port]]:
-        """Buffers in the order of LiteRT's signature, and ports in the order of the file."""
+        """Buffers in the order of LiteRT's signature, and ports in the order of the file.
+
+        A tensor that is several outputs, or an input and an output, has one buffer, for LiteRT writes no
+        other; `ports` are those that there are, by tensor.
+        """
         run = self._runtime
         zero = ctypes.c_size_t(0)
         signature = run.create("LiteRtGetModelSignature", model, zero)
@@ -141,18 +150,20 @@ class Model:
         count = ctypes.c_size_t()
         run.call(f"LiteRtGetNumSubgraph{side}s", subgraph, ctypes.byref(count))
         indices = [ctypes.c_size_t(i) for i in range(count.value)]
-        tensors = [run.create(f"LiteRtGetSubgraph{side}", subgraph, i) for i in indices]
+        tensors = [run.create(f"LiteRtGetSubgraph{side}", subgraph, i).value or 0 for i in indices]
         signed = [
-            run.create(f"LiteRtGetSignature{side}TensorByIndex", signature, i).value for i in indices
+            run.create(f"LiteRtGetSignature{side}TensorByIndex", signature, i).value or 0 for i in indices
         ]
-        if {tensor.value for tensor in tensors} != set(signed):
+        if sorted(tensors) != sorted(signed):
             raise KernelsError(
                 f"Expected a signature of the model's own {side.lower()}s. Received: another"
             )
-        ports = [Port(run, tensor) for tensor in tensors]
-        buffers = (ctypes.c_void_p * len(ports))()
-        for port, tensor in zip(ports, tensors, strict=True):
-            place = signed.index(tensor.value)
+        buffers = (ctypes.c_void_p * len(tensors))()
+        for place, value in enumerate(signed):
+            if value in ports:
+                buffers[place] = ports[value].buffer
+                continue
+            port = ports[value] = Port(run, ctypes.c_void_p(value))
             requirements = run.create(
                 f"LiteRtGetCompiledModel{side}BufferRequirements",
                 self._compiled,
@@ -180,7 +191,7 @@ class Model:
             memory = (ctypes.c_char * (elements * port.dtype.itemsize)).from_address(address)
             port.array = np.frombuffer(memoryview(memory), port.dtype).reshape(port.shape)
             buffers[place] = port.buffer
-        return buffers, ports
+        return buffers, [ports[tensor] for tensor in tensors]
 
     def _check(self) -> None:
         message = self._plan.error()

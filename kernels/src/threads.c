@@ -1,5 +1,10 @@
 /* Workers wait for the number of a job to change: for some microseconds awake, since the next layer
- * follows at once, then asleep. Items are taken from a counter. */
+ * follows at once, then asleep. Items are taken from a counter.
+ *
+ * The caller takes items too, and when none is left it waits for the workers that are at one, not for
+ * those that the system has not run yet: where others use the processor, that would be long. A worker
+ * says that it is inside before it looks whether the job is open, and the caller closes the job before it
+ * looks whether anyone is inside, so none reads a job that is over. */
 #if !defined(_WIN32)
 #define _POSIX_C_SOURCE 200809L
 #endif
@@ -79,7 +84,7 @@ struct sbn_threads {
   sbn_mutex mutex;
   sbn_condition wake;
   atomic_uint job;
-  atomic_int busy, stop;
+  atomic_int inside, open, stop;
   atomic_size_t next;
   size_t items;
   void (*body)(void *, size_t, int);
@@ -115,8 +120,9 @@ static THREAD_RESULT work(void *argument) {
     }
     seen = atomic_load(&threads->job);
     if (atomic_load(&threads->stop)) return 0;
-    take_items(threads, worker->index);
-    atomic_fetch_sub(&threads->busy, 1);
+    atomic_fetch_add(&threads->inside, 1);
+    if (atomic_load(&threads->open)) take_items(threads, worker->index);
+    atomic_fetch_sub(&threads->inside, 1);
   }
 }
 
@@ -177,10 +183,11 @@ void sbn_threads_run(sbn_threads *threads, size_t items, void (*body)(void *, si
   threads->body = body;
   threads->context = context;
   atomic_store(&threads->next, 0);
-  atomic_store(&threads->busy, threads->started);
+  atomic_store(&threads->open, 1);
   announce(threads);
   take_items(threads, 0);
-  for (int look = 0; atomic_load(&threads->busy) != 0; ++look) {
+  atomic_store(&threads->open, 0);
+  for (int look = 0; atomic_load(&threads->inside) != 0; ++look) {
     if (look < LOOKS) {
       relax();
     } else {

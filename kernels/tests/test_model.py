@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from files import Conv, File, pack
+from files import Conv, File, add_options, pack
 from running import USABLE
 
 from keras_sbn_kernels import KernelsError, Model, instruction_sets, litert
@@ -162,3 +162,17 @@ def test_two_inputs_in_the_order_of_the_file():
     assert [port.shape for port in model.inputs] == [(1, 2, 2, 1), (1, 3)]
     received = model.run([pack(conv.x), np.ones((1, 3), np.float32)])
     np.testing.assert_array_equal(received[0], conv.expected())
+
+
+def test_a_tensor_that_is_several_outputs_or_an_input_too_has_its_values_everywhere():
+    file = File()
+    x, y, z = (file.tensor((1, 4), "float32") for _ in range(3))
+    constant = file.constant(np.full((1, 4), 7, np.float32))
+    file.operator(0, [x, x], [y], None, add_options())
+    file.operator(0, [x, constant], [z], None, add_options())
+    for outputs in ([y, y], [x, y], [y, x], [z, y, z, x], [x], [constant, z]):
+        model = Model(file.write([x], outputs))
+        for value in (np.arange(4, dtype=np.float32)[None], np.ones((1, 4), np.float32)):
+            expected = {x: value, y: 2 * value, z: value + 7, constant: value * 0 + 7}
+            for output, received in zip(outputs, model.run([value]), strict=True):
+                np.testing.assert_array_equal(received, expected[output])

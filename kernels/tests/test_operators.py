@@ -36,9 +36,11 @@ def test_pixels_and_filters_around_a_tile(width, filters, instructions):
 
 
 @pytest.mark.parametrize("instructions", USABLE)
-def test_more_words_than_bytes_count(instructions):
-    # AVX2 and NEON add bytes for 31 words; all products are -1 here, the most that a byte gains.
-    conv = Conv(height=3, width=3, channels=32 * 40, filters=40, output="float32")
+@pytest.mark.parametrize(("words", "window"), [(40, (3, 3)), (4099, (1, 1))])
+def test_more_words_than_narrow_sums_count(words, window, instructions):
+    # AVX2 and WebAssembly add bytes for 31 words, NEON 16-bit sums for 4094; all products are -1 here,
+    # the most that these gain.
+    conv = Conv(height=3, width=3, channels=32 * words, filters=40, window=window, output="float32")
     conv.x[:], conv.kernel[:] = 1, -1
     expected, received = run_conv(conv, instructions=instructions)
     np.testing.assert_array_equal(received, expected)

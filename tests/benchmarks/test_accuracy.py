@@ -31,10 +31,11 @@ def data(rng):
     return Data((x, y), (x[:10], y[:10]), (x[:20], y[:20]))
 
 
-@pytest.mark.parametrize("name", ["float-relu", "approx", "ours"])
+@pytest.mark.parametrize("name", ["float-relu", "approx", "approx-recipe", "ours"])
 def test_a_run_of_every_family_measures_the_network_of_signs(name, data):
     measured = accuracy.run(SETTING, METHODS[name], 1e-2, 0, data)
-    assert 0 <= float(measured["test"]) <= 1
+    for column in ("validation", "test", "validation_reestimated", "test_reestimated"):
+        assert 0 <= float(measured[column]) <= 1
     if name == "float-relu":
         assert "folded_unlike_hard" not in measured
     else:
@@ -47,8 +48,7 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(data):
     for seed in (0, 0, 1):
         keras.utils.set_random_seed(seed)
         model = build("test", METHODS["float-tanh"].kit(), data.shape)
-        history = accuracy.train(model, SETTING, METHODS["float-tanh"], 1e-2, seed, data)
-        losses.append(history.history["loss"])
+        losses.append(accuracy.train(model, SETTING, METHODS["float-tanh"], 1e-2, seed, data).losses)
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
 
@@ -56,7 +56,9 @@ def test_equal_seeds_give_equal_runs_and_others_do_not(data):
 def test_the_straight_through_network_is_the_hard_one_with_its_weights(data):
     model = build("test", METHODS["approx"].kit(), data.shape)
     accuracy.train(model, SETTING, METHODS["approx"], 1e-2, 0, data)
-    hard = accuracy.as_self_binarizing(model.get_weights(), SETTING, data.shape)
+    hard = accuracy.as_self_binarizing(
+        accuracy.own_weights(model), SETTING, data.shape, METHODS["approx"]
+    )
     np.testing.assert_array_equal(
         model.predict(data.test[0], verbose=0), hard.predict(data.test[0], verbose=0)
     )
@@ -65,7 +67,7 @@ def test_the_straight_through_network_is_the_hard_one_with_its_weights(data):
 def test_rows_are_found_again_and_a_changed_setting_is_another_run(tmp_path, data, monkeypatch):
     runs = []
 
-    def run(setting, method, rate, seed, data, steps):
+    def run(setting, method, rate, seed, data, steps, pieces):
         runs.append((rate, seed))
         return {"validation": f"{rate + seed / 100:.4f}", "test": "0.5", "cpu_seconds": "0.0"}
 
@@ -93,7 +95,7 @@ def test_the_hash_knows_options_and_settings_but_not_the_number_of_seeds():
 def test_every_method_builds_and_has_its_own_hash(method):
     model = build("test", method.kit(), (8, 8, 1))
     assert model.output_shape == (None, 10)
-    if method.family == "ours":
+    if method.sharpens:
         Sharpen(**method.scheduling())
     hashes = {accuracy.config_hash(SETTING, other) for other in METHODS.values()}
     assert len(hashes) == len(METHODS)
@@ -215,11 +217,46 @@ def test_the_committed_results_are_read_and_no_fold_differs():
     }
 
 
-@pytest.mark.parametrize("network", ["binarynet", "birealnet18"])
-def test_the_networks_of_the_paper_preset_have_their_shapes(network):
+@pytest.mark.parametrize(
+    ("network", "binary", "widest"),
+    [("binarynet", 9, 512), ("birealnet18", 16, 512), ("resnet20", 18, 64)],
+)
+def test_the_networks_of_the_large_presets_have_their_shapes(network, binary, widest):
     model = build(network, METHODS["ours"].kit(), (32, 32, 3))
     assert model.output_shape == (None, 10)
     kernels = [w for w in model.weights if w.name == "kernel" and len(w.shape) == 4]
-    binary = [layer for layer in model.layers if hasattr(layer, "binary_kernel")]
-    assert len(binary) == {"binarynet": 9, "birealnet18": 16}[network]
-    assert keras.ops.convert_to_numpy(kernels[-1]).shape[-1] == 512
+    assert len([layer for layer in model.layers if hasattr(layer, "binary_kernel")]) == binary
+    assert keras.ops.convert_to_numpy(kernels[-1]).shape[-1] == widest
+
+
+@pytest.mark.parametrize("share", [4, 8])
+def test_the_narrow_networks_are_shares_of_binarynet(share):
+    filters, units = CHAINS["binarynet"]
+    narrow = tuple(f if f == "M" else f // share for f in filters), tuple(u // share for u in units)
+    assert CHAINS[f"binarynet-{share}"] == narrow
+
+
+def test_the_methods_of_a_preset_exist():
+    assert all(name in METHODS for names in accuracy.METHODS_OF.values() for name in names)
+    assert set(accuracy.METHODS_OF) <= set(accuracy.PRESETS)
+
+
+def test_a_recipe_kernel_has_the_derivative_of_division_and_clipped_identity(rng):
+    """The gradient of ``sum(c * sign(w / rms(w)))``, with ``ste`` for sign, is known in closed form."""
+    layer = METHODS["approx-recipe"].kit().dense(5)
+    layer.build((None, 7))
+    w = rng.normal(size=(7, 5)).astype("float32")
+    c = rng.normal(size=(7, 5)).astype("float32")
+    model = keras.Sequential([keras.Input((7,)), layer])
+    layer.kernel.assign(w)
+    model.compile(keras.optimizers.SGD(1.0), loss=lambda target, output: keras.ops.sum(target * output))
+    # The inputs are the unit vectors: output (i, j) is the kernel's, and the loss is sum(c * kernel).
+    model.train_on_batch(np.eye(7, dtype="float32"), c)
+    r = np.sqrt(np.mean(w.astype("float64") ** 2))
+    u = c * (np.abs(w / r) <= 1)
+    gradient = (u - w * np.mean(u * w) / r**2) / r
+    np.testing.assert_allclose(w - keras.ops.convert_to_numpy(layer.kernel), gradient, atol=2e-5)
+    before = keras.ops.convert_to_numpy(layer.kernel)
+    layer.freeze_kernel()
+    model.train_on_batch(np.eye(7, dtype="float32"), c)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer.kernel), before)

@@ -14,6 +14,7 @@ from small_models import ROOT
 
 import keras_sbn
 from keras_sbn import cli
+from keras_sbn.extras import why_no_kernels, why_no_lce
 
 COMMANDS = ("demo", "train", "fold", "convert", "inspect", "verify", "benchmark", "deploy")
 
@@ -47,6 +48,27 @@ def test_the_whole_path(folder, capsys):
     assert "LceBconv2d" in capsys.readouterr().out
     assert cli.main(["benchmark", "lce.tflite", "tflite.tflite", "--runs", "3"]) == 0
     assert "times the fastest" in capsys.readouterr().out
+
+
+def test_the_runtime_of_the_command_line_is_the_one_that_runs(folder, capsys):
+    for target in ("lce", "tflite"):
+        assert cli.main(["convert", "hard.keras", "--target", target, "--out", f"{target}.tflite"]) == 0
+    capsys.readouterr()
+    runs = [("tflite", "litert", ("LiteRT, XNNPACK", "TensorFlow Lite, XNNPACK"))]
+    runs += [("lce", "lce", ("LCE, ",))] if why_no_lce() is None else []
+    runs += [("lce", "kernels", ("LiteRT, one-bit kernels, ",))] if why_no_kernels() is None else []
+    for target, runtime, names in runs:
+        file, chosen = f"{target}.tflite", ["--runtime", runtime, "--json"]
+        assert cli.main(["verify", "hard.keras", file, "--samples", "8", *chosen]) == 0
+        assert json.loads(capsys.readouterr().out)["runtime"].startswith(names)
+        assert cli.main(["benchmark", file, "--runs", "2", "--threads", "2", *chosen]) == 0
+        (latency,) = json.loads(capsys.readouterr().out)
+        assert latency["runtime"].startswith(names)
+        assert latency["num_threads"] == 2
+    assert cli.main(["benchmark", "lce.tflite", "--runtime", "litert"]) == 2
+    assert "lce.tflite: Expected runtime 'kernels' or 'lce'" in capsys.readouterr().err
+    assert cli.main(["benchmark", "lce.tflite", "--runtime", "lce", "--adb"]) == 2
+    assert "Expected no --runtime with --adb" in capsys.readouterr().err
 
 
 def test_int8_activations_and_inputs(folder, capsys, rng):

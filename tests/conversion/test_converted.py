@@ -15,8 +15,11 @@ from conftest import digit_network, images, randomize
 import keras_sbn
 from keras_sbn.callbacks import Sharpen
 from keras_sbn.tflite.interpreter import LceInterpreter
+from keras_sbn.tflite.kernels import KernelsInterpreter, has_kernels
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
+
+needs_kernels = pytest.mark.skipif(not has_kernels(), reason="needs keras-sbn-kernels and LiteRT")
 
 
 @pytest.fixture
@@ -75,15 +78,35 @@ def test_a_console_shows_one_short_line(model, tmp_path):
     assert repr(loaded) == f"<ConvertedModel {path}, target='lce', {size}, {inputs}>"
 
 
+@needs_kernels
+@pytest.mark.parametrize("threads", [4, 8])
+def test_several_threads_get_their_own_results_of_the_kernels(threads, model, rng):
+    converted = keras_sbn.convert(model, "lce")
+    x = images(rng, (7, 6, 2), 8 * threads)
+    expected = converted.predict(x, runtime="kernels")
+    order = [rng.permutation(len(x)) for _ in range(threads)]
+    start = threading.Barrier(threads)
+
+    def run(mine):
+        start.wait()
+        return [converted.predict(x[i : i + 1], runtime="kernels")[0] for i in mine]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for mine, found in zip(order, pool.map(run, order), strict=True):
+            np.testing.assert_array_equal(found, expected[mine])
+
+
+@pytest.mark.lce
 def test_says_what_runs_it_and_runs_the_kernel_that_is_asked_for(model, rng):
     converted = keras_sbn.convert(model)
     x = images(rng, (7, 6, 2), 4)
-    assert converted.runtime == LceInterpreter(converted.content).runtime
+    best = KernelsInterpreter if has_kernels() else LceInterpreter
+    assert converted.runtime == best(converted.content).runtime
     expected = converted.predict(x)
     for kernel in ("default", "indirect", "reference"):
         received = converted.predict(x, kernel=kernel, xnnpack=False)
         np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5)
-        with converted.pool(kernel, False).borrow() as interpreter:
+        with converted.pool(kernel=kernel, xnnpack=False).borrow() as interpreter:
             assert interpreter.runtime == f"LCE, {kernel} kernel"
 
 

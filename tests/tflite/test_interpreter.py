@@ -11,7 +11,8 @@ import pytest
 from conftest import digit_network, images, randomize, run_everywhere
 
 import keras_sbn
-from keras_sbn.tflite import interpreter
+from keras_sbn import extras
+from keras_sbn.tflite import interpreter, kernels
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.schema import load_module, schema
 from keras_sbn.tflite.writer import finish
@@ -122,6 +123,78 @@ def test_running_everywhere_finds_what_differs_between_kernels(hard, rng, monkey
         run_everywhere(converted, images(rng, (7, 6, 2), 2), tolerance=1e-5)
 
 
+@pytest.fixture
+def opened(monkeypatch):
+    """What is opened, in place of the runtimes; `opened.installed` are those that are there."""
+
+    class Opened(list):
+        installed = ("kernels", "lce")
+
+    found = Opened()
+    monkeypatch.setattr(interpreter, "LceInterpreter", lambda *given: found.append(("lce", *given)))
+    monkeypatch.setattr(interpreter, "TfliteInterpreter", lambda *given: found.append(("litert", *given)))
+    monkeypatch.setattr(kernels, "KernelsInterpreter", lambda *given: found.append(("kernels", *given)))
+    for module in (interpreter, extras):
+        for name in ("kernels", "lce"):
+            said = lambda name=name: None if name in found.installed else f"no {name}"  # noqa: E731
+            monkeypatch.setattr(module, f"why_no_{name}", said)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("target", "installed", "options", "expected"),
+    [
+        ("lce", ("kernels", "lce"), {}, ("kernels", b"file", 3)),
+        ("lce", ("kernels",), {}, ("kernels", b"file", 3)),
+        ("lce", ("lce",), {}, ("lce", b"file", 3, None, None)),
+        ("lce", ("kernels", "lce"), {"xnnpack": True}, ("kernels", b"file", 3)),
+        # Its own kernels, and stock operators without XNNPACK, are LCE's.
+        ("lce", ("kernels", "lce"), {"kernel": "default"}, ("lce", b"file", 3, "default", None)),
+        ("lce", ("kernels", "lce"), {"xnnpack": False}, ("lce", b"file", 3, None, False)),
+        ("lce", ("kernels", "lce"), {"runtime": "lce"}, ("lce", b"file", 3, None, None)),
+        ("lce", (), {"runtime": "kernels"}, ("kernels", b"file", 3)),
+        ("tflite", ("kernels", "lce"), {}, ("litert", b"file", 3, None)),
+        ("tflite", (), {"runtime": "litert", "xnnpack": False}, ("litert", b"file", 3, False)),
+        ("tflite", ("kernels",), {"runtime": "kernels"}, ("kernels", b"file", 3)),
+        ("tflite", ("lce",), {"runtime": "lce"}, ("lce", b"file", 3, None, None)),
+    ],
+)
+def test_the_best_runtime_runs_a_file_or_the_one_that_is_asked_for(
+    target, installed, options, expected, opened
+):
+    opened.installed = installed
+    interpreter.open_interpreter(b"file", target, 3, **options)
+    assert opened == [expected]
+
+
+def test_without_any_runtime_for_the_operators_the_error_names_both(opened):
+    opened.installed = ()
+    assert extras.why_not_run("lce") == "no kernels and no lce"
+    with pytest.raises(
+        ImportError, match=r"keras-sbn-kernels or larq-compute-engine.*no kernels and no lce"
+    ):
+        interpreter.open_interpreter(b"file", "lce")
+    for one in ("kernels", "lce"):
+        opened.installed = (one,)
+        assert extras.why_not_run("lce") is None
+    assert opened == []
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "message"),
+    [
+        ("lce", {"runtime": "tensorrt"}, r"one of \['kernels', 'lce', 'litert'\].*runtime='tensorrt'"),
+        ("lce", {"runtime": "litert"}, r"runtime 'kernels' or 'lce'.*Received: runtime='litert'"),
+        ("lce", {"runtime": "kernels", "kernel": "default"}, r"runtime 'lce' with `kernel`"),
+        ("tflite", {"runtime": "kernels", "xnnpack": False}, r"'lce' or 'litert' with xnnpack=False"),
+    ],
+)
+def test_a_runtime_that_does_not_have_what_is_asked_for_is_an_error(target, options, message, opened):
+    with pytest.raises(ValueError, match=message):
+        interpreter.open_interpreter(b"file", target, **options)
+    assert opened == []
+
+
 def _changed(content, change):
     file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
     change(file.subgraphs[0])
@@ -152,7 +225,7 @@ def test_the_engines_errors_name_the_layer(hard):
             _changed(lce, _only_one_input(binary)), "lce", kernel="indirect", xnnpack=False
         )
     with pytest.raises(RuntimeError, match=r"Layer '.*' \(tensor \d+\): .*required_bytes != bytes"):
-        interpreter.open_interpreter(_changed(lce, _other_shape(binary)), "lce")
+        interpreter.open_interpreter(_changed(lce, _other_shape(binary)), "lce", runtime="lce")
     multiply = [op.name for op in read_file(tflite).operators].index("MUL")
     for xnnpack in (True, False):
         message = rf"Received: Layer '[\w/]+' \(MUL, operator {multiply}\): .*failed to prepare"

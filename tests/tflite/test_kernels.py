@@ -1,6 +1,5 @@
 """One-bit files in stock LiteRT: the signs and outputs of the Larq Compute Engine's own interpreter."""
 
-import importlib.util
 import sys
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from conftest import digit_network, images, randomize
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
-from random_networks import binary_network
+from random_networks import binary_network, refused_layers
 
 import keras_sbn
 from keras_sbn import extras
@@ -30,6 +29,8 @@ def with_signs(content):
         index for op in graph.operators for index in op.outputs if graph.tensors[index].type == bits
     ]
     graph.outputs = [*graph.outputs, *written]
+    # A signature names fewer outputs than the copy has.
+    file.signatureDefs = []
     return finish(file)
 
 
@@ -68,6 +69,8 @@ def test_the_digit_network_is_lce_s_with_every_instruction_set(rng):
 @given(st.data())
 def test_random_networks_are_lce_s(data):
     model, x = binary_network(data.draw)
+    if refused_layers(model):
+        reject()
     try:
         compare(model, x)
     except LoweringError:
@@ -102,10 +105,27 @@ def test_a_stock_file_runs_too(rng):
 
 
 def test_without_the_package_the_error_names_the_remedy(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "installed", lambda name: False)
     assert not kernels.has_kernels()
-    with pytest.raises(ImportError, match=r"needs keras-sbn-kernels.*pip install ./kernels"):
+    with pytest.raises(
+        ImportError, match=r"keras-sbn-kernels is not installed; pip install ./kernels, in"
+    ):
         kernels.KernelsInterpreter(b"")
+    monkeypatch.setattr(extras, "installed", lambda name: name == "keras_sbn_kernels")
+    with pytest.raises(ImportError, match=r"needs LiteRT, which is not .* 'keras-sbn\[litert\]'"):
+        kernels.KernelsInterpreter(b"")
+
+
+@pytest.mark.parametrize(("version", "fits"), [("1.4.0", False), ("2.0.2", False), ("2.1.0", True)])
+def test_a_litert_that_takes_no_operators_of_others_is_an_error_with_the_remedy(
+    version, fits, monkeypatch
+):
+    monkeypatch.setattr(extras, "installed", lambda name: True)
+    monkeypatch.setattr(extras.metadata, "version", lambda name: version)
+    assert kernels.has_kernels() == fits
+    if not fits:
+        with pytest.raises(ImportError, match=f"this is {version}; pip install --upgrade ai-edge-litert"):
+            kernels.KernelsInterpreter(b"")
 
 
 def test_asking_whether_they_are_there_imports_nothing():
@@ -122,28 +142,29 @@ def _network(rng):
 
 
 @needs_kernels
-def test_files_run_in_them_where_the_engine_is_not_installed(rng, monkeypatch):
+def test_the_file_runs_in_them_unless_another_runtime_is_asked_for(rng):
     model = _network(rng)
     converted = keras_sbn.convert(model, target="lce")
-    monkeypatch.setattr(interpreter, "why_no_lce", lambda: "not installed")
-    found = keras_sbn.verify(converted, model, images(rng, model.input_shape[1:], 8))
-    assert found
-    assert found.runtime.startswith("LiteRT, one-bit kernels, ")
+    x = images(rng, model.input_shape[1:], 8)
+    for runtime in (None, "kernels"):
+        found = keras_sbn.verify(converted, model, x, runtime=runtime, workers=1 if runtime else 2)
+        assert found
+        assert "the file ran in LiteRT, one-bit kernels, " in str(found)
+        (latency,) = keras_sbn.benchmark([converted], runs=2, num_threads=2, runtime=runtime)
+        assert latency.runtime.startswith("LiteRT, one-bit kernels, ")
+        assert latency.num_threads == 2
+    np.testing.assert_array_equal(converted.predict(x, runtime="kernels"), converted.predict(x))
 
 
-def test_with_the_engine_files_run_in_it_and_kernels_that_are_asked_for_are_its_own(monkeypatch):
-    opened = []
-    monkeypatch.setattr(interpreter, "LceInterpreter", lambda *given: opened.append(("LCE", *given)))
-    monkeypatch.setattr(kernels, "KernelsInterpreter", lambda *given: opened.append(("own", *given)))
-    monkeypatch.setattr(kernels, "has_kernels", lambda: True)
-    monkeypatch.setattr(interpreter, "why_no_lce", lambda: None)
-    interpreter.open_interpreter(b"file", "lce", 3)
-    monkeypatch.setattr(interpreter, "why_no_lce", lambda: "not installed")
-    interpreter.open_interpreter(b"file", "lce", 3)
-    interpreter.open_interpreter(b"file", "lce", 3, kernel="default")
-    assert extras.why_not_run("lce") is None
-    assert opened == [
-        ("LCE", b"file", 3, None, None),
-        ("own", b"file", 3),
-        ("LCE", b"file", 3, "default", None),
-    ]
+@needs_kernels
+def test_several_threads_of_the_kernels_give_the_same(rng):
+    model = _network(rng)
+    content = keras_sbn.convert(model, target="lce").content
+    x = images(rng, model.input_shape[1:], 16)
+    expected = kernels.KernelsInterpreter(with_signs(content)).predict([x], dequantize=False)
+    for num_threads in (2, 5):
+        several = interpreter.open_interpreter(with_signs(content), "lce", num_threads, runtime="kernels")
+        for a, b in zip(expected, several.predict([x], dequantize=False), strict=True):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(RuntimeError, match="1 to 256"):
+        kernels.KernelsInterpreter(content, 300)

@@ -40,7 +40,7 @@ def test_names_the_binary_kernel_that_is_fastest_here(tmp_path, monkeypatch):
         ("aarch64", "LCE, default kernel"),
     ):
         monkeypatch.setattr(interpreter.platform, "machine", lambda machine=machine: machine)
-        assert latency.benchmark([path], runs=1)[0].runtime == runtime
+        assert latency.benchmark([path], runs=1, runtime="lce")[0].runtime == runtime
     (found,) = latency.benchmark([path], runs=1, kernel="reference", xnnpack=False)
     assert found.runtime == "LCE, reference kernel"
     with pytest.warns(DeprecationWarning, match=r"is called Latency\.runtime"):

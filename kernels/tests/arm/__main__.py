@@ -3,7 +3,7 @@
     python tests/arm [FILE.tflite...]
 
 The library is compiled by ziglang for aarch64; the emulated machine is that of the tests of keras_sbn,
-`tests/arm/root.py`, made once in `out/arm` (570 MB). What differs from this machine's values is counted.
+`tests/arm/root.py`, made once in its `out/arm` (570 MB). What differs from this machine is counted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _root_module():
 
 def main(files: list[Path]) -> int:
     out = _KERNELS / "out"
-    arm = _root_module().make_root(out / "arm")
+    arm = _root_module().make_root(_KERNELS.parent / "out" / "arm")
     package = arm.packages / "keras_sbn_kernels"
     shutil.rmtree(package, ignore_errors=True)
     shutil.copytree(_KERNELS / "keras_sbn_kernels", package, ignore=shutil.ignore_patterns("*.so"))

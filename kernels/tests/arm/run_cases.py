@@ -8,8 +8,9 @@ import numpy as np
 from keras_sbn_kernels import Model, instruction_sets
 
 
-def main(folder: Path) -> int:
-    wrong = 0
+def main(folder: Path) -> tuple[list[str], int]:
+    """What was found, a line each, and how many values differ."""
+    lines, wrong = [], 0
     usable = [name for name, has in instruction_sets().items() if has]
     for name in usable:
         cases = values = different = 0
@@ -24,16 +25,18 @@ def main(folder: Path) -> int:
                     float(np.abs(a.astype(np.float64) - b).max())
                     for a, b in zip(expected, received, strict=True)
                 )
-                print(f"{path.stem}: {unlike} values differ, by at most {worst:.3g}")
+                lines.append(f"{path.stem}: {unlike} values differ, by at most {worst:.3g}")
             cases += 1
             values += sum(array.size for array in expected)
             different += unlike
-        print(f"{name}: {cases} files, {values} values, {different} differ")
+        lines.append(f"{name}: {cases} files, {values} values, {different} differ")
         wrong += different
-    return wrong
+    return lines, wrong
 
 
 if __name__ == "__main__":
-    # What is printed on standard output counts; a failure shows it too.
-    if main(Path(sys.argv[1])):
-        sys.exit("Expected the values of the other machine. Received: others")
+    found, wrong = main(Path(sys.argv[1]))
+    if wrong:
+        # A failure shows what is on standard error.
+        sys.exit("\n".join(["Expected the values of the other machine. Received: others", *found]))
+    print("\n".join(found))

@@ -27,6 +27,10 @@ def main(folder: Path, files: list[Path]) -> None:
     for index in range(150):
         conv = random_conv(rng)
         write(folder, f"conv{index:03d}", conv.content(), [pack(conv.x)])
+    # More words than 16-bit sums count, all of them -1.
+    conv = Conv(height=3, width=3, channels=32 * 4099, filters=40, window=(1, 1), output="float32")
+    conv.x[:], conv.kernel[:] = 1, -1
+    write(folder, "words", conv.content(), [pack(conv.x)])
     first, _, content = chain()
     write(folder, "chain", content, [first.x.astype(np.float32)])
     conv = Conv(height=6, width=6, channels=64, filters=45, output="float32", pad_value=0)

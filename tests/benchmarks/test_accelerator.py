@@ -1,0 +1,94 @@
+"""The accelerator's training on the CPU: equal to `model.fit`, in pieces equal to one; what is packed."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture
+def pack(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "accelerator"))
+    import pack
+
+    return pack
+
+
+@pytest.fixture
+def images(tmp_path, rng):
+    pillow = pytest.importorskip("PIL.Image")
+    for split in ("train", "test"):
+        for name in ("airplane", "bird"):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for index in range(8):
+                pixels = rng.integers(0, 256, (32, 32, 3)).astype("uint8")
+                pillow.fromarray(pixels).save(folder / f"{index}.png")
+    return tmp_path
+
+
+@pytest.mark.once
+def test_the_scan_is_fit_with_sharpen_and_pieces_are_the_whole(images):
+    pytest.importorskip("jax")
+    environment = {**os.environ, "XDG_CACHE_HOME": str(images / "cache"), "JAX_PLATFORMS": "cpu"}
+    paths = [ROOT, ROOT / "benchmarks", ROOT / "benchmarks" / "accelerator"]
+    peer = ROOT / "tests" / "benchmarks" / "accelerator_peer.py"
+    ended = subprocess.run(
+        [sys.executable, str(peer), str(images)],
+        env={**environment, "PYTHONPATH": os.pathsep.join(map(str, paths))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert found["ours"]["moved"] > 0.01
+    assert found["ours"]["losses"] < 1e-4
+    assert found["ours"]["weights"] < 1e-3
+    assert found["augmentation"] == {"own": 64, "windows": 18}
+    pieces = found["pieces"]
+    assert pieces["returned"] == [0, 75, 0, 0]
+    assert pieces["kept"] == 1
+    assert pieces["equal"]
+    assert pieces["kinds"] == ["float32", "int8"]
+    assert pieces["losses"][0] == pieces["losses"][1]
+    assert pieces["unfolded"] == "0"
+    assert pieces["epochs"] == [1, 3]
+
+
+@pytest.mark.once
+def test_folders_of_images_are_packed_and_read_back(images, pack, monkeypatch):
+    from accuracy_data import load
+
+    out = images / "out"
+    archive = pack.pack_data(images, out)
+    with tarfile.open(archive) as packed:
+        assert sum(member.isfile() for member in packed) == 32
+    monkeypatch.setattr("accuracy_data.CACHE", images / "one")
+    folder = load("cifar10", images, train=8, validation=8, half_size=False)
+    monkeypatch.setattr("accuracy_data.CACHE", images / "other")
+    packed = load("cifar10", out, train=8, validation=8, half_size=False)
+    np.testing.assert_array_equal(folder.train[0], packed.train[0])
+    np.testing.assert_array_equal(folder.train[1], packed.train[1])
+
+
+@pytest.mark.once
+def test_a_pack_without_images_or_too_large_is_refused(tmp_path, pack, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        pack.main(["--data-dir", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert exit_.value.code == 2
+    assert "cifar10-images.tar.xz" in capsys.readouterr().err
+    (tmp_path / "cifar10-images.tar.xz").write_bytes(b"12345")
+    monkeypatch.setattr(pack, "pack_wheels", lambda *arguments: [])
+    assert pack.main(["--data-dir", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    monkeypatch.setattr(pack, "_LIMIT", 4)
+    with pytest.raises(SystemExit) as exit_:
+        pack.main(["--data-dir", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert exit_.value.code == 2
