@@ -70,10 +70,10 @@ class Rewriter:
         self._kept = kept
         self._shortcuts = shortcuts
         self._carry = carry_weights
-        self._names = {node.name for node in graph.nodes()}
+        names = {node.name for node in graph.nodes()}
         inputs = [Node(node.name, node.op, [], node.shape) for node in graph.inputs]
         self.graph = Graph(
-            graph.name, inputs, [], graph.output_structure, graph.input_structure, names=self._names
+            graph.name, inputs, [], graph.output_structure, graph.input_structure, names=names
         )
         self._inputs = dict(zip(graph.inputs, inputs, strict=True))
         self._given = {node.name for node in inputs}
@@ -183,6 +183,8 @@ class Rewriter:
             return self._normalization(value, self._raw(value.input), direct=value.input)
         if value.kind == "add" and value.name not in self._kept:
             return self._addition(value)
+        if value.kind == "normalization":
+            return self._same(value, [self._raw(value.input)])
         return self._same(value, [self.real(source) for source in value.inputs])
 
     def _raw(self, value: Value) -> Node:
@@ -354,7 +356,7 @@ class Rewriter:
             self._loads[id(new)] = lambda: self._load_kernels(layer, new, flips)
             return new
 
-        new = self._layer(("product", id(layer)), value.name, make)
+        new = self._layer(("product", id(layer)), value, make)
         dropped = binary_layers.left_out(layer)
         if dropped:
             self._note(value, f"without {' and '.join(dropped)}, as batch normalization follows")
@@ -400,9 +402,9 @@ class Rewriter:
         layer = value.layer
         depthwise, pointwise = self._layer(
             ("separated", id(layer)),
-            value.name,
+            value,
             lambda name: binary_layers.separate(
-                layer, K.SeparableConv1D, name, self._name(f"{name}_depthwise")
+                layer, K.SeparableConv1D, name, self._name(f"{name}_depthwise", value)
             ),
         )
         self._loads[id(depthwise[0])] = depthwise[1]
@@ -424,7 +426,7 @@ class Rewriter:
             return new
 
         self._note(value, "its depthwise part stays float, as there is no binary one over time")
-        new = self._layer(("product", id(layer)), value.name, make)
+        new = self._layer(("product", id(layer)), value, make)
         return self._node(value, value.name, new, [node], value.shape)
 
     def _float(self, value: Value) -> Node:
@@ -443,7 +445,7 @@ class Rewriter:
             self._loads[id(new)] = lambda: new.set_weights(layer.get_weights())
             return new
 
-        new = self._layer(("linear", id(layer)), value.name, make)
+        new = self._layer(("linear", id(layer)), value, make)
         return self._node(value, value.name, new, sources, value.shape)
 
     def _float_separable(self, value: Value, sources: list[Node]) -> Node:
@@ -451,8 +453,10 @@ class Rewriter:
         assert kind is not None
         (depthwise, load), (pointwise, load_too) = self._layer(
             ("separated", id(layer)),
-            value.name,
-            lambda name: binary_layers.separate(layer, kind, name, self._name(f"{name}_depthwise")),
+            value,
+            lambda name: binary_layers.separate(
+                layer, kind, name, self._name(f"{name}_depthwise", value)
+            ),
         )
         self._loads[id(depthwise)], self._loads[id(pointwise)] = load, load_too
         shape = (*value.shape[:-1], (sources[0].shape[-1] or 0) * layer.depth_multiplier)
@@ -490,7 +494,7 @@ class Rewriter:
         # One for every call of a layer that the model shares.
         owner = id(value.layer) if value.kind == "linear" else value
         key = ("inserted", owner, name, *(id(pool.layer) for pool in pools))
-        new = self._layer(key, wanted, make)
+        new = self._layer(key, value, make, wanted)
         return self._node(value, wanted, new, [node], node.shape)
 
     def _normalization(self, value: Value, node: Node, direct: Value | None = None) -> Node:
@@ -516,7 +520,7 @@ class Rewriter:
                 self._loads[id(new)] = lambda: self._load_normalization(old, new)
                 return new
 
-            new = self._layer(("normalization", id(old)), value.name, make)
+            new = self._layer(("normalization", id(old)), value, make)
             made = self._node(value, value.name, new, [node], node.shape)
         return self._around(direct, made) if behind_binary and direct is value.input else made
 
@@ -532,7 +536,7 @@ class Rewriter:
         """A sign in place of an activation function, or after `owner`, or after what `before` names."""
         name = owner.name if named and owner.function is None else f"{before or owner.name}_sign"
         policy = getattr(owner.layer, "dtype_policy", None)
-        made = self._name(name)
+        made = self._name(name, owner)
         new = layers.SelfBinarizingActivation(name=made, dtype=policy)
         self._loads[id(new)] = _nothing
         return self._node(owner, made, new, [node], node.shape)
@@ -569,7 +573,7 @@ class Rewriter:
             self._note(value, f"no shortcut: {shortcut}")
             return node
         name = f"{value.name}_shortcut_sum"
-        made = self._name(name)
+        made = self._name(name, value)
         add = K.Add(name=made)
         self._loads[id(add)] = _nothing
         self._note(value, "a shortcut of real values goes around it")
@@ -597,7 +601,7 @@ class Rewriter:
         shape = tuple(
             layer.compute_output_shape([s.shape for s in sources] if several else sources[0].shape)
         )
-        layer.name = self._name(f"{value.name}_shortcut_{part}")
+        layer.name = self._name(f"{value.name}_shortcut_{part}", value)
         self._loads[id(layer)] = _nothing
         return self._node(value, layer.name, layer, sources, shape, listed=several)
 
@@ -608,7 +612,7 @@ class Rewriter:
     def _make_same(self, value: Value, sources: list[Node]) -> Node:
         op = value.node.op
         if isinstance(op, Pick):
-            node = Node(self._name(value.name), op, sources, value.shape)
+            node = Node(self._name(value.name, value), op, sources, value.shape)
             self.made.setdefault(value, []).append(node)
             return node
         if value.function is not None:
@@ -616,21 +620,23 @@ class Rewriter:
         assert isinstance(op, KerasCall)
         if value.kind == "normalization" and not self._is_unchanged(value):
             self._reset.add(id(op.operation))
-        name = self._name(value.name)
+        name = self._name(value.name, value)
         node = Node(name, KerasCall(op.operation, op.arguments), sources, value.shape)
         self.made.setdefault(value, []).append(node)
         return node
 
     def _same_function(self, value: Value, sources: list[Node]) -> Node:
-        name = self._name(f"{value.name}_activation")
+        name = self._name(f"{value.name}_activation", value)
         new = activation_layer(value, name)
         self._loads[id(new)] = _nothing
         return self._node(value, name, new, sources, value.shape)
 
-    def _layer(self, key: Any, wanted: str, make: Callable[[str], Any]) -> Any:
+    def _layer(
+        self, key: Any, value: Value, make: Callable[[str], Any], wanted: str | None = None
+    ) -> Any:
         """A new layer, the same one for every call of a layer that the model shares."""
         if key not in self._layers:
-            self._layers[key] = make(self._name(wanted))
+            self._layers[key] = make(self._name(wanted or value.name, value))
         return self._layers[key]
 
     def _node(
@@ -644,14 +650,15 @@ class Rewriter:
     ) -> Node:
         slots: Any = [Slot(index) for index in range(len(sources))]
         arguments: Any = ((slots,) if listed else tuple(slots), {})
-        name = layer.name if layer.name not in self._taken else self._name(wanted)
+        name = layer.name if layer.name not in self._taken else self._name(wanted, value)
         self._taken.add(name)
         node = Node(name, KerasCall(layer, arguments), sources, shape)
         self.made.setdefault(value, []).append(node)
         return node
 
-    def _name(self, wanted: str) -> str:
-        if wanted in self._names and wanted not in self._given:
+    def _name(self, wanted: str, value: Value) -> str:
+        """A name that no other layer has: its own for the layer of a value, never that of another one."""
+        if wanted == value.name and wanted not in self._given:
             self._given.add(wanted)
             return wanted
         return self.graph.new_name(wanted)

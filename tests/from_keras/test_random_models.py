@@ -131,7 +131,8 @@ class _Builder:
         outputs = [K.Dense(3, activation=self.choose(None, "softmax"), name="classes")(x)]
         if self.choose(True, False, False, False):
             outputs.append(K.Dense(1, name="size")(x))
-        return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[0])
+        taken, given = (x if len(x) > 1 else x[0] for x in (inputs, outputs))
+        return keras.Model(taken, given)
 
 
 def _or_named(make, *models):
