@@ -13,6 +13,9 @@ from importlib import metadata
 #: Backends of Keras that the package trains on, in the order in which one is chosen, and their modules.
 BACKENDS = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
+#: What runs files for the Larq Compute Engine on every Python.
+KERNELS_REMEDY = "keras-sbn-kernels runs its files: pip install ./kernels, in a clone of keras_sbn"
+
 #: Why an extra cannot be had here, by its name.
 _LIMITS = {
     "lce": "larq-compute-engine has wheels for Python 3.10 to 3.12 on x86-64 alone",
@@ -71,7 +74,7 @@ def why_not_run(target: str) -> str | None:
 def why_no_lce() -> str | None:
     """Why the interpreter of the Larq Compute Engine does not run here; `None` where it does."""
     if not installed("larq_compute_engine"):
-        return f"larq-compute-engine is not installed; {remedy('lce')}"
+        return f"larq-compute-engine is not installed; {remedy('lce', KERNELS_REMEDY)}"
     numpy = metadata.version("numpy")
     if int(numpy.split(".")[0]) >= 2:
         return f"larq-compute-engine needs NumPy < 2, and this is {numpy}; pip install 'numpy<2'"

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.extras import remedy, why_no_lce
+from keras_sbn.extras import KERNELS_REMEDY, remedy, why_no_lce
 from keras_sbn.tflite.options import KERNELS as KERNELS
 from keras_sbn.tflite.options import Kernel as Kernel
 from keras_sbn.tflite.reader import read_file
@@ -46,7 +46,7 @@ def _extension() -> Any:
     if path is None:
         raise ImportError(
             "Running the file needs larq-compute-engine, which is not installed: "
-            + remedy("lce", "a file of target='tflite' runs here")
+            + remedy("lce", f"{KERNELS_REMEDY}; or take a file of target='tflite'")
         )
     if int(np.__version__.split(".")[0]) >= 2:
         raise ImportError(
