@@ -11,31 +11,64 @@ from keras_sbn import layers
 from keras_sbn.folding.graph import read
 from keras_sbn.folding.ops import KerasCall, Placeholder, Slot
 
+#: What float32 can make of a sum of numbers around 1 that is 0.
+_ROUNDING = 1e-6
+
+
+class Values(dict):
+    """The value of every layer, by name.
+
+    Attributes:
+        open: By the name of a sign, where it is one of a real number that is 0 but for rounding, so that
+            it is decided by the order in which float32 adds up. A real number is what a float layer or
+            a function other than an affine one makes; a sum of ±1 is a whole one, scaled or not, and
+            decided.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.open = {}
+
+    def add_sign(self, name, x, real):
+        self[name] = _sign(x)
+        self.open[name] = (np.abs(x) <= _ROUNDING * np.abs(x).max(initial=1)) & real
+
 
 def evaluate(model, inputs):
-    """Returns the value of every layer of `model`, by name, and the list of its outputs.
+    """Returns the `Values` of the layers of `model`, and the list of its outputs.
 
     Signs taken inside a layer are under "<name>_sign".
     """
     graph = read(model)
-    named, values = {}, {}
+    named, values, real = Values(), {}, set()
     given = iter(inputs)
     for node in graph.nodes():
         if isinstance(node.op, Placeholder):
             value = np.asarray(next(given), np.float64)
         else:
             assert isinstance(node.op, KerasCall)
-            sources = [values[id(source)] for source in node.inputs]
-            if getattr(node.op.operation, "binarize_input", False):
-                sources = [_sign(sources[0])]
-                named[f"{node.name}_sign"] = sources[0]
-            compute = _LAYERS.get(type(node.op.operation))
+            layer, sources = node.op.operation, [values[id(source)] for source in node.inputs]
+            is_real = any(id(source) in real for source in node.inputs)
+            if getattr(layer, "binarize_input", False):
+                named.add_sign(f"{node.name}_sign", sources[0], is_real)
+                sources, is_real = [named[f"{node.name}_sign"]], False
+            compute = _LAYERS.get(type(layer))
+            if type(layer) is layers.SelfBinarizingActivation:
+                named.add_sign(node.name, sources[0], is_real)
+                values[id(node)] = named[node.name]
+                continue
+            if is_real or compute in (None, *_REAL) or not _is_linear(layer):
+                real.add(id(node))
             if compute is None or (len(sources) > 1 and compute not in _MERGING):
                 value = _by_keras(node.op, sources)
             else:
-                value = compute(node.op.operation, sources if compute in _MERGING else sources[0])
+                value = compute(layer, sources if compute in _MERGING else sources[0])
         values[id(node)] = named[node.name] = value
     return named, [values[id(output)] for output in graph.outputs]
+
+
+def _is_linear(layer):
+    return getattr(layer, "activation", keras.activations.linear) is keras.activations.linear
 
 
 def _sign(x):
@@ -101,8 +134,8 @@ def _conv(layer, x, kernel, groups):
 def _finish(layer, y):
     y = y * layer.kernel_scale_values().astype(np.float64)
     y = y if layer.bias is None else y + _array(layer.bias)
-    if layer.activation is keras.activations.linear:
-        return y
+    if layer.activation in _EXACT:
+        return _EXACT[layer.activation](y)
     return keras.ops.convert_to_numpy(layer.activation(y.astype("float32"))).astype(np.float64)
 
 
@@ -197,15 +230,24 @@ def _same(layer, x):
     return x
 
 
+def _relu(layer, x):
+    return np.maximum(x, 0)
+
+
 def _rescaling(layer, x):
     return x * np.asarray(layer.scale) + np.asarray(layer.offset)
 
 
 _K = keras.layers
 _MERGING = (_add, _concatenate)
+#: Activations without a rounding.
+_EXACT = {
+    keras.activations.linear: lambda y: y,
+    keras.activations.relu: lambda y: np.maximum(y, 0),
+    keras.activations.relu6: lambda y: np.clip(y, 0, 6),
+}
 #: By the class itself: what derives from it may compute otherwise.
 _LAYERS = {
-    layers.SelfBinarizingActivation: lambda layer, x: _sign(x),
     layers.SelfBinarizingConv1D: _self_binarizing_conv,
     layers.SelfBinarizingConv2D: _self_binarizing_conv,
     layers.SelfBinarizingConv3D: _self_binarizing_conv,
@@ -216,7 +258,7 @@ _LAYERS = {
     _K.BatchNormalization: _keras_normalization,
     _K.Conv2D: _keras_conv,
     _K.Dense: _keras_dense,
-    _K.ReLU: lambda layer, x: np.maximum(x, 0),
+    _K.ReLU: _relu,
     _K.MaxPooling1D: _pool,
     _K.MaxPooling2D: _pool,
     _K.AveragePooling1D: _pool,
@@ -236,3 +278,5 @@ _LAYERS = {
     _K.Add: _add,
     _K.Concatenate: _concatenate,
 }
+#: What makes real numbers of whole ones.
+_REAL = (_keras_conv, _keras_dense, _relu)

@@ -51,6 +51,15 @@ _HARMLESS = frozenset(
 )
 #: What Keras itself replaces on every instance, by a function that calls the class's own.
 _WRAPPED_BY_KERAS = frozenset({"build", "quantize"})
+#: What a subclass of Functional or Sequential computes with; the rest is training, saving and printing.
+_COMPUTING = (
+    "__call__",
+    "call",
+    "_adjust_input_rank",
+    "_convert_inputs_to_tensors",
+    "_run_through_graph",
+    "_standardize_inputs",
+)
 _OWN_PACKAGES = ("keras.", "keras_sbn.")
 
 
@@ -90,6 +99,24 @@ def change_of(operation: Any) -> str | None:
     mode = getattr(operation, "quantization_mode", None)
     if mode is not None:
         return f"Keras quantized it to {mode}, which rounds its inputs anew for every batch"
+    return None
+
+
+def change_of_model(model: Any) -> str | None:
+    """What makes a model compute otherwise than its layers, one after the other, do.
+
+    Returns:
+        Words such as "of class Scaled, which defines its own call", or `None` where nothing does.
+    """
+    for name in _COMPUTING:
+        if name in vars(model):
+            return f"on which {name} was replaced"
+    for cls in type(model).__mro__:
+        if is_known_class(cls):
+            continue
+        for name in _COMPUTING:
+            if name in vars(cls):
+                return f"of class {cls.__name__}, which defines its own {name}"
     return None
 
 
@@ -149,7 +176,8 @@ def plain_copy(layer: Any, **changes: Any) -> Any:
     for name in same:
         asked.__dict__[name] = keras.activations.linear if name.endswith("activation") else None
     config = known.get_config(asked)  # type: ignore[attr-defined]
-    given = {name: value for name, value in same.items() if name in config}
+    # Attributes such as `_kernel_initializer` hold the argument without the underscore.
+    given = {name.lstrip("_"): value for name, value in same.items() if name.lstrip("_") in config}
     return known.from_config({**config, **given, **changes})  # type: ignore[attr-defined]
 
 

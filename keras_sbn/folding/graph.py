@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_sbn.folding.computation import averages, ignores_mask, is_known_class, takes
+from keras_sbn.folding.computation import averages, change_of_model, ignores_mask, takes
 from keras_sbn.folding.links import Links
 from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Slot
 
@@ -358,16 +358,13 @@ def _placeholder(tensor: Any) -> Placeholder:
 def _as_functional(model: Any) -> Any:
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a Keras model. Received: {type(model).__name__} {model!r}")
-    for cls in type(model).__mro__:
-        if is_known_class(cls):
-            break
-        for name in ("call", "__call__"):
-            if name in vars(cls) and hasattr(model, "_nodes_by_depth"):
-                raise ValueError(
-                    "Expected a model that computes what its layers do. Received: model "
-                    f"{model.name!r} of class {cls.__name__}, which defines its own {name}. Build what "
-                    "it adds from layers: model = keras.Model(inputs, outputs)."
-                )
+    change = change_of_model(model)
+    if change is not None and (isinstance(model, keras.Sequential) or hasattr(model, "_nodes_by_depth")):
+        raise ValueError(
+            "Expected a model that computes what its layers do. Received: model "
+            f"{model.name!r} {change}. Build what it adds from layers: "
+            "model = keras.Model(inputs, outputs)."
+        )
     if isinstance(model, keras.Sequential):
         if not model.built or getattr(model, "_functional", None) is None:
             raise ValueError(

@@ -40,37 +40,49 @@ def beside_keras_2(task: Callable[..., Any], *arguments: Any) -> Any:
         ImportError: If Larq or tf-keras is not installed.
         RuntimeError: If the child process fails otherwise.
     """
-    return task(*arguments) if has_keras_2() else _in_child(task, arguments)
+    if has_keras_2():
+        return task(*arguments)
+    with child_with_keras_2() as child:
+        return run_in(child, task, *arguments)
 
 
-def _in_child(task: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+def child_with_keras_2() -> ChildProcess:
+    """Starts a process with Keras 2, which runs the tasks that `run_in` sends; use it in a `with`."""
     environment = {
         "TF_USE_LEGACY_KERAS": "1",
         "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3"),
         # It computes next to nothing, and an accelerator may be taken whole by this process.
         "CUDA_VISIBLE_DEVICES": "-1",
     }
-    with ChildProcess(
+    return ChildProcess(
         serve,
         "read and write models of Larq",
         environment=environment,
         answers=(Call, Description, Input, Kernel, Layer),
         search_path=sys.path,
-    ) as child:
-        child.send((task.__module__, task.__name__, arguments))
-        return child.receive()
+    )
+
+
+def run_in(child: ChildProcess, task: Callable[..., Any], *arguments: Any) -> Any:
+    """Runs a function as `beside_keras_2` does, in a process that is there."""
+    child.send((task.__module__, task.__name__, arguments))
+    return child.receive()
 
 
 def serve(connection: Connection) -> None:
-    """Runs the task it is sent."""
-    module, name, arguments = connection.receive()
-    try:
-        answer = getattr(importlib.import_module(module), name)(*arguments)
-    # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
-    except ImportError as error:
-        text = f"Expected Larq and tf-keras to be installed ({remedy('larq')}). Received: {error}"
-        connection.fail(ImportError(text))
-    except Exception as error:
-        connection.fail(error)
-    else:
-        connection.send(answer)
+    """Runs the tasks it is sent, until there are no more."""
+    while True:
+        try:
+            module, name, arguments = connection.receive()
+        except EOFError:
+            return
+        try:
+            answer = getattr(importlib.import_module(module), name)(*arguments)
+        # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
+        except ImportError as error:
+            text = f"Expected Larq and tf-keras to be installed ({remedy('larq')}). Received: {error}"
+            connection.fail(ImportError(text))
+        except Exception as error:
+            connection.fail(error)
+        else:
+            connection.send(answer)

@@ -174,17 +174,78 @@ def test_a_method_replaced_on_a_layer_is_refused(rng):
         keras_sbn.fold(_hard(model, rng))
 
 
-def test_a_model_with_a_call_of_its_own_is_refused(rng):
-    class Negated(keras.Model):
-        def call(self, x, training=None, mask=None):
-            return -super().call(x)
+class NegatedModel(keras.Model):
+    def call(self, x, training=None, mask=None):
+        return -super().call(x)
 
+
+class NegatedChain(keras.Sequential):
+    def call(self, x, training=None, mask=None):
+        return -super().call(x)
+
+
+class Negating:
+    def __call__(self, *args, **kwargs):
+        return -super().__call__(*args, **kwargs)
+
+
+class NegatingModel(Negating, keras.Model):
+    pass
+
+
+def _functional(kind):
     inputs = keras.Input((6,))
-    inner = Negated(inputs, layers.SelfBinarizingDense(4)(inputs), name="inner")
-    with pytest.raises(ValueError, match="model 'inner' of class Negated, which defines its own call"):
-        keras_sbn.fold(_hard(inner, rng))
-    with pytest.raises(ValueError, match="model 'inner' of class Negated, which defines its own call"):
-        keras_sbn.fold(_hard(keras.Model(inputs, K.ReLU()(inner(inputs))), rng))
+    return kind(inputs, layers.SelfBinarizingDense(4)(inputs), name="inner")
+
+
+def _sequential(kind):
+    return kind([keras.Input((6,)), layers.SelfBinarizingDense(4)], name="inner")
+
+
+def _replaced(model):
+    call = model.call
+    model.call = lambda *args, **kwargs: -call(*args, **kwargs)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: _functional(NegatedModel), "of class NegatedModel, which defines its own call"),
+        (lambda: _sequential(NegatedChain), "of class NegatedChain, which defines its own call"),
+        (lambda: _functional(NegatingModel), "of class Negating, which defines its own __call__"),
+        (lambda: _replaced(_functional(keras.Model)), "on which call was replaced"),
+        (lambda: _replaced(_sequential(keras.Sequential)), "on which call was replaced"),
+    ],
+    ids=["functional", "sequential", "mixin", "replaced", "replaced-sequential"],
+)
+@pytest.mark.parametrize("nested", [False, True], ids=["alone", "nested"])
+def test_a_model_with_a_call_of_its_own_is_refused(make, said, nested, rng):
+    model = inner = _hard(make(), rng)
+    if nested:
+        inputs = keras.Input((6,))
+        model = keras.Model(inputs, K.ReLU()(inner(inputs)))
+    with pytest.raises(ValueError, match=f"model 'inner' {said}. Build what it adds from layers"):
+        keras_sbn.fold(model)
+
+
+def test_a_model_that_trains_in_its_own_way_is_folded(rng):
+    class Trained(keras.Sequential):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    model, x = _hard(_sequential(Trained), rng), rng.normal(size=(8, 6)).astype("float32")
+    folded = keras_sbn.fold(model)
+    np.testing.assert_array_equal(folded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_a_layer_that_keeps_its_initializers_under_private_names_is_copied(rng):
+    inputs = keras.Input((6, 8))
+    attended = K.MultiHeadAttention(2, 4, kernel_initializer="ones")(inputs, inputs)
+    model = _hard(keras.Model(inputs, layers.SelfBinarizingDense(3)(attended)), rng)
+    x = rng.normal(size=(2, 6, 8)).astype("float32")
+    folded = keras_sbn.fold(model)
+    np.testing.assert_array_equal(folded.predict(x, verbose=0), model.predict(x, verbose=0))
 
 
 def test_a_layer_called_in_training_mode_stays(rng):

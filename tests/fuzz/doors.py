@@ -1,8 +1,8 @@
 """The places where files come in, and what each may say to a damaged one.
 
-A check returns "survived" or "refused"; for the interpreter, which runs in a process of its own, also
-"ended". Whatever else happens is wrong: another exception, an answer that is not that of the whole file
-where a checksum should have told, seconds without an answer, or much memory.
+A check returns "survived" or "refused"; for the interpreter and for Larq's files, which are read in a
+process of their own, also "ended". Whatever else happens is wrong: another exception, an answer that is
+not that of the whole file where a checksum should have told, seconds without an answer, or much memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Door:
         name: Its name.
         check: From the bytes of a file and an empty folder to what came of it.
         seeds: Whole files, to be damaged.
-        inside: Whether files are zip archives, whose entries are damaged as well, with a right checksum.
+        inside: Whether the entries of zip archives are damaged as well, with a right checksum.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Door:
         """A damaged file, and whether its checksums are right."""
         seeds = self.seeds()
         seed = rng.choice(seeds)
-        inside = self.inside and rng.random() < 0.5
+        inside = self.inside and rng.random() < 0.5 and seed.startswith(b"PK")
         return (damaged_inside if inside else damaged)(seed, rng, seeds), inside
 
 
@@ -137,9 +137,58 @@ def _interpreter(content: bytes, folder: Path, right: bool) -> str:
     return ENDED if "exit code -" in str(answered) or "ended by signal" in str(answered) else REFUSED
 
 
-@cache
-def _keras_files() -> list[bytes]:
-    """Written by the Keras that is there, as its files differ from version to version."""
+class _Larq:
+    """Larq's files, read in a process with Keras 2 that goes on from file to file."""
+
+    def __init__(self) -> None:
+        self._child: Any = None
+
+    @cache  # noqa: B019 (one object)
+    def seeds(self) -> list[bytes]:
+        """The model of the door of Keras as Larq's, in both formats of the Keras 2 that is there."""
+        import keras_sbn
+
+        files = []
+        with tempfile.TemporaryDirectory() as folder:
+            for suffix in (".h5", ".keras"):
+                path = Path(folder) / f"model{suffix}"
+                keras_sbn.larq.to_larq(_small_model(), path)
+                files.append(path.read_bytes())
+        return files
+
+    def check(self, content: bytes, folder: Path, right: bool) -> str:
+        """As `from_larq`, but for the start of the process."""
+        from keras_sbn.larq import importing, process, reading
+        from keras_sbn.process import ProcessEndedError
+
+        path = folder / ("model.keras" if content[:2] == b"PK" else "model.h5")
+        path.write_bytes(content)
+        if self._child is None:
+            self._child = process.child_with_keras_2()
+
+        def read() -> None:
+            found = process.run_in(self._child, reading.describe_file, str(path))
+            importing.from_description(found)
+
+        try:
+            return _refuses(read)
+        except (ProcessEndedError, TimeoutError):
+            # The library of HDF5 goes round in some damaged files and never comes back.
+            self._end()
+            return ENDED
+        except BaseException:
+            self._end()  # Its answer would be taken for that of the next file.
+            raise
+
+    def _end(self) -> None:
+        self._child.close()
+        self._child = None
+
+
+_LARQ = _Larq()
+
+
+def _small_model() -> Any:
     import keras
 
     import keras_sbn
@@ -155,6 +204,15 @@ def _keras_files() -> list[bytes]:
         ]
     )
     keras_sbn.binarize(model)
+    return model
+
+
+@cache
+def _keras_files() -> list[bytes]:
+    """Written by the Keras that is there, as its files differ from version to version."""
+    import keras_sbn
+
+    model = _small_model()
     files = []
     for each in (model, keras_sbn.fold(model)):
         with tempfile.TemporaryDirectory() as folder:
@@ -328,6 +386,7 @@ DOORS = {
         Door("metadata", _metadata, _files("metadata*.tflite")),
         Door("interpreter", _interpreter, _runnable),
         Door("keras", _keras, _keras_files, inside=True),
+        Door("larq", _LARQ.check, _LARQ.seeds, inside=True),
         Door("npz", _npz, _npz_files, inside=True),
         Door("npy", _npy, _npy_files),
         Door("image", _image, _files("*.png", "*.jpg", "*.gif", "*.webp", "*.bmp", "*.tif")),
