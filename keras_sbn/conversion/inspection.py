@@ -61,7 +61,7 @@ class _Network:
         self._shares: dict[tuple[int, int], float] = {}
 
     def row(self, index: int, op: OperatorInfo) -> LayerReport:
-        name = op.outputs[0].name if op.outputs else f"operator {index}"
+        name = f"operator {index}" if op.output is None else op.output.name
         kernel = kernel_of(op, self._made_by)
         kind, reason = self._judge(op, kernel)
         return describe(name, kind, [op], reason, self._made_by)
@@ -73,7 +73,7 @@ class _Network:
             return "binary", NO_REASON
         if op.name in MOVING:
             return "moves", NO_REASON
-        stored = op.inputs[0] if op.inputs else None
+        stored = op.input(0)
         if op.name == "MAX_POOL_2D" and _is_binary_int8(stored):
             return "binary", NO_REASON
         kind = kind_of([op])
@@ -81,7 +81,7 @@ class _Network:
             return kind, NO_REASON
         share = self._share(kernel)
         if kind == "int8":
-            if share == 1 and _is_binary_int8(stored) and _is_binary_int8(op.outputs[0]):
+            if share == 1 and _is_binary_int8(stored) and _is_binary_int8(op.output):
                 return "binary", NO_REASON
             return kind, _why_int8(share)
         if share == 1 and op.name == "CONV_2D" and _is_dynamic(op) and self._comes_from_bits(stored):
@@ -96,7 +96,7 @@ class _Network:
         return self._shares[key]
 
     def _why_not_bits(self, op: OperatorInfo) -> Reason:
-        output = op.outputs[0] if op.outputs else None
+        output = op.output
         if output is None or output.dtype == "int32":
             return NO_REASON
         if op.options.get("padding") == PADDING["same"] and op.options.get("pad_values") == 0:
@@ -119,15 +119,15 @@ class _Network:
         """Whether a chain of operators, each the only reader of the one before, ends in LceQuantize."""
         for _ in range(8):
             readers = self._readers.get(id(tensor), [])
-            if len(readers) != 1 or id(tensor) in self._outputs or not readers[0].outputs:
+            if len(readers) != 1 or id(tensor) in self._outputs or readers[0].output is None:
                 return False
             if readers[0].name == "LceQuantize":
                 return True
-            tensor = readers[0].outputs[0]
+            tensor = readers[0].output
         return False
 
     def _why_float(self, op: OperatorInfo, share: float) -> Reason:
-        binary_input = self._comes_from_bits(op.inputs[0] if op.inputs else None)
+        binary_input = self._comes_from_bits(op.input(0))
         if share == 1 and binary_input and op.name == "FULLY_CONNECTED":
             return Reason(
                 "the Larq Compute Engine has no binary dense kernel, though kernel and input are ±1",
@@ -162,10 +162,10 @@ class _Network:
             if maker.name == "LceDequantize":
                 return True
             if maker.name == "DEQUANTIZE":
-                return _is_binary_int8(maker.inputs[0] if maker.inputs else None)
-            if maker.name not in MOVING or not maker.inputs:
+                return _is_binary_int8(maker.input(0))
+            if maker.name not in MOVING:
                 return False
-            tensor = maker.inputs[0]
+            tensor = maker.input(0)
         return False
 
 
@@ -181,7 +181,7 @@ def _is_binary_int8(tensor: TensorInfo | None) -> bool:
 
 def _is_dynamic(op: OperatorInfo) -> bool:
     """Whether an operator of a float32 input has an int8 kernel, and so rounds its input to 8 bits."""
-    kernel = op.inputs[1] if len(op.inputs) > 1 else None
+    kernel = op.input(1)
     return kernel is not None and kernel.dtype == "int8" and len(kernel.scales) == 1
 
 

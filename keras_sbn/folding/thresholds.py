@@ -65,14 +65,31 @@ def between_grid_points(threshold: np.ndarray, grid: Grid) -> np.ndarray:
 
 
 def round_up_to_float32(threshold: np.ndarray) -> np.ndarray:
-    """Returns the smallest float32 numbers that are not below `threshold`.
+    """Returns the smallest normal float32 numbers that are not below `threshold`.
 
-    For a float32 number x, ``x >= t`` and ``x >= round_up_to_float32(t)`` are the same statement.
+    For a normal float32 number x, and for 0, ``x >= t`` and ``x >= round_up_to_float32(t)`` are the same
+    statement.
     """
     with np.errstate(over="ignore"):
         rounded = np.asarray(threshold, np.float64).astype(np.float32)
-        above = np.nextafter(rounded, np.float32(np.inf))
-    return np.where(rounded.astype(np.float64) < threshold, above, rounded).astype(np.float32)
+    return np.where(rounded.astype(np.float64) < threshold, _above(rounded), _normal(rounded))
+
+
+def _above(values: np.ndarray) -> np.ndarray:
+    """The next normal float32 number above each."""
+    with np.errstate(over="ignore"):
+        return _normal(np.nextafter(values, np.float32(np.inf)))
+
+
+def _normal(thresholds: np.ndarray) -> np.ndarray:
+    """The same float32 thresholds for values that are no subnormal numbers.
+
+    TensorFlow, XLA and the runtimes on many processors take subnormal numbers for 0, so ``0 >= 1e-45`` is
+    true there. The next number above 0 that is none is 2^-126; above ``-2^-126`` it is 0.
+    """
+    least = np.finfo(np.float32).tiny
+    normal = np.where(thresholds > 0, least, np.float32(0))
+    return np.where(np.abs(thresholds) < least, np.where(thresholds == 0, thresholds, normal), thresholds)
 
 
 def negated(threshold: np.ndarray, grid: Grid | None) -> np.ndarray:
@@ -83,9 +100,7 @@ def negated(threshold: np.ndarray, grid: Grid | None) -> np.ndarray:
     """
     if grid is not None:
         return (np.floor(-threshold * grid.steps) + 1) / grid.steps
-    highest = -round_up_to_float32(threshold)
-    with np.errstate(over="ignore"):
-        return np.nextafter(highest, np.float32(np.inf)).astype(np.float64)
+    return _above(-round_up_to_float32(threshold)).astype(np.float64)
 
 
 def trimmed(parameter: np.ndarray) -> np.ndarray:

@@ -65,13 +65,13 @@ def kernel_of(op: OperatorInfo, made_by: dict[int, OperatorInfo]) -> Kernel | No
             constant before that.
     """
     at = _KERNEL_INPUT.get(op.name)
-    tensor = op.inputs[at] if at is not None and len(op.inputs) > at else None
-    if tensor is None or not op.outputs or len(tensor.shape) < 2:
+    tensor = None if at is None else op.input(at)
+    if tensor is None or op.output is None or len(tensor.shape) < 2:
         return None
-    shape, output = tensor.shape, op.outputs[0].shape
+    shape, output = tensor.shape, op.output.shape
     maker = made_by.get(id(tensor))
-    if tensor.bytes == 0 and maker is not None and maker.name == "DEQUANTIZE" and maker.inputs[0]:
-        tensor = maker.inputs[0]
+    if tensor.bytes == 0 and maker is not None and maker.name == "DEQUANTIZE":
+        tensor = maker.input(0) or tensor
     weights = math.prod(shape)
     positions = math.prod(output[:-1])
     axis = 0
@@ -83,6 +83,6 @@ def kernel_of(op: OperatorInfo, made_by: dict[int, OperatorInfo]) -> Kernel | No
     elif op.name == "FULLY_CONNECTED":
         positions = math.prod(output) // max(shape[0], 1)
     elif op.name == "TRANSPOSE_CONV":
-        source = op.inputs[2] if len(op.inputs) > 2 else None
+        source = op.input(2)
         positions = math.prod(source.shape[:-1]) if source is not None else 0
     return Kernel(tensor, weights, weights * positions, axis)

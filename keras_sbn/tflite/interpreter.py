@@ -530,9 +530,9 @@ def _layer_in(reason: str, content: bytes) -> str | None:
         return None
     for index in map(int, _OPERATOR.findall(reason)):
         # Numbers past the last operator are those of delegates.
-        if index < len(info.operators) and info.operators[index].outputs:
-            op = info.operators[index]
-            return f"{op.outputs[0].name!r} ({op.name}, operator {index})"
+        op = info.operators[index] if index < len(info.operators) else None
+        if op is not None and op.output is not None:
+            return f"{op.output.name!r} ({op.name}, operator {index})"
     for index in map(int, _TENSOR.findall(reason)):
         if index < len(info.tensors):
             return f"{info.tensors[index].name!r} (tensor {index})"

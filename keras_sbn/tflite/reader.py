@@ -59,6 +59,15 @@ class OperatorInfo:
     outputs: tuple[TensorInfo, ...]
     options: dict[str, int] = field(default_factory=dict)
 
+    def input(self, index: int) -> TensorInfo | None:
+        """An input, or `None` where the operator has fewer or leaves it out: a damaged one may."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    @property
+    def output(self) -> TensorInfo | None:
+        """The first output, or `None` where a damaged operator has none."""
+        return self.outputs[0] if self.outputs else None
+
     @property
     def constant_bytes(self) -> int:
         """Bytes of the constants the operator reads."""

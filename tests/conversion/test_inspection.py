@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from conftest import digit_network, randomize
 
 import keras_sbn
+from keras_sbn.conversion import inspection
+from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import ModelWriter
 
@@ -270,3 +273,17 @@ def test_a_vector_that_many_tables_share_is_not_read_for_each_of_them():
     assert len(content) < 60_000
     with pytest.raises(ValueError, match="more vectors than the file has bytes"):
         keras_sbn.inspect(content)
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+def test_operators_that_lack_inputs_or_outputs_are_described(target, converted, monkeypatch):
+    info = read_file(converted[target].content)
+    for index, op in enumerate(info.operators):
+        lacking = [replace(op, inputs=op.inputs[:count]) for count in range(len(op.inputs))]
+        for other in (*lacking, replace(op, outputs=())):
+            operators = (*info.operators[:index], other, *info.operators[index + 1 :])
+            damaged = replace(info, operators=operators)
+            monkeypatch.setattr(inspection, "read_file", lambda _, found=damaged: found)
+            report = keras_sbn.inspect(converted[target])
+            assert len(report.layers) == len(operators)
+            assert report.layers[index].name == (op.output.name if other.outputs else f"operator {index}")

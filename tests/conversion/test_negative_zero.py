@@ -79,3 +79,22 @@ def test_a_convolution_whose_bias_is_negative_zero(rng):
     conv.bias.assign(np.array([1.0, -0.0, 2.0, 3.0]))
     keras_sbn.binarize(model)
     assert _adds_zero(keras_sbn.convert(model, "lce").content)
+
+
+@pytest.mark.parametrize("target", ["lce", "tflite"])
+@pytest.mark.parametrize("pool", [False, True])
+def test_a_comparison_that_is_above_zero_alone(target, pool, rng):
+    """A ReLU gives 0 often, where a normalization of negative gamma and no offset has its tie."""
+    inputs = keras.Input((6, 6, 3))
+    x = K.Conv2D(4, 3, activation="relu", use_bias=False)(inputs)
+    x = K.MaxPooling2D()(x) if pool else x
+    normalization = K.BatchNormalization()
+    sign = layers.SelfBinarizingActivation()(normalization(x))
+    model = keras.Model(inputs, layers.SelfBinarizingDense(5)(K.Flatten()(sign)))
+    normalization.gamma.assign([-1.0, 1.0, -2.0, 0.5])
+    keras_sbn.binarize(model)
+    x = images(rng, (6, 6, 3), 8)
+    expected = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(keras_sbn.fold(model).predict(x, verbose=0), expected)
+    received = run_everywhere(keras_sbn.convert(model, target), x, 1e-3)
+    np.testing.assert_array_equal(received, expected)

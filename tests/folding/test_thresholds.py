@@ -20,6 +20,8 @@ from keras_sbn.folding.value_ranges import Grid
 #: Numbers whose quotients are exact in float64, so that ties are met, not missed by rounding.
 _scales = st.sampled_from([-4.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 4.0])
 _halves = st.integers(-80, 80).map(lambda n: n / 2)
+#: What is compared; a subnormal number is 0 to TensorFlow, and so to the fold.
+_values = st.floats(allow_nan=False, width=32, allow_subnormal=False)
 
 
 @given(_scales, _halves, _halves, st.integers(1, 20), st.integers(1, 4))
@@ -42,7 +44,7 @@ def test_every_grid_point_is_decided_as_by_the_affine_map(scale, center, offset,
         assert (float(x) >= opposite) == (not -float(x) >= found.threshold[0])
 
 
-@given(st.floats(allow_nan=False, width=32), st.floats(allow_nan=False, width=32))
+@given(st.floats(allow_nan=False, width=32), _values)
 def test_the_negation_of_a_real_comparison(threshold, x):
     opposite = negated(np.array([threshold], np.float64), None)[0]
     if np.isfinite(x):
@@ -64,7 +66,7 @@ def test_every_real_number_is_decided_as_by_the_affine_map(scale, center, offset
     assert compared == (exact >= 0)
 
 
-@given(st.floats(allow_nan=False), st.floats(allow_nan=False, width=32))
+@given(st.floats(allow_nan=False), _values)
 def test_rounding_up_changes_no_comparison(threshold, x):
     rounded = round_up_to_float32(np.array([threshold]))[0]
     assert (np.float32(x) >= rounded) == (float(x) >= threshold)
@@ -98,3 +100,19 @@ def test_a_tie_behind_a_scale_that_is_no_short_fraction_is_a_tie():
     biased = Affine(zero - 2, one, zero, inner=scaled)
     found = threshold_of(Affine(zero - 1.5, one, zero - 3.5, inner=biased))
     np.testing.assert_array_equal(found.threshold, 0)
+
+
+@given(st.floats(-1e-37, 1e-37))
+def test_no_threshold_is_a_subnormal_number(threshold):
+    # What flushes subnormal numbers to 0 would take them for 0.
+    least = np.finfo(np.float32).tiny
+    for found in (round_up_to_float32(np.array([threshold])), negated(np.array([threshold]), None)):
+        assert found[0] == 0 or abs(found[0]) >= least
+
+
+def test_what_is_above_zero_is_not_zero():
+    least = float(np.finfo(np.float32).tiny)
+    assert negated(np.zeros(1), None)[0] == least  # x > 0
+    assert round_up_to_float32(np.array([1e-45]))[0] == least
+    assert round_up_to_float32(np.array([-1e-45]))[0] == 0
+    assert negated(np.array([least]), None)[0] == 0  # x > -2^-126

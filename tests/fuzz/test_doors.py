@@ -62,6 +62,13 @@ def test_files_that_have_ended_an_interpreter(path, tmp_path):
     assert DOORS["interpreter"].check(content, tmp_path, False) in run.OUTCOMES
 
 
+@pytest.mark.parametrize("path", sorted(SEEDS.glob("found/*")), ids=lambda path: path.name)
+def test_files_that_once_went_wrong(path, tmp_path):
+    """They have the name of the door, and the number that the fuzzer gave them there."""
+    door = DOORS[path.name.split("-")[0]]
+    assert run.outcome_of(door, path.read_bytes(), tmp_path, False) in (SURVIVED, REFUSED)
+
+
 def test_the_same_seed_damages_in_the_same_way():
     content = bytes(range(256))
     pairs = [[damaged(content, random.Random(n), [content]) for n in range(200)] for _ in range(2)]
