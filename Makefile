@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-kotlin clean
+.PHONY: install demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-kotlin test-web clean
 
 install: $(VENV)/.installed
 
@@ -83,6 +83,13 @@ test-arm: install
 test-kotlin: install
 	npm install --no-save --prefix out/kotlin kotlin-compiler@2.4.20
 	KOTLINC=out/kotlin/node_modules/kotlin-compiler/bin/kotlinc $(BIN)/pytest tests/deployment/test_kotlin.py
+
+# The page of `keras-sbn deploy web` in headless Chromium, against Keras; pictures of it go to out/web. Needs
+# Chromium (CHROMIUM names it where it is not on the path) and npm.
+test-web: install
+	$(BIN)/python -m pip install --quiet 'playwright>=1.40'
+	npm install --no-save --ignore-scripts --prefix out/web @litertjs/core@2.5.3
+	LITERT_JS=out/web $(BIN)/pytest tests/deployment/test_web_browser.py
 
 clean:
 	rm -rf $(VENV) .nox out dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -48,7 +48,7 @@ _PAGES = """
 import sys
 from pathlib import Path
 from keras_sbn.documentation import page
-for name in ("index", "devices", "troubleshooting", "accuracy", "android", "raspberry_pi"):
+for name in ("index", "devices", "troubleshooting", "accuracy", "android", "raspberry_pi", "web"):
     found = Path(page(name))
     assert found.is_relative_to(sys.prefix) and "--8<--" not in found.read_text(encoding="utf-8"), found
 print("pages found")

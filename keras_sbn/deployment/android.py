@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from keras_sbn.deployment.image_model import ImageModel, read_image_model
-from keras_sbn.files import move_into_place
+from keras_sbn.deployment.project_folder import expect_room, write_together
 
 _CODE = "app/src/main/kotlin/org/kerassbn/classifier"
 #: The files of the project, without the model's.
@@ -100,11 +99,7 @@ def write_android_project(
     read = read_image_model(model, labels, input_range)
     folder = Path(out)
     new = not (folder / "settings.gradle.kts").exists()
-    if new and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(
-            "Expected a folder that is not there, is empty, or holds an Android project. Received: "
-            f"{folder}, which holds something else"
-        )
+    expect_room(folder, not new, "an Android project")
     files = {f"{_ASSETS}/{name}": content for name, content in _assets(read).items()}
     if aar is not None:
         files[_AAR] = _read_aar(Path(aar))
@@ -118,7 +113,7 @@ def write_android_project(
     if new:
         template = project_template()
         files.update({name: (template / name).read_bytes() for name in PROJECT_FILES})
-    _write_together(folder, files)
+    write_together(folder, files)
     return AndroidProject(folder, tuple(files), read.needs_lce)
 
 
@@ -135,30 +130,6 @@ def _read_aar(path: Path) -> bytes:
             f"build_lce_aar.sh makes it. Received: {path}"
         )
     return path.read_bytes()
-
-
-def _write_together(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes files into a folder beside their places, and moves them there when all are written."""
-    there = folder.is_dir()
-    place = folder if there else folder.parent
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        staging = tempfile.TemporaryDirectory(dir=place, prefix=".keras_sbn_")
-    except OSError as error:
-        raise type(error)(
-            error.errno, f"Expected a folder that can be written. {error.strerror}", str(place)
-        ) from error
-    with staging as temporary:
-        staged = Path(temporary) / "project"
-        for name, content in files.items():
-            (staged / name).parent.mkdir(parents=True, exist_ok=True)
-            (staged / name).write_bytes(content)
-        if not there:
-            move_into_place(staged, folder)
-            return
-        for name in files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            move_into_place(staged / name, folder / name)
 
 
 def _assets(model: ImageModel) -> dict[str, bytes]:

@@ -23,6 +23,7 @@ class ImageModel:
         shape: Height, width and channels of its input.
         values: What its input is for each of the values 0 to 255 of an image.
         labels: Its classes.
+        output: Its output, one score a class.
         needs_lce: Whether it has operators of the Larq Compute Engine.
     """
 
@@ -30,6 +31,7 @@ class ImageModel:
     shape: tuple[int, int, int]
     values: np.ndarray
     labels: tuple[str, ...]
+    output: TensorInfo
     needs_lce: bool
 
 
@@ -78,7 +80,7 @@ def read_image_model(
     needs_lce = any(op.name.startswith("Lce") for op in info.operators)
     values = _values(source, input_range or metadata.input_range, path)
     _, height, width, channels = source.shape
-    return ImageModel(content, (height, width, channels), values, known, needs_lce)
+    return ImageModel(content, (height, width, channels), values, known, target, needs_lce)
 
 
 def _values(

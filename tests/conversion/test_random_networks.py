@@ -41,7 +41,10 @@ def test_files_compute_what_the_hard_model_does_or_name_a_layer():
     @given(st.data())
     def check(data):
         model, x = binary_network(data.draw, max_blocks=3)
-        expected = keras.tree.flatten(model.predict_on_batch(x))
+        # One layer after the other: TensorFlow's graphs merge a padding of channels into a convolution
+        # as one of rows and columns, which is an error (2.21).
+        outputs = keras.tree.flatten(model(x, training=False))
+        expected = [keras.ops.convert_to_numpy(output) for output in outputs]
         seen["networks"] += 1
         for target in ("lce", "tflite"):
             converted = _converted(model, target, data.draw(st.booleans()))
