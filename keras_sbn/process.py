@@ -132,14 +132,15 @@ class ChildProcess:
         """Sends what can be pickled.
 
         Raises:
-            ProcessEndedError: If the process has ended.
+            ProcessEndedError: If the process has ended; where it said why, ImportError and so on, as
+                `receive` raises them.
         """
         assert self._process.stdin is not None
         try:
             pickle.dump(message, self._process.stdin, protocol=5)
             self._process.stdin.flush()
         except OSError:
-            raise self._ended() from None
+            raise self._why_it_ended() from None
 
     def receive(self) -> Any:
         """Waits for an answer and returns it.
@@ -172,13 +173,25 @@ class ChildProcess:
         lines = self._log.read().decode("utf-8", "replace").splitlines()
         return "\n".join(line for line in lines if not line.startswith("INFO:")).strip()
 
-    def _ended(self) -> ProcessEndedError:
+    def _why_it_ended(self) -> Exception:
+        """Why a process takes no more messages: a function that fails answers so before it ends."""
+        self._wait()
+        while True:
+            try:
+                self.receive()
+            except Exception as error:
+                return error
+
+    def _wait(self) -> None:
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
-            # It closed its output and goes on.
+            # It closed its input or output and goes on.
             self._process.kill()
             self._process.wait()
+
+    def _ended(self) -> ProcessEndedError:
+        self._wait()
         said = self.said()
         return ProcessEndedError(
             f"Expected a process of its own to {self._task}. Received: it was ended by "

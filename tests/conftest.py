@@ -10,6 +10,10 @@ from pathlib import Path
 if importlib.util.find_spec("tensorflow") is None:
     # The default of Keras; before it is imported.
     os.environ.setdefault("KERAS_BACKEND", "jax")
+# On JAX most of the time goes into compiling, and many tests train one network: what this process, the
+# others and their children have compiled is kept in a folder. Before JAX is imported.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / "out" / "jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import keras
 import numpy as np
@@ -42,17 +46,26 @@ _ONCE = (
     "from_keras",
     "fuzz",
     "tflite",
+    "tools",
     "verification",
     "folding/test_affine_maps.py",
     "folding/test_rules.py",
     "folding/test_thresholds.py",
+    "folding/test_value_ranges.py",
+    "layers/test_arguments.py",
     "models",
     "onnx_model",
     "test_cli.py",
+    "test_documentation.py",
+    "test_examples.py",
     "test_examples_scripts.py",
+    "test_export.py",
     "test_files.py",
     "test_import.py",
+    "test_plots.py",
+    "test_process.py",
     "test_readme.py",
+    "test_structure.py",
     "test_summary.py",
     "training/test_lock.py",
     "training/test_settings.py",

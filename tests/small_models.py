@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -15,6 +16,8 @@ import numpy as np
 import keras_sbn
 
 ROOT = Path(__file__).parent.parent
+#: The backend for child processes in which it computes nothing: TensorFlow takes seconds to import.
+LIGHT_BACKEND = "jax" if importlib.util.find_spec("jax") else keras.backend.backend()
 
 
 def data(samples=48, seed=0):

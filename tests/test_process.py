@@ -104,6 +104,16 @@ def test_an_error_of_the_function_is_raised_here(kind, raised, text):
             found.receive()
 
 
+def test_what_the_function_said_before_it_ended_is_the_reason_why_it_takes_no_more():
+    with child(children.fails) as found:
+        found.send("ValueError")
+        found._process.wait(60)
+        with pytest.raises(ValueError, match="a reason"):
+            found.send(np.zeros(10**6))
+        with pytest.raises(ProcessEndedError, match="exit code 0"):
+            found.send(np.zeros(10**6))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
 def test_a_crash_is_an_error_that_names_the_signal_and_shows_what_was_said():
     with child(children.reads_address_zero) as found:

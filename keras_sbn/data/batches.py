@@ -23,7 +23,7 @@ class Batches(keras.utils.PyDataset):
     Args:
         images: Indexed by integers, gives uint8 `(n, height, width, channels)`: an array, or the `images`
             of a `keras_sbn.data.Split`.
-        labels: Integers, `(samples,)`.
+        labels: Integers, `(samples,)`; batches have them as int32.
         input_scaling: `(scale, offset)` of ``scale * image + offset``.
         batch_size: Number of samples in a batch.
         shuffle: Whether every epoch has its own order. Then the samples left over after the last full
@@ -68,7 +68,8 @@ class Batches(keras.utils.PyDataset):
                 f"Expected `threads` to be 0 or a positive integer. Received: threads={threads!r}"
             )
         self.images = images
-        self.labels = labels
+        # JAX has int64 on request only, and warns of every other.
+        self.labels = np.asarray(labels, np.int32)
         self.input_scaling = input_scaling
         self.batch_size = positive_integer(batch_size, "batch_size")
         self.multiple_of = positive_integer(multiple_of, "multiple_of")

@@ -246,7 +246,7 @@ def _tensorboard(
     x, _ = dataset.arrays("validation", _MONITORED)
     missing = [name for name in ("tensorflow", "tensorboard") if importlib.util.find_spec(name) is None]
     if missing:
-        print_fn(f"no logs for TensorBoard: pip install {' '.join(missing)}")
+        print_fn(f"no logs for TensorBoard: {'; '.join(map(remedy, missing))}")
         # Its figures are in the history all the same: what is installed changes no checkpoint.
         return [Monitor(x)]
     logs = folder / "logs"

@@ -9,7 +9,11 @@ from conftest import crashing, digit_network
 import keras_sbn
 from keras_sbn import cli
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="Windows has no signals"),
+    # LiteRT sees the damage in time.
+    pytest.mark.lce,
+]
 
 
 @pytest.fixture

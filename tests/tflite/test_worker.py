@@ -52,6 +52,14 @@ def test_a_file_that_is_none_is_an_error_in_words():
         worker.predict([np.ones((2, 32), "float32")])
 
 
+def test_an_engine_that_cannot_be_had_is_the_reason_whenever_the_batch_comes(converted):
+    """The process may have ended before the first batch is sent to it."""
+    with Worker(converted.content, converted.target, kernel="none") as worker:
+        worker._process._process.wait(60)
+        with pytest.raises(ValueError, match="Expected `kernel` to be one of"):
+            worker.submit([np.zeros((2, 32), "float32")])
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals")
 @pytest.mark.parametrize("target", ["lce", "tflite"])
 def test_a_file_that_ends_its_process_is_an_error_here(target, rng):

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_sbn.extras import remedy
 from keras_sbn.training import TrainSettings, train
 from keras_sbn.training.lock import locked
 
@@ -98,6 +99,8 @@ def test_killed_in_its_last_epoch_and_resumed_without_tensorboard(unbroken, kill
     (killed / "sharpness.npz").unlink()
     result, said = run(killed, resume=True)
     assert "resuming after epoch 2 of 3" in said
+    assert "no logs for TensorBoard: " in said
+    assert remedy("tensorboard") in said
     assert result.history.keys() == unbroken[1].history.keys()
     assert "flip_ratio" in result.history
     assert all(len(values) == 3 for values in result.history.values())
