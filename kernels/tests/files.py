@@ -176,7 +176,7 @@ class Conv:
             return x.astype(np.float32) * self.multiplier + self.bias
         step, zero = self.scale
         multiplier = (-self.multiplier.astype(np.float64) / np.float32(step)).astype(np.float32)
-        shifted = self.bias + np.float64(products) * self.multiplier
+        shifted = self.bias + products * self.multiplier.astype(np.float64)
         bias = (shifted / np.float32(step) + zero).astype(np.float32)
         y = (products - x).astype(np.float32) * multiplier + bias
         away = np.trunc(y) + np.where(np.abs(y - np.trunc(y)) >= 0.5, np.sign(y), 0)
