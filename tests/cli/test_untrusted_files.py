@@ -11,7 +11,7 @@ from keras_sbn import cli
 
 pytestmark = [
     pytest.mark.skipif(os.name == "nt", reason="Windows has no signals"),
-    # LiteRT sees the damage in time.
+    # LiteRT sees the damage in time, and so do the one-bit kernels.
     pytest.mark.lce,
 ]
 
@@ -28,9 +28,9 @@ def bad(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["benchmark", "bad.tflite", "--runs", "2"],
-        ["verify", "hard.keras", "bad.tflite", "--samples", "2"],
-        ["verify", "hard.keras", "bad.tflite", "--samples", "2", "--workers", "2"],
+        ["benchmark", "bad.tflite", "--runs", "2", "--runtime", "lce"],
+        ["verify", "hard.keras", "bad.tflite", "--samples", "2", "--runtime", "lce"],
+        ["verify", "hard.keras", "bad.tflite", "--samples", "2", "--workers", "2", "--runtime", "lce"],
     ],
 )
 def test_a_file_that_crashes_the_engine_exits_with_2(arguments, bad, capsys):
