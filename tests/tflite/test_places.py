@@ -96,10 +96,17 @@ def _stock(content):
         raise RuntimeError(interpreter.runtime)
 
 
+def _kernels(content):
+    # LiteRT prepares its operators at the first run.
+    info = read_file(content)
+    zeros = [np.zeros(tensor.shape, tensor.dtype) for tensor in info.inputs]
+    KernelsInterpreter(content).predict(zeros)
+
+
 #: What opens a file in each place, and whether it is there.
 OPENS = {
     LCE: (LceInterpreter, why_no_lce() is None),
-    KERNELS: (KernelsInterpreter, has_kernels()),
+    KERNELS: (_kernels, has_kernels()),
     STOCK: (_stock, installed("ai_edge_litert")),
     MICRO: (MicroInterpreter, has_micro()),
     ETHOS: (_on_the_npu_alone, installed("ethosu")),

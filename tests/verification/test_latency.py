@@ -66,7 +66,7 @@ def test_files_that_are_not_trusted_run_in_processes_of_their_own(tmp_path):
     (found,) = keras_sbn.benchmark([good], runs=2, isolated=True)
     assert found.median_ms > 0
     with pytest.raises(RuntimeError, match=r"bad\.tflite: .*ended by signal SIGSEGV"):
-        keras_sbn.benchmark([good, bad], runs=2, isolated=True)
+        keras_sbn.benchmark([good, bad], runs=2, isolated=True, runtime="lce")
 
 
 def test_an_error_names_the_file(tmp_path):
