@@ -378,18 +378,26 @@ def test_the_server_says_what_browsers_ask_for(served, models):
 
 def test_it_is_served_until_ctrl_c(models, litert, tmp_path):
     command = ["deploy", "web", "--model", models / "image.tflite", "--out", tmp_path / "page"]
+    # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
+    start = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('keras_sbn', run_name='__main__', alter_sys=True)"
+    )
     with subprocess.Popen(
-        [sys.executable, "-m", "keras_sbn", *map(str, command), "--litert", str(litert), "--serve", "0"],
+        [sys.executable, "-c", start, *map(str, command), "--litert", str(litert), "--serve", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ) as process:
-        lines = iter(process.stdout.readline, "")
-        address = next(line.split()[3] for line in lines if line.startswith("serving it at"))
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-        assert "Traceback" not in process.stderr.read()
+        try:
+            lines = iter(process.stdout.readline, "")
+            address = next(line.split()[3] for line in lines if line.startswith("serving it at"))
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == 0
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
     assert re.fullmatch(r"http://127.0.0.1:\d+/", address)
 
 
