@@ -156,6 +156,8 @@ def test_epochs_of_unknown_length(trained_before):
     np.testing.assert_allclose(kernel_of(network, "first"), expected, rtol=1e-5)
 
 
+# The network that the training is resumed from is soft, and meant to be.
+@pytest.mark.filterwarnings("ignore:A network that was saved in this training was soft")
 @pytest.mark.parametrize("update_freq", ["batch", "epoch", 4])
 def test_a_resumed_training_ends_with_the_same_kernels(tmp_path, update_freq):
     path = tmp_path / "checkpoint.keras"

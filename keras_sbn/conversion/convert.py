@@ -156,7 +156,7 @@ def convert(
             "of the one that is named may help."
         )
         raise LoweringError(f"Expected a file that its runtime opens. Received: {refused}. {remedy}")
-    report = replace(report, runtime=oldest_litert(read_file(content)))
+    report = replace(report, oldest_runtime=oldest_litert(read_file(content)))
     if kind.wide_numbers:
         report = replace(report, arena_bytes=arena_bytes(content))
     return kind.result(content, target, report, *names)

@@ -88,7 +88,7 @@ class ConversionReport:
         arena_bytes: The memory that the network takes while it runs: of C code its static memory, and of
             `target="micro"` what TensorFlow Lite Micro takes, measured in its interpreter; `None`
             elsewhere, and where that is not installed.
-        runtime: The oldest runtime that was seen to read the file, where not all read it.
+        oldest_runtime: The oldest runtime that was seen to read the file, where not all read it.
         written: What `file_bytes` counts: "file", or "constants" of C code.
     """
 
@@ -97,7 +97,7 @@ class ConversionReport:
     inputs: tuple[TensorReport, ...] = ()
     outputs: tuple[TensorReport, ...] = ()
     arena_bytes: int | None = None
-    runtime: str = ""
+    oldest_runtime: str = ""
     written: str = "file"
 
     @property
@@ -164,8 +164,8 @@ class ConversionReport:
         if self.arena_bytes is not None:
             activations = f", of which {self.ram_bytes:,} bytes are activations" if self._has_ram else ""
             lines.append(f"arena of {self.arena_bytes:,} bytes{activations}")
-        if self.runtime:
-            lines.append(f"runs in {self.runtime} and later; what is older refuses the file")
+        if self.oldest_runtime:
+            lines.append(f"runs in {self.oldest_runtime} and later; what is older refuses the file")
         return "\n".join(lines)
 
     @property

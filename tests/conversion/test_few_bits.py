@@ -60,7 +60,7 @@ def test_fewer_bits_change_no_output(network, rng):
         assert all(stored[name] < each + 1 for name in few)
         assert all(rows[name].kind == "binary" for name in few)
         assert ("no groups" in rows["grouped"].reason) == (bits in (4, 2))
-        assert converted.report.runtime == ("LiteRT 2.1.0" if each == 2 else "")
+        assert converted.report.oldest_runtime == ("LiteRT 2.1.0" if each == 2 else "")
         assert ("refuses the file" in str(converted.report)) == (each == 2)
         # A slice for each of the nine places of a window.
         assert ("PAD + 9 SLICE + CONCATENATION + FULLY_CONNECTED" in str(converted.report)) == (

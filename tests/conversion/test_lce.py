@@ -223,7 +223,7 @@ def test_sizes_that_are_not_fixed(rng):
 
 def test_an_unknown_target(rng):
     with pytest.raises(ValueError, match="Expected `target` to be one of"):
-        keras_sbn.convert(_hard(digit_network(), rng), target="onnx")
+        keras_sbn.convert(_hard(digit_network(), rng), target="coreml")
 
 
 def test_bits_are_packed_lowest_first_and_minus_one_is_one():

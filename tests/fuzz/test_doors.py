@@ -55,9 +55,9 @@ def test_a_damaged_file_is_read_or_refused(name):
 
 @pytest.mark.parametrize("path", sorted(SEEDS.glob("ended/*.tflite")), ids=lambda path: path.name)
 def test_files_that_have_ended_an_interpreter(path, tmp_path):
-    """They pass the reader and its checks; the process that runs them may end, and this one does not."""
+    """The process that runs them may end, and this one does not."""
     content = path.read_bytes()
-    assert DOORS["reader"].check(content, tmp_path, False) == SURVIVED
+    assert DOORS["reader"].check(content, tmp_path, False) in (SURVIVED, REFUSED)
     pytest.importorskip("larq_compute_engine")
     assert DOORS["interpreter"].check(content, tmp_path, False) in run.OUTCOMES
 
