@@ -10,6 +10,7 @@ from float_models import assert_files_equal, classes, harden, row
 
 import keras_sbn
 from keras_sbn import layers
+from keras_sbn.from_keras import binary_layers
 from keras_sbn.from_keras.policy import candidates
 from keras_sbn.from_keras.values import is_convolution
 
@@ -421,16 +422,23 @@ def test_a_model_without_a_layer_that_can_be_binary_is_refused_with_what_helps()
         keras_sbn.binary_model(recurrent)
 
 
-def test_a_layer_without_a_counterpart_is_refused_and_keep_helps():
-    def network():
-        return _network(K.SeparableConv2D(4, 3, strides=(2, 1), name="odd"))
-
-    try:
-        model = network()
-    except Exception:
-        pytest.skip("this backend has no such layer at all")
+def test_a_layer_without_a_counterpart_is_refused_with_what_helps(monkeypatch):
+    # TensorFlow cannot call it, so that no model has it there; it can be made.
+    odd = K.SeparableConv2D(4, 3, strides=(2, 1), name="odd")
     with pytest.raises(ValueError, match=r"layer 'odd'.*keep=\['odd'\]"):
-        keras_sbn.binary_model(model)
+        binary_layers.binary_layer(odd, K.SeparableConv2D, "odd")
+
+    def refused(*args, **kwargs):
+        raise ValueError("Expected another layer. Received: this one.")
+
+    model = _network(K.Conv2D(4, 3, name="odd"))
+    monkeypatch.setitem(binary_layers._COUNTERPARTS, K.Conv2D, (refused, ()))
+    with pytest.raises(ValueError, match=r"layer '(?P<name>\w+)'.*keep=\['(?P=name)'\]") as refusal:
+        keras_sbn.binary_model(model, keep=["first"])
+    (named,) = re.findall(r"keep=\['(\w+)'\]", str(refusal.value))
+    monkeypatch.undo()
+    row = {row.name: row for row in keras_sbn.binary_model(model, keep=[named]).layers}[named]
+    assert row.precision == "float"
 
 
 def test_lambda_layers_are_refused_and_functions_of_keras_ops_are_not(rng):

@@ -55,9 +55,10 @@ def test_a_damaged_file_is_read_or_refused(name):
 
 @pytest.mark.parametrize("path", sorted(SEEDS.glob("ended/*.tflite")), ids=lambda path: path.name)
 def test_files_that_have_ended_an_interpreter(path, tmp_path):
-    """The process that runs them may end, and this one does not."""
+    """The process that runs them may end, and this one does not; the reader sees what options hold."""
     content = path.read_bytes()
-    assert DOORS["reader"].check(content, tmp_path, False) in (SURVIVED, REFUSED)
+    passes = SURVIVED if path.name == "lce-3.tflite" else REFUSED
+    assert DOORS["reader"].check(content, tmp_path, False) == passes
     pytest.importorskip("larq_compute_engine")
     assert DOORS["interpreter"].check(content, tmp_path, False) in run.OUTCOMES
 

@@ -25,7 +25,6 @@ from keras_sbn.conversion import operators
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Tensor
-from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.layers import thresholds
 from keras_sbn.conversion.layers.linear import Linear, per_channel, rounded
 from keras_sbn.conversion.plan import LoweringError, Reason
@@ -148,20 +147,10 @@ class MicroTarget(TfliteTarget):
         return y, Threshold(np.zeros(1), np.ones(1, np.int8))
 
     def rounded_convolution(self, call: Call) -> Tensor:
-        fused, op = call.node.op, call.op
         self.emitter.reasons[call.layer] = Reason(f"{_SUMS}; {self._how_far_off(call.node)}", "")
-        form, window = self._padded(call)
-        linear = Linear(
-            form.multiplier * op.kernel.astype(np.float64),
-            form.constant.astype(np.float64),
-            form.tensor.shape,
-            call.output.shape,
-            window=window,
-        )
-        if isinstance(fused, FusedActivation):
-            linear = linear.scaled(fused.factor, fused.offset)
+        linear, x = self._linear(call)
         call.output = call.output.also(quant=self.scales.of(call.node), binary=True)
-        return rounded(call, linear, self._wide(call, form.tensor), largest=_WEIGHT)
+        return rounded(call, linear, self._wide(call, x), largest=_WEIGHT)
 
     def _wide(self, call: Call, x: Tensor) -> Tensor:
         """Emits -1 and 0, or ±1, in int16, in steps so small that those of a bias are small too."""

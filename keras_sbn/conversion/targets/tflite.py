@@ -190,10 +190,16 @@ class TfliteTarget(Target):
         a multiple, and the sums of ±1 themselves stay exact multiples.
         """
         self.emitter.reasons[call.layer] = _ROUNDED_SUMS
-        fused, op = call.node.op, call.op
+        linear, x = self._linear(call)
+        call.output = call.output.also(quant=self.scales.of(call.node))
+        return rounded(call, linear, x, largest=64)
+
+    def _linear(self, call: Call) -> tuple[Linear, Tensor]:
+        """What a convolution and what is fused with it compute, and the bits that they read."""
+        fused = call.node.op
         form, window = self._padded(call)
         linear = Linear(
-            form.multiplier * op.kernel.astype(np.float64),
+            form.multiplier * call.op.kernel.astype(np.float64),
             form.constant.astype(np.float64),
             form.tensor.shape,
             call.output.shape,
@@ -201,8 +207,7 @@ class TfliteTarget(Target):
         )
         if isinstance(fused, FusedActivation):
             linear = linear.scaled(fused.factor, fused.offset)
-        call.output = call.output.also(quant=self.scales.of(call.node))
-        return rounded(call, linear, form.tensor, largest=64)
+        return linear, form.tensor
 
     def convolution(self, call: Call) -> Tensor:
         fused, op = call.node.op, call.op
