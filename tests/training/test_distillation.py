@@ -225,7 +225,7 @@ def test_several_outputs_have_weights_of_their_own(rng):
 def subclass():
     class Own(keras.Model):
         def __init__(self):
-            super().__init__()
+            super().__init__(name="own")
             self.dense = keras.layers.Dense(3)
 
         def call(self, x):
