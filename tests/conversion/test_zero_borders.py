@@ -26,6 +26,28 @@ def test_sums_and_decisions_on_maps_of_every_size(size, options, rng):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("target", ["lce", "c"])
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "pool"),
+    # Rows are padded and columns left over, or the other way round, or a pool reads less of the map.
+    [((7, 6), (3, 2), 3, None), ((6, 7), (2, 3), 3, None), ((7, 6), (3, 1), 2, 2)],
+)
+def test_padding_on_one_axis_alone(target, size, window, stride, pool, rng):
+    inputs = keras.Input((*size, 4))
+    x = layers.SelfBinarizingActivation()(inputs)
+    conv = layers.SelfBinarizingConv2D(4, window, strides=stride, padding="same", pad_value=0.0)
+    sums = conv(x)
+    decided = sums if pool is None else keras.layers.MaxPooling2D(pool)(sums)
+    decided = layers.SelfBinarizingActivation()(keras.layers.BatchNormalization()(decided))
+    model = keras.Model(inputs, decided if pool else [sums, decided])
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    x = images(rng, (*size, 4), 16)
+    found, expected = keras_sbn.convert(model, target).predict(x), model(x)
+    for one, other in zip(keras.tree.flatten(found), keras.tree.flatten(expected), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_threshold_is_the_bias_of_the_convolution(rng):
     inputs = keras.Input((6, 6, 32))
     x = layers.SelfBinarizingConv2D(32, 3, padding="same", pad_value=0.0, binarize_input=True)(inputs)

@@ -43,7 +43,7 @@ from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
 from keras_sbn.conversion.quantization import INTEGER
 from keras_sbn.conversion.registry import Call, Lowering
 from keras_sbn.conversion.targets.base import Target
-from keras_sbn.conversion.targets.lce_padding import sticks_out, sum_over_padding
+from keras_sbn.conversion.targets.lce_padding import sum_over_padding, zeros_count_as_ones
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
 
@@ -207,15 +207,15 @@ class LceTarget(Target):
 
         def write(part: Part) -> Tensor:
             own = factors[part.filters], offsets[part.filters]
-            if pads_with(part.op, 0.0) and sticks_out(call):
-                return self._accumulators_of_small_map(call, part, *own)
+            if zeros_count_as_ones(call):
+                return self._accumulators_padded_with_ones(call, part, *own)
             names = ("multiplier", "bias")
             transform = [self._channels(call, *pair) for pair in zip(own, names, strict=True)]
             return self._convolve(call, part, [*transform, None], activation)
 
         return by_group(call, self.values.bits(call.node.input), output, write)
 
-    def _accumulators_of_small_map(
+    def _accumulators_padded_with_ones(
         self, call: Call, part: Part, factor: np.ndarray, offset: np.ndarray
     ) -> Tensor:
         """Emits a convolution padded with 0 as one padded with +1, less what the padding adds."""

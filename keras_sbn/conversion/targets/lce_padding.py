@@ -1,15 +1,15 @@
 """Where the Larq Compute Engine does not correct a padding of 0, and what the padding adds.
 
 The engine takes it that the window is smaller than the map: where it covers the map and sticks out on
-both sides, nothing is corrected (`sticks_out`, measured). There the padding is +1, and a constant for
-every position makes up for it.
+both sides, nothing is corrected (measured). Nor is padding that the engine does not do itself, but a PAD
+of bits, which have no 0. There the padding is +1, and a constant for every position makes up for it.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from keras_sbn.conversion.geometry import same_padding, static_shape
+from keras_sbn.conversion.geometry import needs_written_padding, pads_with, same_padding, static_shape
 from keras_sbn.conversion.registry import Call
 from keras_sbn.folding.ops import BinaryConv2D
 
@@ -28,7 +28,15 @@ def _overhang(call: Call) -> list[list[tuple[int, int]]]:
     return found
 
 
-def sticks_out(call: Call) -> bool:
+def zeros_count_as_ones(call: Call) -> bool:
+    """Whether a convolution is padded with 0, and the engine would take the padding for +1."""
+    if not pads_with(call.op, 0.0):
+        return False
+    sizes, positions = static_shape(call.node.input)[1:3], call.output.shape[1:3]
+    return _sticks_out(call) or needs_written_padding(call.op, sizes, positions)
+
+
+def _sticks_out(call: Call) -> bool:
     """Whether the window covers the map on some axis, with padding on one side at least."""
     return any(
         min(start, end) >= 0 and max(start, end) > 0 for axis in _overhang(call) for start, end in axis
