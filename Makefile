@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Native libraries say much at start-up that is of no use here.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: install kernels demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-c test-onnx test-wasm \
+.PHONY: install kernels demo docs notebook release-check test lint unit test-matrix test-backends fuzz test-arm test-c test-onnx test-hls4ml test-wasm \
   test-kotlin test-web clean
 
 install: $(VENV)/.installed kernels
@@ -109,6 +109,11 @@ test-c: install
 test-onnx: install
 	$(BIN)/python -m pip install --quiet --editable '.[onnx]' 'qonnx>=1'
 	KERAS_SBN_FUZZ=100 $(BIN)/pytest tests/onnx_model
+
+# Folded models in hls4ml's C simulation, which g++ compiles, against Keras; half an hour.
+test-hls4ml: install
+	$(BIN)/python -m pip install --quiet --editable '.[hls4ml]'
+	KERAS_SBN_FUZZ=60 $(BIN)/pytest tests/hls4ml_model tests/test_readme.py -k "hls4ml or fpga"
 
 # The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
 test-kotlin: install

@@ -45,6 +45,7 @@ _ONCE = (
     "deployment",
     "from_keras",
     "fuzz",
+    "hls4ml_model",
     "tflite",
     "tools",
     "verification",

@@ -2,13 +2,14 @@
 
 import importlib.util
 import re
+import shutil
 from pathlib import Path
 
 import keras
 import pytest
 
 import keras_sbn
-from keras_sbn.extras import why_not_run
+from keras_sbn.extras import installed, why_not_run
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -34,6 +35,8 @@ def test_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if page.stem == "microcontrollers" and why_not_run("c") is not None:
         pytest.skip(why_not_run("c"))
+    if page.stem == "fpga" and (not installed("hls4ml") or shutil.which("g++") is None):
+        pytest.skip("needs hls4ml, pip install 'keras-sbn[hls4ml]', and g++")
     if page.stem == "larq":
         _write_larq_model()
     names = {}

@@ -15,7 +15,7 @@ CONVERSION = sorted((PACKAGE / "conversion").rglob("*.py"))
 ROOMS = (
     ("cli", "demo", "training"),
     ("deployment", "verification", "export", "larq"),
-    ("conversion", "from_keras"),
+    ("conversion", "from_keras", "hls4ml_model"),
     ("folding",),
     ("layers",),
 )
@@ -136,7 +136,7 @@ def test_the_page_on_the_architecture_names_every_file_of_its_rooms():
     known = [name for name in named if (PACKAGE / name).exists() or (ROOT / name).exists()]
     missing = sorted(named - set(known))
     assert missing == []
-    for room in ("c_code", "conversion", "onnx_model", "tflite", "verification"):
+    for room in ("c_code", "conversion", "hls4ml_model", "onnx_model", "tflite", "verification"):
         files = {
             path.relative_to(PACKAGE).as_posix()
             for path in (PACKAGE / room).rglob("*.py")

@@ -1,0 +1,3 @@
+"""What hls4ml needs to write folded models for FPGAs: layers that it does not have, and exact types."""
+
+from keras_sbn.hls4ml_model.handlers import handle as handle
