@@ -59,7 +59,7 @@ def _why_not(layer: Any, streams: bool) -> str | None:
         return f"which computes otherwise than its class: {change}. {_elsewhere(layer)}"
     condition = _CONDITIONS.get(base_class(layer))
     if condition is None:
-        return f"whose values are rounded. {_elsewhere(layer)}"
+        return f"which is none of those that are known to be so. {_elsewhere(layer)}"
     return condition(layer, streams)
 
 
@@ -91,6 +91,11 @@ def _pool(layer: Any, streams: bool) -> str | None:
         return (
             "with padding='same', which hls4ml has not in streams. Use padding='valid', or "
             "io_type='io_parallel'"
+        )
+    if layer.strides != layer.pool_size and streams:
+        return (
+            f"with windows of {layer.pool_size} and strides of {layer.strides}, which hls4ml has not in "
+            "streams. Use strides of the size of the window, or io_type='io_parallel'"
         )
     return _channels_last(layer, streams)
 

@@ -320,9 +320,9 @@ def _activation(node: Any, sources: list[Values]) -> Values:
 def _pool(node: Any, sources: list[Values]) -> Values:
     values = sources[0]
     if node.class_name.startswith("Global"):
-        size, padded = (node.get_attr("in_height"), node.get_attr("in_width")), False
+        size, padded = node.get_input_variable().shape[:-1], False
     else:
-        size = node.get_attr("pool_height"), node.get_attr("pool_width")
+        size = [node.get_attr("pool_height"), node.get_attr("pool_width")]
         padded = any(node.get_attr(f"pad_{side}") for side in ("top", "bottom", "left", "right"))
     if node.get_attr("pool_op") == "Max":
         if padded and values.low >= 0:

@@ -185,6 +185,13 @@ def test_convolutions_of_every_kind(io_type, tmp_path, rng):
     assert differences(folded, converted(folded, tmp_path, io_type=io_type), x) == [0.0]
 
 
+@pytest.mark.parametrize("io_type", ["io_parallel", "io_stream"])
+def test_steps_in_time(io_type, tmp_path):
+    """Convolutions of one dimension, one of them causal, and two outputs."""
+    model, (x,) = NETWORKS["keyword_net"]()
+    assert differences(model, converted(model, tmp_path, io_type=io_type), x) == [0.0, 0.0]
+
+
 def test_settings_of_the_user(tmp_path, rng):
     """A kernel that is read in parts, and types that hls4ml would infer."""
     inputs = keras.Input((5, 4, 2), name="image")
@@ -323,8 +330,10 @@ def test_arguments_that_are_refused(tmp_path, rng):
         converted(model, tmp_path)
     with pytest.raises(ValueError, match=r"Expected a backend .* backend='Quartus'.*backend='Vitis'"):
         converted(folded, tmp_path, backend="Quartus")
-    with pytest.raises(ValueError, match=r"MaxPooling2D 'max_pool.* or io_type='io_parallel'"):
-        converted(folded, tmp_path, io_type="io_stream")
+    overlapping = keras_sbn.fold(hard(inputs, _head(K.MaxPooling2D(3, strides=2)(_sums(inputs))), rng))
+    for pool in (folded, overlapping):
+        with pytest.raises(ValueError, match=r"MaxPooling2D 'max_pool.* or io_type='io_parallel'"):
+            converted(pool, tmp_path, io_type="io_stream")
     wide = {"Model": {"Precision": "fixed<64,32>"}}
     real = keras_sbn.fold(hard(inputs, layers.SelfBinarizingConv2D(3, 3, name="first")(inputs), rng))
     with pytest.raises(ValueError, match=r"at most 64 bits\. Received: 'first'.*'fixed<16,6>'"):
@@ -335,7 +344,9 @@ def test_arguments_that_are_refused(tmp_path, rng):
         converted(real, tmp_path, hls_config={"Model": {"Precision": "float"}})
     narrow = {"Model": {"Precision": "fixed<16,6>"}}
     assert differences(real, converted(real, tmp_path, hls_config=narrow), x) == [0.0]
-    assert differences(folded, converted(folded, tmp_path, io_type="io_parallel"), x) == [0.0]
+    for pool in (folded, overlapping):
+        circuit = converted(pool, tmp_path / pool.layers[-1].name, io_type="io_parallel")
+        assert differences(pool, circuit, x) == [0.0]
 
 
 def test_a_pool_that_pads_bytes(tmp_path, rng):
