@@ -62,7 +62,7 @@ release-check:
 unit: install
 	if [ -e $(VENV)/.kernels ]; then cd kernels && $(abspath $(BIN))/pytest -q tests; fi
 	if $(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"; then \
-	  $(BIN)/pytest -n 2 && \
+	  $(BIN)/pytest -n 2 -m "not again" && \
 	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"; \
 	else \
 	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2; \
