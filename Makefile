@@ -62,7 +62,7 @@ release-check:
 unit: install
 	if [ -e $(VENV)/.kernels ]; then cd kernels && $(abspath $(BIN))/pytest -q tests; fi
 	if $(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"; then \
-	  $(BIN)/pytest -n 2 && \
+	  $(BIN)/pytest -n 2 -m "not again" && \
 	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"; \
 	else \
 	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2; \
@@ -78,11 +78,13 @@ test-matrix: install
 test-backends: install
 	KERAS_BACKEND=torch $(BIN)/pytest -n 2 -m "not tensorflow"
 
-# Random networks, folded and compared with the hard network in float64, half an hour and more; then damaged
-# files at every door where files come in, SECONDS each; and, where atheris installs, guided by coverage.
+# Twice NETWORKS random networks, folded and compared with the hard network in float64, or converted to both
+# targets and run on every kernel, half an hour and more; then damaged files at every door where files come in,
+# SECONDS each; and, where atheris installs, guided by coverage. Two hours, all in all.
+NETWORKS ?= 1000
 SECONDS ?= 240
 fuzz: install
-	KERAS_SBN_FUZZ=2000 $(BIN)/pytest -n 2 tests/folding/test_random_networks.py tests/conversion/test_random_networks.py tests/conversion/test_micro.py
+	KERAS_SBN_FUZZ=$(NETWORKS) $(BIN)/pytest -n 2 tests/folding/test_random_networks.py tests/conversion/test_random_networks.py
 	$(BIN)/python tests/fuzz --seconds $(SECONDS)
 	if $(BIN)/python -m pip install --quiet atheris; then \
 	  for door in reader inspect metadata npz npy image settings; do \

@@ -2,7 +2,7 @@
 
     python benchmarks/binary_models.py                # the ten networks, each for a few epochs
     python benchmarks/binary_models.py --accuracy digits --seeds 5
-    python benchmarks/binary_models.py --accuracy mnist --data-dir data --seeds 3
+    python benchmarks/binary_models.py --accuracy mnist --data-dir data --seeds 3     # mnist-28, cifar10
     python benchmarks/binary_models.py --report       # the tables of all runs so far
     python benchmarks/binary_models.py --page         # write docs/binary_models.md
 
@@ -23,7 +23,7 @@ import argparse
 import csv
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -50,10 +50,37 @@ COLUMNS = (
 )
 #: The learning rates that are tried with the first seed.
 RATES = (1e-3, 3e-3, 1e-2)
-#: By data set: the network, what it is made with, images for training, epochs.
-ACCURACY: dict[str, tuple[str, dict[str, Any], int | None, int]] = {
-    "digits": ("cifar_vgg", {"shape": (8, 8, 1), "width": 32}, None, 30),
-    "mnist": ("mnist_convnet", {"shape": (14, 14, 1), "width": 32}, 10_000, 10),
+
+
+class Accuracy(NamedTuple):
+    """A longer training.
+
+    Attributes:
+        network: One of the ten.
+        options: What it is made with.
+        images: For training; `None` takes all.
+        epochs: Passes over them.
+        validation: Images that choose the learning rate.
+        data: The data set, if it is not the name of the training.
+        half_size: Whether blocks of 2 x 2 pixels are averaged.
+    """
+
+    network: str
+    options: dict[str, Any]
+    images: int | None
+    epochs: int
+    validation: int = 5000
+    data: str | None = None
+    half_size: bool = True
+
+
+ACCURACY = {
+    "digits": Accuracy("cifar_vgg", {"shape": (8, 8, 1), "width": 32}, None, 30, 287, half_size=False),
+    "mnist": Accuracy("mnist_convnet", {"shape": (14, 14, 1), "width": 32}, 10_000, 10),
+    "mnist-28": Accuracy(
+        "mnist_convnet", {"shape": (28, 28, 1), "width": 32}, 10_000, 10, data="mnist", half_size=False
+    ),
+    "cifar10": Accuracy("cifar_vgg", {"shape": (16, 16, 3), "width": 16}, 10_000, 10),
 }
 
 
@@ -184,13 +211,14 @@ def run_accuracy(
     name: str, data_dir: str | None, seeds: int, policies: list[str], done: set[Any], rates: list[float]
 ) -> None:
     """The float network and the binary ones, for equal epochs."""
-    network, options, images, epochs = ACCURACY[name]
+    setting = ACCURACY[name]
+    network = setting.network
     data = accuracy_data.load(
-        name,
+        setting.data or name,
         data_dir,
-        train=images,
-        validation=287 if name == "digits" else 5000,
-        half_size=name == "mnist",
+        train=setting.images,
+        validation=setting.validation,
+        half_size=setting.half_size,
     )
     best: dict[str, float] = {}
     for seed in range(seeds):
@@ -199,12 +227,12 @@ def run_accuracy(
                 if (name, network, policy, str(seed), str(rate)) in done:
                     continue
                 keras.utils.set_random_seed(seed)
-                model = keras_networks.NETWORKS[network](**options)
+                model = keras_networks.NETWORKS[network](**setting.options)
                 if policy != "float":
                     model = keras_sbn.binary_model(model, policy=policy).model
-                train(model, *data.train, rate, epochs, policy != "float")
+                train(model, *data.train, rate, setting.epochs, policy != "float")
                 validation, test = score(model, *data.validation), score(model, *data.test)
-                add((name, network, policy, rate, seed, epochs, 0.1, validation, test, ""))
+                add((name, network, policy, rate, seed, setting.epochs, 0.1, validation, test, ""))
                 keras.utils.clear_session()
             if seed == 0:
                 rows = [r for r in read() if (r["task"], r["policy"], r["seed"]) == (name, policy, "0")]
@@ -320,7 +348,7 @@ def main() -> None:
     parser.add_argument("--policies", nargs="*", default=known, choices=known)
     parser.add_argument("--epochs", type=int, default=8, help="of the ten networks")
     parser.add_argument("--accuracy", choices=list(ACCURACY), help="measure accuracy on a data set")
-    parser.add_argument("--data-dir", help="folder with mnist.npz")
+    parser.add_argument("--data-dir", help="folder with mnist.npz, or with CIFAR-10")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--rates", nargs="*", type=float, default=list(RATES), help="to try with seed 0")
     parser.add_argument("--report", action="store_true", help="print the tables of all runs")

@@ -68,22 +68,45 @@ _ONCE = (
     "test_readme.py",
     "test_structure.py",
     "test_summary.py",
+    "training/test_from_float.py",
     "training/test_lock.py",
+    "training/test_resuming.py",
+    "training/test_run.py",
     "training/test_settings.py",
 )
 _ON_EVERY_BACKEND = (
     "conversion/test_across_backends.py",
     "conversion/test_converted.py",
     "data/test_fit.py",
+    "training/test_run.py::test_killed_and_resumed_it_gives_what_it_gives_unbroken",
+    "training/test_run.py::test_two_devices_train_like_one",
+    "training/test_run.py::test_writes_what_it_says",
+)
+#: Whole trainings, a graph of TensorFlow each: the first arguments of a test are tried on
+#: every backend, the others on JAX alone, where that takes less time.
+_TRAININGS = (
+    "test_freezing.py",
+    "test_other_callbacks.py",
+    "test_resume.py",
+    "test_weight_decay.py",
 )
 
 
+def _is_of(item, names):
+    """Whether a test is in one of the folders or files, or is one of the tests, of these names."""
+    test = item.nodeid.split("[")[0]
+    return any(f"{test}/".startswith((f"tests/{name}/", f"tests/{name}::")) for name in names)
+
+
 def pytest_collection_modifyitems(items):
+    tried = set()
     for item in items:
-        places = [item.path, *item.path.parents]
-        once = any(_HERE / name in places for name in _ONCE)
-        if once and not any(_HERE / name in places for name in _ON_EVERY_BACKEND):
+        test = item.nodeid.split("[")[0]
+        if _is_of(item, _ONCE) and not _is_of(item, _ON_EVERY_BACKEND):
             item.add_marker(pytest.mark.once)
+        if test in tried and _is_of(item, _TRAININGS):
+            item.add_marker(pytest.mark.again)
+        tried.add(test)
 
 
 def pytest_runtest_setup(item):

@@ -9,6 +9,7 @@ import keras
 
 from keras_sbn.folding.computation import base_class
 from keras_sbn.folding.graph import build, recursion_of
+from keras_sbn.from_keras.new_graph import NewGraph
 from keras_sbn.from_keras.policy import Policy, Role, check_policy, kept, roles
 from keras_sbn.from_keras.result import BinaryModel as BinaryModel
 from keras_sbn.from_keras.result import LayerChange as LayerChange
@@ -88,12 +89,13 @@ def binary_model(
         raise ValueError(_nothing_is_binary(model, values, found))
     names = set(keeping)
     shortcuts = find_shortcuts(values, found, names) if policy == "bireal" else None
-    rewriter = Rewriter(graph, found, names, shortcuts, carry_weights)
+    new = NewGraph(graph)
+    rewriter = Rewriter(new, found, names, shortcuts, carry_weights)
     # From an output to an input, a dozen calls a value.
     with recursion_of(20 * len(values)):
         rewriter.finish(outputs)
-    rows = tuple(changes(values, rewriter, found, names))
-    return BinaryModel(build(rewriter.graph, rewriter.make_layer), rows)
+    rows = tuple(changes(values, new, found, names))
+    return BinaryModel(build(new.graph, new.make_layer), rows)
 
 
 def _refuse_lambdas(values: list[Value]) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import KerasCall
+from keras_sbn.from_keras.new_graph import NewGraph
 from keras_sbn.from_keras.policy import Role
-from keras_sbn.from_keras.rewriting import Rewriter
 from keras_sbn.from_keras.values import Value
 from keras_sbn.layers import BinaryBatchNormalization, SelfBinarizingActivation
 from keras_sbn.tables import format_table
@@ -72,17 +72,17 @@ def _class_of(became: str) -> str:
 
 
 def changes(
-    values: list[Value], rewriter: Rewriter, roles: dict[int, Role], kept: set[str]
+    values: list[Value], new: NewGraph, roles: dict[int, Role], kept: set[str]
 ) -> Iterator[LayerChange]:
     """The rows of the table.
 
     Args:
         values: The values of the original model.
-        rewriter: What has made the new graph.
+        new: The new graph, and what its nodes stem from.
         roles: What became of the layers with kernels.
         kept: Names of layers that stay as they are.
     """
-    present = {node.name: node for node in rewriter.graph.nodes()}
+    present = {node.name: node for node in new.graph.nodes()}
     # A layer that is called several times has the name of its first call.
     names: dict[int, str] = {}
     for node in present.values():
@@ -96,7 +96,7 @@ def changes(
         made = [
             made
             for value in parts
-            for made in rewriter.made.get(value, [])
+            for made in new.made.get(value, [])
             if present.get(made.name) is made and isinstance(made.op, KerasCall)
         ]
         product = parts[0]
@@ -104,7 +104,7 @@ def changes(
         precision = role.precision if role else ""
         reasons = [role.reason] if role else []
         for value in parts:
-            notes = rewriter.notes.get(value, [])
+            notes = new.notes.get(value, [])
             # A note says better why nothing is left of a value.
             if (value is not product or role is None) and (made or not notes):
                 reasons += _reasons(value, made, kept)

@@ -19,7 +19,6 @@ pool, both orders are the same function.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,13 +27,18 @@ import numpy as np
 
 from keras_sbn import layers
 from keras_sbn.folding.computation import plain_copy
-from keras_sbn.folding.copies import copy_of
-from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import KerasCall, Pick, Slot
+from keras_sbn.folding.graph import Node
 from keras_sbn.from_keras import binary_layers
+from keras_sbn.from_keras.new_graph import NewGraph
 from keras_sbn.from_keras.policy import Role
 from keras_sbn.from_keras.shortcuts import Shortcuts, fit
-from keras_sbn.from_keras.values import SEPARABLE, Value, activation_layer, is_convolution
+from keras_sbn.from_keras.values import (
+    SEPARABLE,
+    Value,
+    activation_layer,
+    is_convolution,
+    is_same_padding,
+)
 
 K = keras.layers
 
@@ -44,23 +48,19 @@ _BEFORE_A_SIGN = (*_POOLS, "activation", "normalization", "training")
 
 
 class Rewriter:
-    """Makes the nodes of the new graph, and keeps who they stem from.
+    """Decides which nodes the new graph has, value by value.
 
     Args:
-        graph: The graph of the original model.
+        new: Where the nodes of the new network go.
         roles: What becomes of the layers with kernels, by identity of the layer.
         kept: Names of layers that stay as they are.
         shortcuts: What goes around which layer, or `None` for a network without new shortcuts.
         carry_weights: Whether binary layers start from the weights of the float ones.
-
-    Attributes:
-        made: By value, the nodes that stem from it.
-        notes: By value, what is to be said of it.
     """
 
     def __init__(
         self,
-        graph: Graph,
+        new: NewGraph,
         roles: dict[int, Role],
         kept: set[str],
         shortcuts: Shortcuts | None,
@@ -70,77 +70,31 @@ class Rewriter:
         self._kept = kept
         self._shortcuts = shortcuts
         self._carry = carry_weights
-        names = {node.name for node in graph.nodes()}
-        inputs = [Node(node.name, node.op, [], node.shape) for node in graph.inputs]
-        self.graph = Graph(
-            graph.name, inputs, [], graph.output_structure, graph.input_structure, names=names
-        )
-        self._inputs = dict(zip(graph.inputs, inputs, strict=True))
-        self._given = {node.name for node in inputs}
-        self._memo: dict[Any, Node] = {}
-        self._layers: dict[Any, Any] = {}
-        self._loads: dict[int, Callable[[], None]] = {}
-        self._copies: dict[int, Any] = {}
-        self._reset: set[int] = set()
-        self._taken: set[str] = set()
+        self._new = new
         self._known: dict[Any, bool] = {}
-        self.made: dict[Value, list[Node]] = {}
-        self.notes: dict[Value, list[str]] = {}
-
-    def make_layer(self, node: Node) -> tuple[Any, Callable[[], None] | None]:
-        """The layer of a node of the new graph, and what gives it its weights, for `graph.build`."""
-        assert isinstance(node.op, KerasCall)
-        operation = node.op.operation
-        if id(operation) in self._loads:
-            if id(operation) not in self._copies:
-                operation.name = node.name
-                self._copies[id(operation)] = operation
-            return operation, self._loads[id(operation)]
-        if id(operation) in self._copies:
-            return self._copies[id(operation)], None
-        copy, load = copy_of(operation, node.name)
-        self._copies[id(operation)] = copy
-        if load is None:
-            return copy, None
-
-        def load_and_train() -> None:
-            load()
-            parts = zip(operation._flatten_layers(), copy._flatten_layers(), strict=True)
-            for part, other in parts:
-                other.trainable = part.trainable
-            if id(operation) in self._reset:
-                binary_layers.reset_statistics(copy)
-
-        return copy, load_and_train
 
     def finish(self, outputs: list[Value]) -> None:
         """Makes the outputs of the new graph, of the names that they had."""
-        self.graph.outputs = [self.real(value) for value in outputs]
+        self._new.graph.outputs = [self.real(value) for value in outputs]
         self._join_activations()
-        for value, node in zip(outputs, self.graph.outputs, strict=True):
-            if node.name == value.name:
-                continue
-            for other in self.graph.nodes():
-                if other.name == value.name:
-                    other.name = node.name
-            node.name = value.name
+        self._new.name_outputs([value.name for value in outputs])
 
     def _join_activations(self) -> None:
         """Float layers whose activation function still follows them alone compute it themselves again."""
         calls: dict[int, list[tuple[Value, Node, Node] | None]] = {}
-        for value in list(self.made):
+        for value in list(self._new.made):
             if (
                 value.function is None
                 or self._is_binary(value.input)
-                or ("real", value.input) not in self._memo
+                or ("real", value.input) not in self._new.memo
             ):
                 continue
-            product, function = self._memo["real", value.input], self._memo.get(("real", value))
+            product, function = self._new.memo["real", value.input], self._new.memo.get(("real", value))
             alone = (
                 function is not None
                 and function.inputs == [product]
-                and product in self.graph.links
-                and self.graph.has_one_use(product)
+                and product in self._new.graph.links
+                and self._new.graph.has_one_use(product)
                 and value.layer_kind not in SEPARABLE
             )
             found = (value, product, function) if alone and function is not None else None
@@ -157,24 +111,19 @@ class Rewriter:
 
     def real(self, value: Value) -> Node:
         """The real value, for layers that stay float and for outputs."""
-        return self._once(("real", value), lambda: self._real(value))
+        return self._new.once(("real", value), lambda: self._real(value))
 
     def sign(self, value: Value) -> Node:
         """The value as -1 or +1, for binary layers."""
-        return self._once(("sign", value), lambda: self._sign(value))
+        return self._new.once(("sign", value), lambda: self._sign(value))
 
     def stream(self, value: Value) -> Node:
         """The real value without the activation functions, for shortcuts."""
-        return self._once(("stream", value), lambda: self._stream(value))
-
-    def _once(self, key: Any, make: Callable[[], Node]) -> Node:
-        if key not in self._memo:
-            self._memo[key] = make()
-        return self._memo[key]
+        return self._new.once(("stream", value), lambda: self._stream(value))
 
     def _real(self, value: Value) -> Node:
         if value.kind == "input":
-            return self._inputs[value.node]
+            return self._new.inputs[value.node]
         if self._is_binary(value):
             return self._normalized(value)
         if value.kind == "linear":
@@ -191,7 +140,7 @@ class Rewriter:
         """The sums of a binary layer, maybe pooled or moved, where batch normalization follows anyway."""
         if not self._is_raw(value):
             return self.real(value)
-        return self._once(("raw", value), lambda: self._make_raw(value))
+        return self._new.once(("raw", value), lambda: self._make_raw(value))
 
     def _is_raw(self, value: Value) -> bool:
         if self._is_binary(value):
@@ -216,7 +165,7 @@ class Rewriter:
             return self.real(value)
         if value.kind in ("activation", "training"):
             if value.kind == "training":
-                self._note(value, "not on shortcuts: a sign makes +1 of a value that it sets to 0")
+                self._new.note(value, "not on shortcuts: a sign makes +1 of a value that it sets to 0")
             return self.stream(value.input)
         if value.kind in (*_POOLS, "move"):
             return self._same(value, [self.stream(source) for source in value.inputs])
@@ -241,13 +190,13 @@ class Rewriter:
             # Others read `source` as well, and its sign is there, or will be.
             node = self.sign(source)
             for function in functions:
-                self._note(function, f"left out: binary layers read the sign of {source.name}")
+                self._new.note(function, f"left out: binary layers read the sign of {source.name}")
             for pool in reversed(pools):
                 node = self._same(pool, [node])
         else:
             node = self._binarized(source, pools, norms, functions, value)
         for training in reversed(trainings):
-            self._note(training, "acts on -1 and +1, after the sign: before it, 0 would be +1")
+            self._new.note(training, "acts on -1 and +1, after the sign: before it, 0 would be +1")
             node = self._same(training, [node])
         return node
 
@@ -283,16 +232,16 @@ class Rewriter:
             for pool in reversed(pools):
                 node = self._same(pool, [node])
                 if self._moved_before(pool, norms, functions):
-                    self._note(pool, "before batch normalization and sign")
+                    self._new.note(pool, "before batch normalization and sign")
             if norms:
                 node = self._normalization(norms[0], node, direct=source)
             else:
                 node = self._inserted_normalization(source, node, pools=pools)
         for norm in norms[1:]:
-            self._note(norm, f"left out: {norms[0].name} normalizes before the sign")
+            self._new.note(norm, f"left out: {norms[0].name} normalizes before the sign")
         owner = functions[0] if functions else value
         for function in functions[1:]:
-            self._note(function, f"left out: the sign of {functions[0].name} takes its place")
+            self._new.note(function, f"left out: the sign of {functions[0].name} takes its place")
         return self._new_sign(owner, node, bool(functions))
 
     @staticmethod
@@ -306,7 +255,7 @@ class Rewriter:
 
     def _sign_of_stream(self, value: Value) -> Node:
         if value.kind == "training" and value.name not in self._kept:
-            self._note(value, "acts on -1 and +1, after the sign: before it, 0 would be +1")
+            self._new.note(value, "acts on -1 and +1, after the sign: before it, 0 would be +1")
             return self._same(value, [self.sign(value.input)])
         node = self.stream(value)
         owner, function = value, value
@@ -338,29 +287,29 @@ class Rewriter:
         role = self._roles[id(layer)]
         read = value.input
         changes: dict[str, Any] = {}
-        if read.kind == "pad" and read.has_one_reader and self._is_same_padding(value, read):
-            self._note(read, f"done by {value.name}, with padding='same'")
+        if read.kind == "pad" and read.has_one_reader and is_same_padding(value, read):
+            self._new.note(read, f"done by {value.name}, with padding='same'")
             read, changes = read.input, {"padding": "same"}
         if kind is K.SeparableConv1D:
             return self._separated(value, self.real(read))
         node = self.real(read) if role.first else self.sign(read)
         as_convolution = kind is K.Conv2DTranspose and is_convolution(layer)
         if as_convolution:
-            self._note(value, "as a convolution, which it is without strides")
+            self._new.note(value, "as a convolution, which it is without strides")
         if role.first and kind is not K.Dense and (kind is not K.Conv2DTranspose or as_convolution):
             changes["pad_value"] = 0.0
 
         def make(name: str) -> Any:
             new = binary_layers.binary_layer(layer, kind, name, **changes)
             flips = self._flips(value)
-            self._loads[id(new)] = lambda: self._load_kernels(layer, new, flips)
+            self._new.loads[id(new)] = lambda: self._load_kernels(layer, new, flips)
             return new
 
-        new = self._layer(("product", id(layer)), value, make)
+        new = self._new.layer(("product", id(layer)), value, make)
         dropped = binary_layers.left_out(layer)
         if dropped:
-            self._note(value, f"without {' and '.join(dropped)}, as batch normalization follows")
-        return self._node(value, value.name, new, [node], value.shape)
+            self._new.note(value, f"without {' and '.join(dropped)}, as batch normalization follows")
+        return self._new.node(value, value.name, new, [node], value.shape)
 
     def _load_kernels(self, old: Any, new: Any, flips: np.ndarray | None) -> None:
         if self._carry:
@@ -375,41 +324,19 @@ class Rewriter:
         gamma = binary_layers.gamma_of(value.readers[0].layer)
         return None if gamma is None else np.where(gamma < 0, -1.0, 1.0).astype("float32")
 
-    @staticmethod
-    def _is_same_padding(value: Value, pad: Value) -> bool:
-        """Whether zeros around the input of a convolution are those that padding="same" adds."""
-        layer = value.layer
-        if getattr(layer, "padding", None) != "valid" or value.layer_kind is K.Conv2DTranspose:
-            return False
-        rank = len(pad.shape) - 2
-        if getattr(layer, "data_format", "channels_last") != "channels_last":
-            return False
-        given = pad.layer.padding
-        given = [given] if rank == 1 else list(given)
-        sizes = pad.input.shape[1:-1]
-        arguments = (layer.kernel_size, layer.strides, layer.dilation_rate)
-        windows, strides, rates = (x if isinstance(x, tuple | list) else (x,) * rank for x in arguments)
-        for both, size, window, stride, rate in zip(given, sizes, windows, strides, rates, strict=True):
-            if size is None:
-                return False
-            total = max((math.ceil(size / stride) - 1) * stride + (window - 1) * rate + 1 - size, 0)
-            if tuple(both) != (total // 2, total - total // 2):
-                return False
-        return True
-
     def _separated(self, value: Value, node: Node) -> Node:
         """A separable convolution over time: a float depthwise one, then a binary one of 1 x 1."""
         layer = value.layer
-        depthwise, pointwise = self._layer(
+        depthwise, pointwise = self._new.layer(
             ("separated", id(layer)),
             value,
             lambda name: binary_layers.separate(
-                layer, K.SeparableConv1D, name, self._name(f"{name}_depthwise", value)
+                layer, K.SeparableConv1D, name, self._new.name(f"{name}_depthwise", value)
             ),
         )
-        self._loads[id(depthwise[0])] = depthwise[1]
+        self._new.loads[id(depthwise[0])] = depthwise[1]
         shape = (*value.shape[:-1], (node.shape[-1] or 0) * layer.depth_multiplier)
-        node = self._node(value, f"{value.name}_depthwise", depthwise[0], [node], shape)
+        node = self._new.node(value, f"{value.name}_depthwise", depthwise[0], [node], shape)
         node = self._inserted_normalization(value, node, f"{value.name}_depthwise")
         node = self._new_sign(value, node, False, f"{value.name}_depthwise")
 
@@ -422,12 +349,12 @@ class Rewriter:
                     pointwise[1]()
                     binary_layers.load_kernels(pointwise[0], new)
 
-            self._loads[id(new)] = load
+            self._new.loads[id(new)] = load
             return new
 
-        self._note(value, "its depthwise part stays float, as there is no binary one over time")
-        new = self._layer(("product", id(layer)), value, make)
-        return self._node(value, value.name, new, [node], value.shape)
+        self._new.note(value, "its depthwise part stays float, as there is no binary one over time")
+        new = self._new.layer(("product", id(layer)), value, make)
+        return self._new.node(value, value.name, new, [node], value.shape)
 
     def _float(self, value: Value) -> Node:
         """A layer with a kernel that stays float."""
@@ -442,31 +369,31 @@ class Rewriter:
         def make(name: str) -> Any:
             new = plain_copy(layer, activation="linear", name=name)
             new.trainable = layer.trainable
-            self._loads[id(new)] = lambda: new.set_weights(layer.get_weights())
+            self._new.loads[id(new)] = lambda: new.set_weights(layer.get_weights())
             return new
 
-        new = self._layer(("linear", id(layer)), value, make)
-        return self._node(value, value.name, new, sources, value.shape)
+        new = self._new.layer(("linear", id(layer)), value, make)
+        return self._new.node(value, value.name, new, sources, value.shape)
 
     def _float_separable(self, value: Value, sources: list[Node]) -> Node:
         layer, kind = value.layer, value.layer_kind
         assert kind is not None
-        (depthwise, load), (pointwise, load_too) = self._layer(
+        (depthwise, load), (pointwise, load_too) = self._new.layer(
             ("separated", id(layer)),
             value,
             lambda name: binary_layers.separate(
-                layer, kind, name, self._name(f"{name}_depthwise", value)
+                layer, kind, name, self._new.name(f"{name}_depthwise", value)
             ),
         )
-        self._loads[id(depthwise)], self._loads[id(pointwise)] = load, load_too
+        self._new.loads[id(depthwise)], self._new.loads[id(pointwise)] = load, load_too
         shape = (*value.shape[:-1], (sources[0].shape[-1] or 0) * layer.depth_multiplier)
-        node = self._node(value, f"{value.name}_depthwise", depthwise, sources, shape)
-        self._note(value, "as the two layers that it consists of, which files have")
-        return self._node(value, value.name, pointwise, [node], value.shape)
+        node = self._new.node(value, f"{value.name}_depthwise", depthwise, sources, shape)
+        self._new.note(value, "as the two layers that it consists of, which files have")
+        return self._new.node(value, value.name, pointwise, [node], value.shape)
 
     def _normalized(self, value: Value) -> Node:
         """The value behind a batch normalization of its own, and behind its shortcut if there is one."""
-        return self._once(("normalized", value), lambda: self._make_normalized(value))
+        return self._new.once(("normalized", value), lambda: self._make_normalized(value))
 
     def _make_normalized(self, value: Value) -> Node:
         if not self._is_binary(value):
@@ -488,19 +415,19 @@ class Rewriter:
         def make(made: str) -> Any:
             policy = getattr(value.layer, "dtype_policy", None)
             new = layers.BinaryBatchNormalization(axis=axis, name=made, dtype=policy)
-            self._loads[id(new)] = _nothing
+            self._new.starts_afresh(new)
             return new
 
         # One for every call of a layer that the model shares.
         owner = id(value.layer) if value.kind == "linear" else value
         key = ("inserted", owner, name, *(id(pool.layer) for pool in pools))
-        new = self._layer(key, value, make, wanted)
-        return self._node(value, wanted, new, [node], node.shape)
+        new = self._new.layer(key, value, make, wanted)
+        return self._new.node(value, wanted, new, [node], node.shape)
 
     def _normalization(self, value: Value, node: Node, direct: Value | None = None) -> Node:
         """The batch normalization of the model, on sums of signs or on real values."""
         old = value.layer
-        return self._once(
+        return self._new.once(
             ("normalization", value, node),
             lambda: self._make_normalization(value, old, node, direct),
         )
@@ -517,11 +444,11 @@ class Rewriter:
 
             def make(name: str) -> Any:
                 new = binary_layers.binary_normalization(old, name)
-                self._loads[id(new)] = lambda: self._load_normalization(old, new)
+                self._new.loads[id(new)] = lambda: self._load_normalization(old, new)
                 return new
 
-            new = self._layer(("normalization", id(old)), value, make)
-            made = self._node(value, value.name, new, [node], node.shape)
+            new = self._new.layer(("normalization", id(old)), value, make)
+            made = self._new.node(value, value.name, new, [node], node.shape)
         return self._around(direct, made) if behind_binary and direct is value.input else made
 
     def _load_normalization(self, old: Any, new: Any) -> None:
@@ -536,10 +463,10 @@ class Rewriter:
         """A sign in place of an activation function, or after `owner`, or after what `before` names."""
         name = owner.name if named and owner.function is None else f"{before or owner.name}_sign"
         policy = getattr(owner.layer, "dtype_policy", None)
-        made = self._name(name, owner)
+        made = self._new.name(name, owner)
         new = layers.SelfBinarizingActivation(name=made, dtype=policy)
-        self._loads[id(new)] = _nothing
-        return self._node(owner, made, new, [node], node.shape)
+        self._new.starts_afresh(new)
+        return self._new.node(owner, made, new, [node], node.shape)
 
     def _addition(self, value: Value) -> Node:
         if self._is_unchanged(value):
@@ -550,7 +477,7 @@ class Rewriter:
             return self._same(value, sources)
         left = self._shortcuts.replaced.get(value)
         if left is not None:
-            self._note(value, "each convolution has a shortcut of its own in its place")
+            self._new.note(value, "each convolution has a shortcut of its own in its place")
             return self.real(left)
         return self._same(value, [self.stream(source) for source in value.inputs])
 
@@ -558,7 +485,7 @@ class Rewriter:
         """Adds what goes around a binary layer to its normalized sums."""
         if self._shortcuts is None or value is None:
             return node
-        return self._once(("around", value, node), lambda: self._make_around(value, node))
+        return self._new.once(("around", value, node), lambda: self._make_around(value, node))
 
     def _make_around(self, value: Value, node: Node) -> Node:
         assert self._shortcuts is not None
@@ -570,14 +497,14 @@ class Rewriter:
         else:
             shortcut = self._fitted(value)
         if isinstance(shortcut, str):
-            self._note(value, f"no shortcut: {shortcut}")
+            self._new.note(value, f"no shortcut: {shortcut}")
             return node
         name = f"{value.name}_shortcut_sum"
-        made = self._name(name, value)
+        made = self._new.name(name, value)
         add = K.Add(name=made)
-        self._loads[id(add)] = _nothing
-        self._note(value, "a shortcut of real values goes around it")
-        return self._node(value, made, add, [node, shortcut], node.shape, listed=True)
+        self._new.starts_afresh(add)
+        self._new.note(value, "a shortcut of real values goes around it")
+        return self._new.node(value, made, add, [node, shortcut], node.shape, listed=True)
 
     def _fitted(self, value: Value) -> Node | str:
         found = fit(value, value.input.shape)
@@ -601,72 +528,26 @@ class Rewriter:
         shape = tuple(
             layer.compute_output_shape([s.shape for s in sources] if several else sources[0].shape)
         )
-        layer.name = self._name(f"{value.name}_shortcut_{part}", value)
-        self._loads[id(layer)] = _nothing
-        return self._node(value, layer.name, layer, sources, shape, listed=several)
+        layer.name = self._new.name(f"{value.name}_shortcut_{part}", value)
+        self._new.starts_afresh(layer)
+        return self._new.node(value, layer.name, layer, sources, shape, listed=several)
 
     def _same(self, value: Value, sources: list[Node]) -> Node:
         """The layer of the original model on other values."""
-        return self._once(("same", value, *sources), lambda: self._make_same(value, sources))
+        return self._new.once(("same", value, *sources), lambda: self._make_same(value, sources))
 
     def _make_same(self, value: Value, sources: list[Node]) -> Node:
-        op = value.node.op
-        if isinstance(op, Pick):
-            node = Node(self._name(value.name, value), op, sources, value.shape)
-            self.made.setdefault(value, []).append(node)
-            return node
         if value.function is not None:
             return self._same_function(value, sources)
-        assert isinstance(op, KerasCall)
         if value.kind == "normalization" and not self._is_unchanged(value):
-            self._reset.add(id(op.operation))
-        name = self._name(value.name, value)
-        node = Node(name, KerasCall(op.operation, op.arguments), sources, value.shape)
-        self.made.setdefault(value, []).append(node)
-        return node
+            self._new.reset.add(id(value.layer))
+        return self._new.same_node(value, sources)
 
     def _same_function(self, value: Value, sources: list[Node]) -> Node:
-        name = self._name(f"{value.name}_activation", value)
+        name = self._new.name(f"{value.name}_activation", value)
         new = activation_layer(value, name)
-        self._loads[id(new)] = _nothing
-        return self._node(value, name, new, sources, value.shape)
-
-    def _layer(
-        self, key: Any, value: Value, make: Callable[[str], Any], wanted: str | None = None
-    ) -> Any:
-        """A new layer, the same one for every call of a layer that the model shares."""
-        if key not in self._layers:
-            self._layers[key] = make(self._name(wanted or value.name, value))
-        return self._layers[key]
-
-    def _node(
-        self,
-        value: Value,
-        wanted: str,
-        layer: Any,
-        sources: list[Node],
-        shape: tuple[int | None, ...],
-        listed: bool = False,
-    ) -> Node:
-        slots: Any = [Slot(index) for index in range(len(sources))]
-        arguments: Any = ((slots,) if listed else tuple(slots), {})
-        name = layer.name if layer.name not in self._taken else self._name(wanted, value)
-        self._taken.add(name)
-        node = Node(name, KerasCall(layer, arguments), sources, shape)
-        self.made.setdefault(value, []).append(node)
-        return node
-
-    def _name(self, wanted: str, value: Value) -> str:
-        """A name that no other layer has: its own for the layer of a value, never that of another one."""
-        if wanted == value.name and wanted not in self._given:
-            self._given.add(wanted)
-            return wanted
-        return self.graph.new_name(wanted)
-
-    def _note(self, value: Value, text: str) -> None:
-        notes = self.notes.setdefault(value, [])
-        if text not in notes:
-            notes.append(text)
+        self._new.starts_afresh(new)
+        return self._new.node(value, name, new, sources, value.shape)
 
 
 def _is_activated(value: Value) -> bool:
@@ -681,7 +562,3 @@ def _behind_functions(value: Value) -> Value:
     while value.kind in _BEFORE_A_SIGN and len(value.inputs) == 1:
         value = value.input
     return value
-
-
-def _nothing() -> None:
-    """Gives a new layer no weights but those it starts with."""

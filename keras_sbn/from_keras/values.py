@@ -6,6 +6,7 @@ A layer with an activation function makes two values, so that the two can go apa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -238,6 +239,28 @@ def is_convolution(layer: Any) -> bool:
     steps = (*layer.strides, *layer.dilation_rate)
     odd = all(window % 2 for window in layer.kernel_size)
     return layer.padding == "same" and odd and set(steps) == {1} and layer.output_padding is None
+
+
+def is_same_padding(value: Value, pad: Value) -> bool:
+    """Whether zeros around the input of a convolution are those that padding="same" adds."""
+    layer = value.layer
+    if getattr(layer, "padding", None) != "valid" or value.layer_kind is K.Conv2DTranspose:
+        return False
+    rank = len(pad.shape) - 2
+    if getattr(layer, "data_format", "channels_last") != "channels_last":
+        return False
+    given = pad.layer.padding
+    given = [given] if rank == 1 else list(given)
+    sizes = pad.input.shape[1:-1]
+    arguments = (layer.kernel_size, layer.strides, layer.dilation_rate)
+    windows, strides, rates = (x if isinstance(x, tuple | list) else (x,) * rank for x in arguments)
+    for both, size, window, stride, rate in zip(given, sizes, windows, strides, rates, strict=True):
+        if size is None:
+            return False
+        total = max((math.ceil(size / stride) - 1) * stride + (window - 1) * rate + 1 - size, 0)
+        if tuple(both) != (total // 2, total - total // 2):
+            return False
+    return True
 
 
 def activation_layer(value: Value, name: str) -> Any:
