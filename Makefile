@@ -107,9 +107,10 @@ test-wasm: install
 test-c: install
 	$(BIN)/python tests/c_code
 
-# ONNX models in onnxruntime, and QONNX's in qonnx's executor, which are no part of the ordinary set-up.
+# More ONNX models in onnxruntime than `make test` draws, and QONNX's in qonnx's executor, which is no part of the
+# ordinary set-up.
 test-onnx: install
-	$(BIN)/python -m pip install --quiet --editable '.[onnx]' 'qonnx>=1'
+	$(BIN)/python -m pip install --quiet 'qonnx>=1'
 	KERAS_SBN_FUZZ=100 $(BIN)/pytest tests/onnx_model
 
 # Folded models in hls4ml's C simulation, which g++ compiles, against Keras; half an hour.
