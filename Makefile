@@ -113,10 +113,10 @@ test-onnx: install
 	$(BIN)/python -m pip install --quiet 'qonnx>=1'
 	KERAS_SBN_FUZZ=100 $(BIN)/pytest tests/onnx_model
 
-# Folded models in hls4ml's C simulation, which g++ compiles, against Keras; half an hour.
+# Folded models in hls4ml's C simulation, which g++ compiles, against Keras; ten minutes.
 test-hls4ml: install
 	$(BIN)/python -m pip install --quiet --editable '.[hls4ml]'
-	KERAS_SBN_FUZZ=60 $(BIN)/pytest tests/hls4ml_model tests/test_readme.py -k "hls4ml or fpga"
+	KERAS_SBN_FUZZ=100 $(BIN)/pytest tests/hls4ml_model tests/test_readme.py -k "hls4ml or fpga"
 
 # The Kotlin of the Android example: type-checked, and its preprocessing run. Needs Java and npm.
 test-kotlin: install

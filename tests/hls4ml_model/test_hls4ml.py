@@ -20,7 +20,7 @@ import keras_sbn
 from keras_sbn import layers
 from keras_sbn.folding.layers import Affine
 
-#: `make test-hls4ml` draws 60.
+#: `make test-hls4ml` draws 100.
 NETWORKS_DRAWN = int(os.environ.get("KERAS_SBN_FUZZ", "6"))
 K = keras.layers
 hls4ml = pytest.importorskip("hls4ml", reason="hls4ml is not installed; pip install 'keras-sbn[hls4ml]'")
