@@ -95,7 +95,8 @@ fuzz: install
 test-arm: install
 	$(BIN)/python tests/arm $(if $(CASES),--cases $(CASES))
 	$(BIN)/python -m pip install --quiet hatchling ziglang
-	$(MAKE) -C kernels test-arm PYTHON=$(abspath $(BIN))/python
+	$(BIN)/python tests/arm/lce_files.py out/arm/lce
+	$(MAKE) -C kernels test-arm PYTHON=$(abspath $(BIN))/python FILES="$(abspath out/arm/lce)/*.tflite"
 
 # The one-bit kernels in WebAssembly. Needs node.
 test-wasm: install

@@ -64,10 +64,15 @@ def demo(folder: Path, samples: int, say: Callable[[str], None]) -> Case:
         samples: Number of inputs.
         say: Receives lines of progress.
     """
-    run_demo(folder / "demo", epochs=10, say=lambda line: say(f"  {line}") if "epoch" in line else None)
-    model = keras.models.load_model(folder / "demo/digits.keras")
+    model = trained_demo(folder, say)
     images = np.round(16 * digits()[1][0][:samples]).astype("uint8")
     return _case("demo", model, images, scale=1 / 16, offset=0.0)
+
+
+def trained_demo(folder: Path, say: Callable[[str], None]) -> Any:
+    """The demo's network after ten epochs, trained anew; `folder` and `say` are those of `demo`."""
+    run_demo(folder / "demo", epochs=10, say=lambda line: say(f"  {line}") if "epoch" in line else None)
+    return keras.models.load_model(folder / "demo/digits.keras")
 
 
 def binary_net(folder: Path, samples: int, say: Callable[[str], None]) -> Case:

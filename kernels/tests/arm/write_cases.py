@@ -39,10 +39,15 @@ def main(folder: Path, files: list[Path]) -> None:
     write(folder, "residual", residual_file(conv, scale, shift, relu=True), [pack(conv.x), residual])
     for path in files:
         content = path.read_bytes()
-        shape = Model(content).inputs[0].shape
-        # Multiples of 1/128, whose sums are exact in float32.
-        x = (rng.integers(0, 256, shape) / 128 - 1).astype(np.float32)
-        write(folder, path.name, content, [x])
+        write(folder, path.name, content, [samples(rng, entry) for entry in Model(content).inputs])
+
+
+def samples(rng: np.random.Generator, entry) -> np.ndarray:
+    """Values for an input: multiples of 1/128, whose sums are exact in float32, or any integers."""
+    if entry.dtype == np.float32:
+        return (rng.integers(0, 256, entry.shape) / 128 - 1).astype(np.float32)
+    limits = np.iinfo(entry.dtype)
+    return rng.integers(limits.min, limits.max, entry.shape, endpoint=True, dtype=entry.dtype)
 
 
 if __name__ == "__main__":
