@@ -7,11 +7,12 @@ that hls4ml reads otherwise than Keras.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
+from _keras_sbn_hls4ml import behind
 from keras_sbn.folding.computation import base_class, change_of
 from keras_sbn.folding.layers.base import FoldedLayer
 
@@ -36,15 +37,40 @@ def check(model: Any) -> bool:
         )
     streams = model.config.get_config_value("IOType") == "io_stream"
     for layer in source.layers:
-        why = None if isinstance(layer, FoldedLayer) else _why_not(layer, streams)
-        if why is not None:
-            raise ValueError(
-                f"Expected layers that fixed-point numbers compute exactly. Received: "
-                f"{base_class(layer).__name__} {layer.name!r}, {why}."
-            )
+        _refuse(layer, streams)
     # The types are chosen here, for every layer, and hls4ml's own choice knows no folded one.
     model.config.config["HLSConfig"]["Model"]["BitExact"] = False
     return False
+
+
+def refuse_if_rounded(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    """Refuses a layer as `check` does; a handler for classes of which hls4ml has none.
+
+    A layer of a model that was not folded, and one that is exact, are left to hls4ml.
+    """
+    if any(isinstance(one, FoldedLayer) for one in [*_before(inputs), *behind(layer)]):
+        _refuse(layer, streams=False)
+
+
+def _before(tensors: Sequence[Any]) -> list[Any]:
+    """The operations that tensors come from, by whatever way."""
+    found: dict[int, Any] = {}
+    waiting = [tensor._keras_history for tensor in tensors]
+    while waiting:
+        operation, index, _ = waiting.pop()
+        if id(operation) not in found:
+            found[id(operation)] = operation
+            waiting += [x._keras_history for x in operation._inbound_nodes[index].input_tensors]
+    return list(found.values())
+
+
+def _refuse(layer: Any, streams: bool) -> None:
+    why = None if isinstance(layer, FoldedLayer) else _why_not(layer, streams)
+    if why is not None:
+        raise ValueError(
+            f"Expected layers that fixed-point numbers compute exactly. Received: "
+            f"{base_class(layer).__name__} {layer.name!r}, {why}."
+        )
 
 
 def is_folded(source: Any) -> bool:
@@ -64,9 +90,10 @@ def _why_not(layer: Any, streams: bool) -> str | None:
 
 
 def _elsewhere(layer: Any) -> str:
+    found = f"folded.get_layer({layer.name!r})"
     return (
         "Leave it to the processor: end the model before it, with keras.Model(folded.input, "
-        f"folded.get_layer({layer.name!r}).input)"
+        f"{found}.input), or begin behind it, with keras.Model({found}.output, folded.output)"
     )
 
 
