@@ -6,7 +6,8 @@ batch normalization without a scale after each.
 
 A residual network shaped as QuickNet: a float stem, three sections of three binary 3 x 3 convolutions of
 64, 128 and 256 filters, each added to what it read, and between the sections a pool and a float 1 x 1
-convolution.
+convolution. One more has these convolutions binary as well: its only rounded numbers are those of batch
+normalization and the sums of blocks, so that two runtimes can be equal bit for bit.
 """
 
 from __future__ import annotations
@@ -68,6 +69,30 @@ def residual_net(seed: int = 0) -> Any:
         return keras.layers.Add()([x, keras.layers.BatchNormalization()(y)])
 
     model = _residual(block, "residual_net")
+    randomize(model, seed)
+    keras_sbn.binarize(model)
+    return model
+
+
+def binary_residual_net(seed: int = 0) -> Any:
+    """The residual network with nothing but binary convolutions, hard, with random weights."""
+
+    def convolve(x: Any, filters: int, window: int, binarize_input: bool = True) -> Any:
+        convolution = layers.SelfBinarizingConv2D(
+            filters, window, padding="same", binarize_input=binarize_input
+        )
+        return keras.layers.BatchNormalization()(convolution(x))
+
+    inputs = keras.Input(SHAPE)
+    x = convolve(inputs, SECTIONS[0], 3, binarize_input=False)
+    for section, filters in enumerate(SECTIONS):
+        if section:
+            x = convolve(keras.layers.MaxPooling2D()(x), filters, 1)
+        for _ in range(BLOCKS):
+            x = keras.layers.Add()([x, convolve(x, filters, 3)])
+    x = keras.layers.Flatten()(keras.layers.MaxPooling2D(4)(x))
+    x = layers.SelfBinarizingDense(10, binarize_input=True)(x)
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(x), name="binary_residual_net")
     randomize(model, seed)
     keras_sbn.binarize(model)
     return model
