@@ -25,7 +25,6 @@ from hls4ml.model.types import (
     NamedType,
     RoundingMode,
     SaturationMode,
-    UnspecifiedPrecisionType,
 )
 
 from keras_sbn.hls4ml_model.checks import is_folded
@@ -35,8 +34,10 @@ from keras_sbn.hls4ml_model.names import AFFINE, PAD, THRESHOLD
 _FRACTION = 10
 #: A multiplication a channel is exact where its results need no more bits.
 _EXACT_WIDTH = 32
-#: The widest type.
-_WIDEST = 64
+#: The widest type: hls4ml reads and writes values and weights as numbers of double precision.
+_WIDEST = 53
+#: Types with fractional bits, or with none.
+_FixedPoint = FixedPrecisionType | IntegerPrecisionType
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _input(node: Any, sources: list[Values]) -> Values:
         limits = np.iinfo(dtype)
         return _hold(node, Values(Fraction(limits.min), Fraction(limits.max), Fraction(1), 0))
     told = node.get_output_variable().type.precision
-    if not isinstance(told, FixedPrecisionType | IntegerPrecisionType):
+    if not isinstance(told, _FixedPoint):
         raise ValueError(
             f"Expected a fixed-point type of the input. Received: {node.name!r} of type {told}. Give it "
             "one: hls_config={'Model': {'Precision': 'fixed<16,6>'}}."
@@ -235,7 +236,7 @@ def _affine(node: Any, sources: list[Values]) -> Values:
         _set_weight(node, "offset", _of_numbers(offsets, bits_of_offset, node.name))
         return _hold(node, found)
     told = node.model.config.get_precision(node, "result")[0]
-    fraction = _FRACTION if isinstance(told, UnspecifiedPrecisionType) else max(told.fractional, 0)
+    fraction = max(told.fractional, 0) if isinstance(told, _FixedPoint) else _FRACTION
     finer = fraction + max(math.ceil(largest), 1).bit_length() + 2
     for name, numbers, bits in (("scale", scales, finer), ("offset", offsets, fraction + 2)):
         rounded = np.round(numbers * 2.0**bits) / 2.0**bits

@@ -136,6 +136,9 @@ def test_real_outputs_are_within_a_step(tmp_path, rng):
     settings = {"Model": {}, "LayerName": {last: {"Precision": "fixed<24,8>"}}}
     (fine,) = differences(folded, converted(folded, tmp_path / "16", hls_config=settings), x)
     assert 0 < fine <= 2.0**-16
+    # Without a fixed-point type of the layer there are 10 fractional bits again.
+    circuit = converted(folded, tmp_path / "float", hls_config={"Model": {"Precision": "float"}})
+    assert circuit.get_output_variables()[0].type.precision.fractional == 10
 
 
 def test_thresholds_of_every_kind(tmp_path, rng):
@@ -361,7 +364,7 @@ def test_arguments_that_are_refused(tmp_path, rng):
             converted(pool, tmp_path, io_type="io_stream")
     wide = {"Model": {"Precision": "fixed<64,32>"}}
     real = keras_sbn.fold(hard(inputs, layers.SelfBinarizingConv2D(3, 3, name="first")(inputs), rng))
-    with pytest.raises(ValueError, match=r"at most 64 bits\. Received: 'first'.*'fixed<16,6>'"):
+    with pytest.raises(ValueError, match=r"at most 53 bits\. Received: 'first'.*'fixed<16,6>'"):
         converted(real, tmp_path, hls_config=wide)
     with pytest.raises(
         ValueError, match=r"fixed-point type of the input\. Received: 'image'.*'fixed<16,6>'"
