@@ -6,7 +6,8 @@ BinaryNet for CIFAR-10 and a residual network: Larq -> LCE, our files, and Tenso
 post-training int8 files of the same shapes; with random weights and, where train.py has run, with
 trained ones of ours. One thread; LCE in its interpreter with both of its kernels, stock files with
 XNNPACK. The files run in turns, so that whatever else the machine does meets all of them alike; it
-disturbs CPU time least. With --load, BinaryNet from many threads and processes in its place: load.py.
+disturbs CPU time least. In its place, with --kernels, the one-bit kernels beside all of these, on one
+thread and on all cores (kernels.py); with --load, BinaryNet from many threads and processes (load.py).
 """
 
 from __future__ import annotations
@@ -124,9 +125,15 @@ def main() -> None:
     """Prints a table and the ratios for each network, with random and with trained weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--kernels", action="store_true", help="one-bit kernels in stock LiteRT instead")
     parser.add_argument("--load", action="store_true", help="many threads and processes instead")
     parser.add_argument("--calls", type=int, default=4000, help="with --load: calls of each row")
     options = parser.parse_args()
+    if options.kernels:
+        import kernels
+
+        kernels.measure_networks(options.runs)
+        return
     if options.load:
         import load
 

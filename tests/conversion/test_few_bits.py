@@ -1,11 +1,15 @@
 """Binary kernels in 4 and 2 bits, as FULLY_CONNECTED: the same integers."""
 
 import importlib
+import os
 
 import keras
 import numpy as np
 import pytest
 from conftest import activate, images, needs_new_litert, randomize
+from hypothesis import given
+from hypothesis import strategies as st
+from random_networks import binary_network, drawing, made_or_none
 
 import keras_sbn
 from keras_sbn import layers
@@ -15,6 +19,8 @@ from keras_sbn.tflite.reader import read_file
 
 pytestmark = needs_new_litert
 K = keras.layers
+#: More of them: KERAS_SBN_FUZZ=100.
+NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "8"))
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +77,31 @@ def test_fewer_bits_change_no_output(network, rng):
         kinds = {row.name.split("_sign")[0]: row.kind for row in again.layers if row.weights}
         assert sum(kind == "binary" for kind in kinds.values()) >= len(few)
     assert sizes[8] > sizes["auto"] > sizes[4] > sizes[2]
+
+
+@pytest.mark.tensorflow
+def test_fewer_bits_change_no_output_of_random_networks():
+    fewer = set()
+
+    @drawing(NETWORKS)
+    @given(st.data())
+    def check(data):
+        model, x = binary_network(data.draw, max_blocks=3)
+        whole = made_or_none(lambda: keras_sbn.convert(model, "tflite"), model)
+        if whole is None:
+            return
+        expected = keras.tree.flatten(whole.predict(x))
+        for bits in (4, 2, "auto"):
+            converted = keras_sbn.convert(model, "tflite", weight_bits=bits)
+            received = keras.tree.flatten(converted.predict(x))
+            for a, b in zip(received, expected, strict=True):
+                np.testing.assert_array_equal(a, b, err_msg=str(bits))
+            if len(converted.content) != len(whole.content):
+                fewer.add(bits)
+        keras.utils.clear_session()
+
+    check()
+    assert fewer == {4, 2, "auto"}
 
 
 def test_the_weights_are_read_back(network):
