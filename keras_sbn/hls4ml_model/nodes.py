@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from hls4ml.backends import get_backend
@@ -26,7 +26,7 @@ _HEADER = "keras_sbn.h"
 class _OwnLayer(Layer):
     """A layer with the sizes of its input, whose weights are those of `WEIGHTS`, by attribute."""
 
-    WEIGHTS: dict[str, str]
+    WEIGHTS: ClassVar[dict[str, str]]
 
     def initialize(self) -> None:
         self.add_output_variable(self.output_shape())
@@ -47,21 +47,21 @@ class KerasSbnThreshold(_OwnLayer):
     """+1 where a value reaches a threshold, -1 elsewhere."""
 
     _expected_attributes = _expected("threshold", "turned")
-    WEIGHTS = {"threshold": "thresholds", "turned": "turned_channels"}  # noqa: RUF012
+    WEIGHTS: ClassVar = {"threshold": "thresholds", "turned": "turned_channels"}
 
 
 class KerasSbnAffine(_OwnLayer):
     """A multiplication and an addition a channel."""
 
     _expected_attributes = _expected("scale", "offset")
-    WEIGHTS = {"scale": "scales", "offset": "offsets"}  # noqa: RUF012
+    WEIGHTS: ClassVar = {"scale": "scales", "offset": "offsets"}
 
 
 class KerasSbnPad(_OwnLayer):
     """A border of one value, or of one a channel."""
 
     _expected_attributes = _expected("value")
-    WEIGHTS = {"value": "values"}  # noqa: RUF012
+    WEIGHTS: ClassVar = {"value": "values"}
 
     def output_shape(self) -> list[int]:
         height, width, channels = self.get_input_variable().shape
