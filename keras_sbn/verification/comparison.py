@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_sbn.binarize import decisions
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.structures import names_in_order, order_by_name, outputs_in_order
+from keras_sbn.structures import names_in_order, order_by_name, output_structure, outputs_in_order
 from keras_sbn.verification.inputs import Batch
 from keras_sbn.verification.result import Difference, Verification
 
@@ -56,7 +56,7 @@ class Comparison:
             ValueError: If they are not as many, or of other shapes.
         """
         if self._order is None:
-            structure = getattr(self._model, "output", None)
+            structure = output_structure(self._model)
             known: list[list[str]] = []
             if structure is not None:
                 known = [names_in_order(structure), list(getattr(self._model, "output_names", []))]
