@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 import pytest
+from conftest import needs_new_litert
 
 import keras_sbn
 from keras_sbn.extras import installed, why_not_run
@@ -37,6 +38,8 @@ def test_page(page, tmp_path, monkeypatch):
         pytest.skip(why_not_run("c"))
     if page.stem == "fpga" and (not installed("hls4ml") or shutil.which("g++") is None):
         pytest.skip("needs hls4ml, pip install 'keras-sbn[hls4ml]', and g++")
+    if page.stem == "where_it_runs" and needs_new_litert.args[0]:
+        pytest.skip(needs_new_litert.kwargs["reason"])
     if page.stem == "larq":
         _write_larq_model()
     names = {}
