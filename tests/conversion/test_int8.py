@@ -348,3 +348,14 @@ def test_as_near_and_as_small_as_tensorflows_own_quantization(rng, tmp_path):
     ]
     assert errors[0] < 1.1 * errors[1]
     assert len(ours) <= len(theirs)
+
+
+def test_a_mask_ends_in_an_error_and_no_warning(rng):
+    """Integers want the rows of a dense layer reshaped, and a reshape ends a mask."""
+    inputs = keras.Input((8, 5))
+    x = layers.SelfBinarizingDense(4)(keras.layers.Masking(0.0, name="masked")(inputs))
+    x = layers.SelfBinarizingDense(3)(activate(x))
+    model = _hard(keras.Model(inputs, x), rng)
+    samples = images(rng, (8, 5), 6)
+    with pytest.raises(ValueError, match="Masking 'masked'"):
+        keras_sbn.convert(model, "tflite", activations="int8", representative_data=samples)
