@@ -111,8 +111,10 @@ def change_of_model(model: Any) -> str | None:
     for name in _COMPUTING:
         if name in vars(model):
             return f"on which {name} was replaced"
+    # With PyTorch, classes of Keras derive from one of its own.
+    known = base_class(model).__mro__
     for cls in type(model).__mro__:
-        if is_known_class(cls):
+        if cls in known or is_known_class(cls):
             continue
         for name in _COMPUTING:
             if name in vars(cls):

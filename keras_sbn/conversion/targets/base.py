@@ -43,12 +43,15 @@ class Settings:
         quantize: Whether what is not binary computes in int8.
         float_outputs: Whether the model's outputs are wanted in float32.
         weight_bits: Bits of a weight of ±1 kernels: 8, 4, 2 or "auto".
+        allow_rounded_signs: Whether a target of integers takes signs of numbers that it rounds, in place
+            of an error.
     """
 
     allow_float_fallback: bool = False
     quantize: bool = False
     float_outputs: bool = True
     weight_bits: int | str = 8
+    allow_rounded_signs: bool = False
 
 
 class Target(BinaryForm):
@@ -84,6 +87,8 @@ class Target(BinaryForm):
         self.values = Values(self.emitter, self, self.scales)
         #: Nodes that stay float32 up to a float32 output (`passes.keep_float_outputs`).
         self.float_nodes: set[int] = set()
+        #: Signs and thresholds written so far of numbers that the target rounds without being told to.
+        self.rounded_signs: list[str] = []
 
     def make_scales(self, calibration: Calibration | None) -> Scales:
         """How the target stores numbers in integers."""
