@@ -14,6 +14,7 @@ in a later version is refused until it is known.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from typing import Any
 
@@ -180,8 +181,9 @@ def plain_copy(layer: Any, **changes: Any) -> Any:
     config = known.get_config(asked)  # type: ignore[attr-defined]
     for name, value in config.items():
         if name.endswith("activation") and isinstance(value, dict):
-            # A layer, which Keras before 3.10 does not make again itself.
-            config[name] = keras.saving.deserialize_keras_object(value)
+            # A layer, which Keras before 3.10 does not make again itself; its error is better than ours.
+            with contextlib.suppress(TypeError, ValueError):
+                config[name] = keras.saving.deserialize_keras_object(value)
     # Attributes such as `_kernel_initializer` hold the argument without the underscore.
     given = {name.lstrip("_"): value for name, value in same.items() if name.lstrip("_") in config}
     return known.from_config({**config, **given, **changes})  # type: ignore[attr-defined]
