@@ -123,12 +123,12 @@ def _web(options: argparse.Namespace, labels: Any, interval: Any) -> int:
         _say(options, said, f"written to {page.folder}{runtime}. --serve shows it.")
         return OK
     with PageServer(page.folder, options.serve) as server:
-        _say(
-            options,
-            {**said, "address": server.address},
-            f"written to {page.folder}{runtime}.\nserving it at {server.address} until Ctrl-C",
-        )
         try:
+            _say(
+                options,
+                {**said, "address": server.address},
+                f"written to {page.folder}{runtime}.\nserving it at {server.address} until Ctrl-C",
+            )
             server.serve_forever()
         except KeyboardInterrupt:
             # The way a server ends.

@@ -6,8 +6,10 @@ import keras
 
 from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
+from keras_sbn.conversion.geometry import margins_of
 from keras_sbn.conversion.layers.shapes import require_channels_last
 from keras_sbn.conversion.operators import Window
+from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.registry import Call, calibrated, lowers, same
 
@@ -31,7 +33,23 @@ def _averaged(call: Call) -> QuantParams:
 
 @lowers(K.AveragePooling2D, int8=_averaged)
 def _average_pool(call: Call) -> Tensor:
+    _refuse_repeated_edges(call)
     return _pool(call, "AVERAGE_POOL_2D")
+
+
+def _refuse_repeated_edges(call: Call) -> None:
+    """Raises a LoweringError where Keras with PyTorch averages repeated edges, and no runtime does.
+
+    That is where one side of an axis is padded more than the other; elsewhere padding counts nowhere.
+    """
+    window = Window(tuple(call.op.strides), call.op.padding)
+    margins = margins_of(call.input.shape[1:3], tuple(call.op.pool_size), window)
+    if keras.backend.backend() == "torch" and any(before != after for before, after in margins):
+        raise LoweringError(
+            f"Expected {call.layer!r} to average the values inside the map, as runtimes do. Received: "
+            f"padding='same' that pads {margins} before and after, where Keras with PyTorch repeats the "
+            "edge. Train it with padding='valid'."
+        )
 
 
 def _pool(call: Call, operator: str) -> Tensor:
