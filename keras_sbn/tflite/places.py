@@ -7,6 +7,7 @@ lacks. Nothing is run for this.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from keras_sbn.tables import format_table
 from keras_sbn.tflite import place_data as data
 from keras_sbn.tflite.costs import KERNEL_INPUT
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo
+
+_RUNTIMES = (data.LCE, *data.LITERT_RELEASES)
 
 
 @dataclass(frozen=True)
@@ -62,15 +65,15 @@ def oldest_litert(info: FileInfo) -> str:
 def where_it_runs(info: FileInfo) -> tuple[Verdict, ...]:
     """Returns a verdict a place, of a file that was read."""
     return (
-        _verdict(info, "Larq Compute Engine 0.16", _not_in_lce),
+        _verdict(info, data.LCE, _not_in_lce),
         _litert(info, "LiteRT with keras-sbn-kernels", data.LCE_OPERATORS, data.OLDEST_WITH_KERNELS),
         _litert(info, "LiteRT", frozenset(), data.LITERT_RELEASES[0]),
         _verdict(info, "TensorFlow Lite Micro", _not_in_micro),
         _verdict(info, "Arm Ethos-U55, U65 (all operators)", _not_in_ethos),
         _verdict(info, "LiteRT.js", _not_in_litert_js, tried=False),
         *(
-            _verdict(info, place, _only_in(operators, types), tried=False)
-            for place, (operators, types) in data.DELEGATES.items()
+            _verdict(info, delegate, functools.partial(_not_in_delegate, delegate), tried=False)
+            for delegate in data.DELEGATES
         ),
     )
 
@@ -108,53 +111,62 @@ def _litert(info: FileInfo, place: str, custom: frozenset[str], since: str) -> V
     return Verdict(place, True, since=newest)
 
 
-def _litert_release(op: OperatorInfo) -> str | None:
-    """The first release that was seen to have an operator, `None` if none was."""
-    versions = data.LITERT_VERSIONS.get(op.name)
-    if versions is None or types_of(op) in data.NOT_IN_LITERT.get(op.name, ()):
+def _first_runtime(op: OperatorInfo) -> str | None:
+    """The first of LCE and LiteRT's releases that was seen to have an operator, `None` if none was."""
+    types = types_of(op)
+    if types in data.REFUSED.get(op.name, ()):
         return None
-    found = [release for highest, release in versions if op.version <= highest][:1]
+    versions = _support(op).versions
+    found = [runtime for runtime, highest in versions.items() if op.version <= highest][:1]
     if not found:
         return None
-    found.append(data.TYPES_FROM.get(op.name, {}).get(types_of(op), data.LITERT_RELEASES[0]))
-    return max(found, key=data.LITERT_RELEASES.index)
+    found.append(data.TYPES_FROM.get(op.name, {}).get(types, data.LCE))
+    return max(found, key=_RUNTIMES.index)
+
+
+def _litert_release(op: OperatorInfo) -> str | None:
+    """The first release of LiteRT that was seen to have an operator, `None` if none was."""
+    first = _first_runtime(op)
+    return data.LITERT_RELEASES[0] if first == data.LCE else first
+
+
+def _support(op: OperatorInfo) -> data.Support:
+    return data.OPERATORS.get(op.name, data.Support({}))
 
 
 def _not_in_lce(op: OperatorInfo) -> str | None:
-    if op.name in data.LCE_OPERATORS:
+    if op.name in data.LCE_OPERATORS or _first_runtime(op) == data.LCE:
         return None
-    if op.version > data.LCE_VERSIONS.get(op.name, 0):
+    if op.version > _support(op).versions.get(data.LCE, 0):
         return f"{_described(op)} is newer than it, or not there"
-    if types_of(op) in data.NOT_IN_LCE.get(op.name, ()):
-        return f"{_described(op)} is not there"
-    return None
+    return f"{_described(op)} is not there"
 
 
 def _not_in_micro(op: OperatorInfo) -> str | None:
-    types = data.MICRO_TYPES.get(op.name)
-    if types is None:
+    types = _support(op).micro
+    if not types:
         return f"{op.name} is not there"
     return None if types_of(op) in types else f"{_described(op)} is not there"
-
-
-def _not_in_ethos(op: OperatorInfo) -> str | None:
-    types = data.ETHOS_TYPES.get(op.name)
-    if types is None:
-        return f"{op.name} runs on the CPU beside it"
-    return None if types_of(op) in types else f"{_described(op)} runs on the CPU beside it"
 
 
 def _not_in_litert_js(op: OperatorInfo) -> str | None:
     return None if _litert_release(op) else f"{_described(op)} is not there"
 
 
-def _only_in(operators: frozenset[str], types: frozenset[str]) -> Callable[[OperatorInfo], str | None]:
-    def lacks(op: OperatorInfo) -> str | None:
-        if op.name not in operators:
-            return f"{op.name} runs on the CPU beside it"
-        return None if types_of(op) in types else f"{_described(op)} runs on the CPU beside it"
+def _not_in_ethos(op: OperatorInfo) -> str | None:
+    return _on_the_cpu(op, _support(op).ethos)
 
-    return lacks
+
+def _not_in_delegate(delegate: str, op: OperatorInfo) -> str | None:
+    there = delegate in _support(op).delegates
+    return _on_the_cpu(op, data.DELEGATES[delegate] if there else frozenset())
+
+
+def _on_the_cpu(op: OperatorInfo, types: frozenset[str]) -> str | None:
+    """Why the processor beside it computes an operator: it has none, or not of these types."""
+    if types_of(op) in types:
+        return None
+    return f"{_described(op) if types else op.name} runs on the CPU beside it"
 
 
 def _written_by(op: OperatorInfo) -> str:
