@@ -49,9 +49,22 @@ class ModelWriter:
         scale: float | Sequence[float] | None = None,
         zero_point: int = 0,
         axis: int = 0,
+        buffer: int = 0,
     ) -> int:
-        """Adds a tensor that an operator writes, or an input, and returns its index."""
-        return self._add_tensor(name, shape, dtype, 0, scale, zero_point, axis)
+        """Adds a tensor and returns its index; one without a buffer is no constant."""
+        tensor = self._schema.TensorT()
+        tensor.name = name
+        tensor.shape = [int(size) for size in shape]
+        tensor.type = self._type(dtype)
+        tensor.buffer = buffer
+        if scale is not None:
+            quantization = self._schema.QuantizationParametersT()
+            quantization.scale = list(np.atleast_1d(scale).astype(float))
+            quantization.zeroPoint = [zero_point] * len(quantization.scale)
+            quantization.quantizedDimension = axis
+            tensor.quantization = quantization
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
 
     def constant(
         self,
@@ -72,31 +85,7 @@ class ModelWriter:
             buffer = self._schema.BufferT()
             buffer.data = np.frombuffer(data, np.uint8)
             self._model.buffers.append(buffer)
-        return self._add_tensor(name, value.shape, dtype, self._constants[key], scale, zero_point, axis)
-
-    def _add_tensor(
-        self,
-        name: str,
-        shape: Sequence[int],
-        dtype: str,
-        buffer: int,
-        scale: float | Sequence[float] | None,
-        zero_point: int,
-        axis: int,
-    ) -> int:
-        tensor = self._schema.TensorT()
-        tensor.name = name
-        tensor.shape = [int(size) for size in shape]
-        tensor.type = self._type(dtype)
-        tensor.buffer = buffer
-        if scale is not None:
-            quantization = self._schema.QuantizationParametersT()
-            quantization.scale = list(np.atleast_1d(scale).astype(float))
-            quantization.zeroPoint = [zero_point] * len(quantization.scale)
-            quantization.quantizedDimension = axis
-            tensor.quantization = quantization
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
+        return self.tensor(name, value.shape, dtype, scale, zero_point, axis, self._constants[key])
 
     def _type(self, dtype: str) -> int:
         found: int | None = getattr(self._schema.TensorType, dtype.upper(), None)
@@ -106,10 +95,6 @@ class ModelWriter:
                 f"which is older. {remedy('convert')} brings a newer one."
             )
         return found
-
-    def shape(self, tensor: int) -> tuple[int, ...]:
-        """The shape of a tensor."""
-        return tuple(self._graph.tensors[tensor].shape)
 
     def operator(
         self,
