@@ -10,8 +10,9 @@ from keras_sbn.conversion import layers as _layers  # noqa: F401 (registers the 
 from keras_sbn.conversion.against_plan import compare_with_plan
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
+from keras_sbn.conversion.emitter import PlannedOperator
 from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
-from keras_sbn.conversion.plan import LoweringError, PlannedOperator
+from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.targets import TARGETS, target_class
 from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite

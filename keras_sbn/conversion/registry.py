@@ -22,10 +22,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sbn.conversion import operators
-from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
+from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.scales import Scales
@@ -54,7 +54,7 @@ class Call:
     """
 
     node: Node
-    emitter: Emitter
+    emitter: Operators
     values: Values
     scales: Scales
     inputs: list[Tensor] = field(default_factory=list)
@@ -92,7 +92,7 @@ class Call:
 
     def constant(self, suffix: str, value: np.ndarray, *args: Any, **kwargs: Any) -> Tensor:
         """Adds a constant of the layer."""
-        return self.emitter.constant(self.layer, suffix, value, *args, **kwargs)
+        return self.emitter.constant(suffix, value, *args, **kwargs)
 
     def requantized(self, source: Node, x: Tensor, quant: QuantParams) -> Tensor:
         """The tensor of an input in another scale."""
@@ -100,7 +100,7 @@ class Call:
             return x
         suffix = f"for_{self.node.name}"
         output = Output(self.layer, x.shape, quant, name=source.name, suffix=suffix)
-        return operators.quantize(self.emitter, x, output)
+        return self.emitter.quantize(x, output)
 
 
 Function = Callable[[Call], Tensor]

@@ -8,9 +8,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from keras_sbn.conversion import operators
-from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.geometry import static_shape
+from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.quantization import HIGHEST, QuantParams
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.folding.graph import Node
@@ -49,7 +49,7 @@ class BinaryForm(ABC):
 class Values:
     """The tensors that hold the values of nodes, and conversions between their forms."""
 
-    def __init__(self, emitter: Emitter, form: BinaryForm, scales: Scales) -> None:
+    def __init__(self, emitter: Operators, form: BinaryForm, scales: Scales) -> None:
         self._emitter = emitter
         self._form = form
         self._scales = scales
@@ -91,7 +91,7 @@ class Values:
             else:
                 stored = self._unsigned.get(key) or self._int8s[key]
                 output = Output(node.name, static_shape(node), suffix="float")
-                self._floats[key] = operators.dequantize(self._emitter, stored, output)
+                self._floats[key] = self._emitter.dequantize(stored, output)
         return self._floats[key]
 
     def int8(self, node: Node) -> Tensor:
@@ -104,7 +104,7 @@ class Values:
                 stored = self._unsigned.get(key) or self._wide.get(key) or self._floats[key]
                 quant = self._scales.in_int8(node)
                 output = Output(node.name, static_shape(node), quant, suffix="int8")
-                self._int8s[key] = operators.quantize(self._emitter, stored, output)
+                self._int8s[key] = self._emitter.quantize(stored, output)
         return self._int8s[key]
 
     def number(self, node: Node) -> Tensor:
@@ -118,7 +118,7 @@ class Values:
             # In units of the same size, so that no value changes.
             quant = QuantParams(x.quant.scale, 0, "int16")
             output = Output(node.name, static_shape(node), quant, suffix="wide")
-            self._wide[key] = operators.quantize(self._emitter, x, output)
+            self._wide[key] = self._emitter.quantize(x, output)
         return self._wide[key]
 
     def compared(self, node: Node) -> Tensor:
@@ -158,7 +158,7 @@ class Values:
         assert value.quant is not None
         quant = self._as_stored(value.quant, dtype)
         output = Output(node.name, static_shape(node), quant, dtype, suffix="uint8")
-        return operators.quantize(self._emitter, value, output)
+        return self._emitter.quantize(value, output)
 
     def _integer_type(self, node: Node) -> str:
         values = grid(node)

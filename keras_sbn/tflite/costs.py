@@ -51,12 +51,12 @@ class Kernel:
         return float(np.mean((size >= 0.995 * largest) & (largest > 0)))
 
 
-def producers(operators: Sequence[OperatorInfo]) -> dict[int, OperatorInfo]:
-    """Returns which operator writes a tensor, by the identity of the tensor."""
-    return {id(tensor): op for op in operators for tensor in op.outputs}
+def producers(operators: Sequence[OperatorInfo]) -> dict[TensorInfo | None, OperatorInfo]:
+    """Returns which operator writes a tensor."""
+    return {tensor: op for op in operators for tensor in op.outputs}
 
 
-def kernel_of(op: OperatorInfo, made_by: dict[int, OperatorInfo]) -> Kernel | None:
+def kernel_of(op: OperatorInfo, made_by: dict[TensorInfo | None, OperatorInfo]) -> Kernel | None:
     """Returns the kernel of an operator, or `None` where it has none or its shapes make no sense.
 
     Args:
@@ -69,7 +69,7 @@ def kernel_of(op: OperatorInfo, made_by: dict[int, OperatorInfo]) -> Kernel | No
     if tensor is None or op.output is None or len(tensor.shape) < 2:
         return None
     shape, output = tensor.shape, op.output.shape
-    maker = made_by.get(id(tensor))
+    maker = made_by.get(tensor)
     if tensor.bytes == 0 and maker is not None and maker.name == "DEQUANTIZE":
         tensor = maker.input(0) or tensor
     weights = math.prod(shape)

@@ -18,7 +18,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.geometry import (
@@ -203,8 +202,8 @@ def _rescaling(call: Call) -> Tensor:
 def _scaled(call: Call, scale: Any, offset: Any) -> Tensor:
     output = call.output
     product = output.also(suffix="product")
-    x = operators.with_constant(call.emitter, "MUL", call.input, scale, product)
-    return operators.with_constant(call.emitter, "ADD", x, offset, output)
+    x = call.emitter.with_constant("MUL", call.input, scale, product)
+    return call.emitter.with_constant("ADD", x, offset, output)
 
 
 def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:
@@ -214,7 +213,7 @@ def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:
     kernel = stored_kernel(call, _in_order(linear.kernel, linear.depthwise))
     bias = call.constant("bias", linear.bias.astype(np.float32))
     depthwise = linear.depthwise
-    return operators.convolution(call.emitter, x, kernel, bias, output, window, activation, depthwise)
+    return call.emitter.convolution(x, kernel, bias, output, window, activation, depthwise)
 
 
 def _fully_connected(call: Call, output: Output, activation: str) -> Tensor:
@@ -225,7 +224,7 @@ def _fully_connected(call: Call, output: Output, activation: str) -> Tensor:
     if getattr(layer, "use_bias", False):
         values = ops.convert_to_numpy(layer.bias).astype(np.float32)
         bias = call.constant("bias", values) if values.any() else None
-    return operators.fully_connected(call.emitter, call.input, weights, bias, output, activation)
+    return call.emitter.fully_connected(call.input, weights, bias, output, activation)
 
 
 def _with_padding(call: Call, linear: Linear, x: Tensor, value: np.ndarray) -> tuple[Tensor, Window]:
@@ -270,7 +269,7 @@ def rounded(call: Call, linear: Linear, x: Tensor, largest: int = HIGHEST) -> Te
         parts.append(integer_convolution(call, linear, x, *stored, part, "none"))
     as_map = output.also(shape=parts[0].shape, suffix="" if parts[0].shape == output.shape else "map")
     coarse, fine = parts
-    y = operators.elementwise(call.emitter, "ADD", coarse, fine, as_map, activation)
+    y = call.emitter.elementwise("ADD", coarse, fine, as_map, activation)
     return shaped(call, y, output.shape, output)
 
 
@@ -316,11 +315,11 @@ def integer_convolution(
         bias = bias.astype(np.int64)
     constant = call.constant("bias", bias, bias_scales.tolist())
     output = output.also(shape=linear.target, suffix=suffix)
-    return operators.convolution(call.emitter, x, stored, constant, output, window, activation, depthwise)
+    return call.emitter.convolution(x, stored, constant, output, window, activation, depthwise)
 
 
 def shaped(call: Call, x: Tensor, shape: tuple[int, ...], output: Output) -> Tensor:
     """Emits a reshape where an operator sees a layer's values as a map of another shape."""
     if x.shape == shape:
         return x
-    return operators.reshape(call.emitter, x, output.also(shape=shape, quant=x.quant))
+    return call.emitter.reshape(x, output.also(shape=shape, quant=x.quant))

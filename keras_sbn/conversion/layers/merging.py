@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.registry import Call, calibrated, lowers, one_scale
 
@@ -28,11 +27,11 @@ def _merge(call: Call) -> Tensor:
         last = index == len(others) - 1
         output = call.output if last else call.output.also(suffix=f"partial_{index}")
         activation = call.activation if last else "none"
-        total = operators.elementwise(call.emitter, operator, total, other, output, activation)
+        total = call.emitter.elementwise(operator, total, other, output, activation)
     return total
 
 
 @lowers(K.Concatenate, int8=one_scale, bits="moves")
 def _concatenate(call: Call) -> Tensor:
     axis = call.op.axis % len(call.node.shape)
-    return operators.concatenation(call.emitter, call.inputs, axis, call.output)
+    return call.emitter.concatenation(call.inputs, axis, call.output)

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.layers.activations import activated
 from keras_sbn.conversion.plan import LoweringError
@@ -76,7 +75,7 @@ def _binary(call: Call) -> Tensor:
             inputs.append(call.constant(f"constant_{place}", np.asarray(value, np.float32)))
     first, second = inputs
     operator = _BINARY[call.inner.kind]
-    return operators.elementwise(call.emitter, operator, first, second, call.output)
+    return call.emitter.elementwise(operator, first, second, call.output)
 
 
 @lowers_operation(
@@ -84,7 +83,7 @@ def _binary(call: Call) -> Tensor:
     *("round", "rsqrt", "sigmoid", "sqrt", "tanh"),
 )
 def _unary(call: Call) -> Tensor:
-    return operators.unary(call.emitter, _UNARY[call.inner.kind], call.input, call.output)
+    return call.emitter.unary(_UNARY[call.inner.kind], call.input, call.output)
 
 
 @lowers_operation("max", "mean", "min", "sum", reads=("axis", "keepdims"))
@@ -99,15 +98,15 @@ def _reduction(call: Call) -> Tensor:
         )
     operator = _REDUCTIONS[call.inner.kind]
     keep = bool(op.keepdims)
-    return operators.reduction(call.emitter, operator, call.input, wanted, call.output, keep)
+    return call.emitter.reduction(operator, call.input, wanted, call.output, keep)
 
 
 @lowers_operation("clip", reads=("x_min", "x_max"))
 def _clip(call: Call) -> Tensor:
     above = call.output.also(suffix="above")
     low, high = (np.asarray(bound, np.float32) for bound in (call.op.x_min, call.op.x_max))
-    x = operators.with_constant(call.emitter, "MAXIMUM", call.input, low, above)
-    return operators.with_constant(call.emitter, "MINIMUM", x, high, call.output)
+    x = call.emitter.with_constant("MAXIMUM", call.input, low, above)
+    return call.emitter.with_constant("MINIMUM", x, high, call.output)
 
 
 @lowers_operation("split", reads=("indices_or_sections", "axis"), int8=same)
@@ -129,18 +128,18 @@ def _pad(call: Call) -> Tensor:
     others = [value for value in (*args[1:], *kwargs.values()) if value is not None]
     value = float(np.asarray(others[0])) if others else 0.0
     stored = None if value == 0 else np.array(value, np.float32)
-    return operators.pad(call.emitter, call.input, widths.tolist(), call.output, stored)
+    return call.emitter.pad(call.input, widths.tolist(), call.output, stored)
 
 
 @lowers_operation("concatenate", reads=("axis",))
 def _concatenate(call: Call) -> Tensor:
     axis = call.op.axis % len(call.node.shape)
-    return operators.concatenation(call.emitter, call.inputs, axis, call.output)
+    return call.emitter.concatenation(call.inputs, axis, call.output)
 
 
 @lowers_operation("reshape", reads=("newshape",), int8=same)
 def _reshape(call: Call) -> Tensor:
-    return operators.reshape(call.emitter, call.input, call.output)
+    return call.emitter.reshape(call.input, call.output)
 
 
 @lowers_operation("transpose", reads=("axes",), int8=same)
@@ -153,17 +152,17 @@ def _transpose(call: Call) -> Tensor:
             f"Expected a transposition that keeps the batch first. Received: {call.layer!r} with axes "
             f"{order}. Let axes begin with 0."
         )
-    return operators.transpose(call.emitter, call.input, order, call.output)
+    return call.emitter.transpose(call.input, order, call.output)
 
 
 @lowers_operation("square")
 def _square(call: Call) -> Tensor:
-    return operators.elementwise(call.emitter, "MUL", call.input, call.input, call.output)
+    return call.emitter.elementwise("MUL", call.input, call.input, call.output)
 
 
 @lowers_operation("expand_dims", "squeeze", reads=("axis",), int8=same)
 def _other_rank(call: Call) -> Tensor:
-    return operators.reshape(call.emitter, call.input, call.output)
+    return call.emitter.reshape(call.input, call.output)
 
 
 #: Functions that are activations as well.
@@ -181,13 +180,13 @@ def _activation(call: Call) -> Tensor:
 @lowers_operation("leaky_relu", reads=("negative_slope",))
 def _leaky_relu(call: Call) -> Tensor:
     slope = float(call.op.negative_slope)
-    return operators.leaky_relu(call.emitter, call.input, slope, call.output)
+    return call.emitter.leaky_relu(call.input, slope, call.output)
 
 
 @lowers_operation("gelu", reads=("approximate",))
 def _gelu(call: Call) -> Tensor:
     approximate = bool(call.op.approximate)
-    return operators.gelu(call.emitter, call.input, call.output, approximate)
+    return call.emitter.gelu(call.input, call.output, approximate)
 
 
 @lowers_operation("softmax", reads=("axis",))
@@ -198,4 +197,4 @@ def _softmax(call: Call) -> Tensor:
             f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
             "Transpose its input, and its output back."
         )
-    return operators.softmax(call.emitter, call.input, call.output)
+    return call.emitter.softmax(call.input, call.output)

@@ -13,23 +13,23 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_sbn.conversion import operators
-from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.geometry import Margins, cropped_margins
+from keras_sbn.conversion.operators import Operators
 from keras_sbn.folding.ops import BinaryConv
 
 
-def padded(emitter: Emitter, layer: str, x: Tensor, margins: Margins, value: np.ndarray) -> Tensor:
+def padded(emitter: Operators, layer: str, x: Tensor, margins: Margins, value: np.ndarray) -> Tensor:
     """Emits a padding of one value, as the tensor stores it."""
     if not any(map(any, margins)):
         return x
     grown = tuple(size + sum(margin) for size, margin in zip(x.shape[1:3], margins, strict=True))
     output = Output(layer, (1, *grown, x.shape[-1]), x.quant, suffix="padded")
-    return operators.pad(emitter, x, [(0, 0), *margins, (0, 0)], output, value)
+    return emitter.pad(x, [(0, 0), *margins, (0, 0)], output, value)
 
 
 def padded_binary(
-    emitter: Emitter,
+    emitter: Operators,
     layer: str,
     op: BinaryConv,
     x: Tensor,
@@ -56,21 +56,21 @@ def padded_binary(
     if any(after < 0 for _, after in margins):
         kept = (size + min(after, 0) for size, (_, after) in zip(x.shape[1:3], margins, strict=True))
         part = output.also(shape=(1, *kept, x.shape[-1]), suffix="read")
-        x = operators.slice_of(emitter, x, [0] * 4, part)
+        x = emitter.slice_of(x, [0] * 4, part)
         margins = tuple((before, max(after, 0)) for before, after in margins)
     if not any(map(any, margins)):
         return x
     if (value == (x.quant or (1.0, 0))[1]).all():
         grown = (size + sum(margin) for size, margin in zip(x.shape[1:3], margins, strict=True))
         whole = output.also(shape=(1, *grown, x.shape[-1]), suffix="padded")
-        return operators.pad(emitter, x, [(0, 0), *margins, (0, 0)], whole)
+        return emitter.pad(x, [(0, 0), *margins, (0, 0)], whole)
     for axis, margin in enumerate(margins, start=1):
         x = _with_constant_sides(emitter, output, x, axis, margin, value)
     return x
 
 
 def _with_constant_sides(
-    emitter: Emitter, output: Output, x: Tensor, axis: int, margin: tuple[int, int], value: np.ndarray
+    emitter: Operators, output: Output, x: Tensor, axis: int, margin: tuple[int, int], value: np.ndarray
 ) -> Tensor:
     """Emits constant rows or columns before and after a map."""
     parts = [x]
@@ -80,10 +80,10 @@ def _with_constant_sides(
             values = np.ascontiguousarray(np.broadcast_to(value, (*sizes, x.shape[-1])))
             scale, zero_point, *_ = x.quant or (None, 0)
             name = f"padding_{axis}_{side}"
-            constant = emitter.constant(output.layer, name, values, scale, zero_point)
+            constant = emitter.constant(name, values, scale, zero_point)
             parts = [constant, *parts] if side == "before" else [*parts, constant]
     if len(parts) == 1:
         return x
     shape = (*x.shape[:axis], x.shape[axis] + sum(margin), *x.shape[axis + 1 :])
     whole = output.also(shape=shape, suffix=f"border_{axis}")
-    return operators.concatenation(emitter, parts, axis, whole)
+    return emitter.concatenation(parts, axis, whole)

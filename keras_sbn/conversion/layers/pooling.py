@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.layers.shapes import require_channels_last
 from keras_sbn.conversion.operators import Window
@@ -38,7 +37,7 @@ def _pool(call: Call, operator: str) -> Tensor:
     require_channels_last(call.layer, call.op)
     window = Window(tuple(call.op.strides), call.op.padding)
     size = call.op.pool_size
-    return operators.pool(call.emitter, operator, call.input, call.output, window, size)
+    return call.emitter.pool(operator, call.input, call.output, window, size)
 
 
 @lowers(K.GlobalMaxPooling2D, int8=same)
@@ -59,9 +58,9 @@ def _global_pool(call: Call, operator: str) -> Tensor:
         size = call.input.shape[1:3]
         small = call.output.also(shape=(1, 1, 1, call.input.shape[-1]))
         if keep:
-            return operators.pool(call.emitter, "MAX_POOL_2D", call.input, small, Window(), size)
-        pooled = operators.pool(
-            call.emitter, "MAX_POOL_2D", call.input, small.also(name="", suffix="map"), Window(), size
+            return call.emitter.pool("MAX_POOL_2D", call.input, small, Window(), size)
+        pooled = call.emitter.pool(
+            "MAX_POOL_2D", call.input, small.also(name="", suffix="map"), Window(), size
         )
-        return operators.reshape(call.emitter, pooled, call.output)
-    return operators.reduction(call.emitter, operator, call.input, [1, 2], call.output, keep)
+        return call.emitter.reshape(pooled, call.output)
+    return call.emitter.reduction(operator, call.input, [1, 2], call.output, keep)

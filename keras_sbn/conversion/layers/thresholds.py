@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import leaves_values_over, margins_of, uniform_padding, window_of
@@ -73,8 +72,7 @@ def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
         thresholds = thresholds + offset
         window = Window(window.strides, "valid", window.dilation_rate)
     ones = [1.0] * kernel.shape[-1]
-    return operators.convolution(
-        call.emitter,
+    return call.emitter.convolution(
         x,
         call.constant("kernel", np.ascontiguousarray(kernel.transpose(3, 0, 1, 2)), ones),
         call.constant("bias", (-thresholds).astype(np.int32), ones),
@@ -123,7 +121,7 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
         shape = (*x.shape[:-1], x.shape[-1] + 1)
         output = Output(call.layer, shape, quant, suffix="with_padding_channel")
         widths = [(0, 0), (0, 0), (0, 0), (0, 1)]
-        x = operators.pad(call.emitter, x, widths, output, quant.stored(inside))
+        x = call.emitter.pad(x, widths, output, quant.stored(inside))
     return padded(call.emitter, call.layer, x, margins, value), kernel, offset
 
 

@@ -18,7 +18,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.layers.activations import activated, fused_name
@@ -73,7 +72,7 @@ def _transposed(call: Call) -> Tensor:
         activation = getattr(call.op, "activation", None)
         linear = fused_name(activation) == "none"
         output = call.output if linear else call.output.also(suffix="linear")
-        y = operators.transposed_convolution(call.emitter, x, *inputs, output, window)
+        y = call.emitter.transposed_convolution(x, *inputs, output, window)
         return activated(call, y, activation, call.output)
     assert x.quant is not None
     if isinstance(fused, FusedActivation):
@@ -90,8 +89,8 @@ def _transposed(call: Call) -> Tensor:
     # Beyond its range int8 ends, and a ReLU with it; int16 is as wide on both sides.
     relu = call.activation if x.dtype == "int16" else "none"
     output = call.output if relu == "none" else call.output.also(suffix="linear")
-    y = operators.transposed_convolution(call.emitter, x, *inputs, output, window)
-    return y if relu == "none" else operators.unary(call.emitter, relu.upper(), y, call.output)
+    y = call.emitter.transposed_convolution(x, *inputs, output, window)
+    return y if relu == "none" else call.emitter.unary(relu.upper(), y, call.output)
 
 
 def fused_threshold(call: Call, x: Tensor, thresholds: np.ndarray) -> Tensor:
@@ -104,12 +103,11 @@ def fused_threshold(call: Call, x: Tensor, thresholds: np.ndarray) -> Tensor:
     """
     kernel, _, window = _parts(call)
     ones = [1.0] * kernel.shape[-1]
-    saturated = operators.transposed_convolution(
-        call.emitter,
+    saturated = call.emitter.transposed_convolution(
         x,
         call.constant("kernel", _in_order(kernel).astype(np.int8), ones),
         call.constant("bias", int32(-thresholds), ones),
         call.output.also(quant=_SATURATED, suffix="saturated", binary=True),
         window,
     )
-    return operators.quantize(call.emitter, saturated, call.output.also(quant=BINARY))
+    return call.emitter.quantize(saturated, call.output.also(quant=BINARY))

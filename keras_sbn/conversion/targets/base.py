@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.conversion.emitter import Emitter, Tensor
+from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.layers import thresholds
 from keras_sbn.conversion.layers.linear import Linear, per_channel
 from keras_sbn.conversion.layers.transposed import fused_threshold
+from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import NO_REASON, LoweringError, Reason, Unsupported
 from keras_sbn.conversion.reasons import no_kernel, reason_to_be_float, unsupported_input
 from keras_sbn.conversion.registry import Call, Lowering, NotInInt8, lowering_of
@@ -79,7 +80,7 @@ class Target(BinaryForm):
         self, writer: ModelWriter, settings: Settings, calibration: Calibration | None = None
     ) -> None:
         self.settings = settings
-        self.emitter = Emitter(writer)
+        self.emitter = Operators(writer)
         self.scales = self.make_scales(calibration)
         self.values = Values(self.emitter, self, self.scales)
         #: Nodes that stay float32 up to a float32 output (`passes.keep_float_outputs`).

@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from keras_sbn import bits
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
@@ -72,15 +71,15 @@ class LceTarget(Target):
     def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
         # LceQuantize compares int8 with the zero point, and float32 with 0.
         output = Output(node.name, self.bits_shape(static_shape(node)), suffix=suffix)
-        return operators.lce_quantize(self.emitter, x, output)
+        return self.emitter.lce_quantize(x, output)
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node), suffix="unpacked")
-        return operators.lce_dequantize(self.emitter, x, output)
+        return self.emitter.lce_dequantize(x, output)
 
     def bits_to_int8(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node), INTEGER, suffix="unpacked_int8")
-        return operators.lce_dequantize(self.emitter, x, output)
+        return self.emitter.lce_dequantize(x, output)
 
     def compare_int8(self, call: Call, x: Tensor) -> Tensor | None:
         return self.to_bits(call.node, x) if isinstance(call.node.op, Sign) else None
@@ -92,14 +91,14 @@ class LceTarget(Target):
                 return self.to_bits(node, x)
             # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
             output = call.output.also(suffix="sum")
-            return self.to_bits(node, operators.with_constant(call.emitter, "ADD", x, 0.0, output))
+            return self.to_bits(node, call.emitter.with_constant("ADD", x, 0.0, output))
         assert isinstance(op, Threshold)
         offset = exact_offset(node, op)
         if (op.direction < 0).any():
             output = call.output.also(suffix="directed")
-            x = operators.with_constant(call.emitter, "MUL", x, op.direction, output)
+            x = call.emitter.with_constant("MUL", x, op.direction, output)
         output = call.output.also(suffix="difference")
-        return self.to_bits(node, operators.with_constant(call.emitter, "SUB", x, offset, output))
+        return self.to_bits(node, call.emitter.with_constant("SUB", x, offset, output))
 
     def can_crop(self, op: BinaryConv2D) -> bool:
         # Padding with 0 the engine corrects after the convolution, as it is around the whole map.
@@ -123,7 +122,7 @@ class LceTarget(Target):
             return lowering.function(call)
         require_channels_last(call.layer, call.op)
         window = Window(tuple(call.op.strides), call.op.padding)
-        return operators.lce_max_pool(call.emitter, call.input, call.output, window, call.op.pool_size)
+        return call.emitter.lce_max_pool(call.input, call.output, window, call.op.pool_size)
 
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
         depth = op.kernel.shape[2]
@@ -230,7 +229,7 @@ class LceTarget(Target):
         sums = self._convolve(call, dataclasses.replace(part, op=ones, output=own), transform)
         difference = (offset - factor * sum_over_padding(call, part.op)).astype(np.float32)
         constant = call.constant("difference", difference)
-        return operators.elementwise(call.emitter, "ADD", sums, constant, output)
+        return call.emitter.elementwise("ADD", sums, constant, output)
 
     def _channels(self, call: Call, values: np.ndarray, suffix: str) -> Tensor:
         """Adds a number a filter. The engine has no convolution without, and many are all 1 or all 0.
@@ -245,8 +244,8 @@ class LceTarget(Target):
         name = f"{'ones' if value else 'zeros'}_{filters}"
         if name not in self._vectors:
             ones = np.ones(filters, np.int8)
-            stored = call.emitter.constant(name, "ones", ones, 1.0, int(1 - value))
-            self._vectors[name] = operators.dequantize(call.emitter, stored, Output(name, (filters,)))
+            stored = call.emitter.constant("ones", ones, 1.0, int(1 - value))
+            self._vectors[name] = call.emitter.dequantize(stored, Output(name, (filters,)))
         return self._vectors[name]
 
     def _convolve(
@@ -263,8 +262,7 @@ class LceTarget(Target):
             x = padded_binary(call.emitter, call.layer, op, x, bits.pack, positions)
         kernel = call.constant("kernel", bits.pack(op.kernel.transpose(3, 0, 1, 2)))
         ones = pads_with(op, 1.0) and window.padding == "same"
-        return operators.lce_convolution(
-            call.emitter,
+        return call.emitter.lce_convolution(
             [x, kernel, *transform],
             output.also(binary=True),
             window,

@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Tensor
@@ -139,11 +138,11 @@ class MicroTarget(TfliteTarget):
             signs = np.ascontiguousarray(np.broadcast_to(direction, shape).astype(np.int16))
             factor = call.constant("directions", signs, 1.0)
             output = call.output.also(quant=quant, suffix="directed")
-            x = operators.elementwise(call.emitter, "MUL", x, factor, output)
+            x = call.emitter.elementwise("MUL", x, factor, output)
         stored = np.broadcast_to(least, shape).astype(np.int16)
         constant = call.constant("thresholds", np.ascontiguousarray(stored), quant.scale)
         output = call.output.also(quant=quant, suffix="difference")
-        y = operators.elementwise(call.emitter, "SUB", x, constant, output)
+        y = call.emitter.elementwise("SUB", x, constant, output)
         return y, Threshold(np.zeros(1), np.ones(1, np.int8))
 
     def rounded_convolution(self, call: Call) -> Tensor:
@@ -158,4 +157,4 @@ class MicroTarget(TfliteTarget):
         bits = int(np.clip(np.floor(np.log2(_MOST / (products * _WEIGHT))), 0, 8))
         quant = QuantParams(2.0**-bits, 0, "int16")
         output = call.output.also(shape=x.shape, quant=quant, suffix="wide_input", binary=False)
-        return operators.quantize(self.emitter, x, output)
+        return self.emitter.quantize(x, output)

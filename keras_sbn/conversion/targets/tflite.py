@@ -37,7 +37,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
@@ -110,13 +109,13 @@ class TfliteTarget(Target):
             return x
         # +1 would be 128 and is 127 as int8 ends there, -1 is 126.
         output = Output(node.name, static_shape(node), BINARY, suffix=suffix)
-        return operators.quantize(self.emitter, x, output)
+        return self.emitter.quantize(x, output)
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node))
         v = self._dequantized(node.name, x)
-        twice = operators.with_constant(self.emitter, "MUL", v, 2.0, output.also(suffix="twice"))
-        return operators.with_constant(self.emitter, "ADD", twice, 1.0, output.also(suffix="unpacked"))
+        twice = self.emitter.with_constant("MUL", v, 2.0, output.also(suffix="twice"))
+        return self.emitter.with_constant("ADD", twice, 1.0, output.also(suffix="unpacked"))
 
     def bits_to_int8(self, node: Node, x: Tensor) -> Tensor:
         """Emits ``2 v + 1``, the ±1 value itself with zero point 0."""
@@ -124,20 +123,19 @@ class TfliteTarget(Target):
         as_map = (1, 1, int(np.prod(x.shape[:-1])), channels)
         if len(x.shape) != 4:
             flat = output.also(shape=as_map, quant=BINARY, suffix="map")
-            x = operators.reshape(self.emitter, x, flat)
+            x = self.emitter.reshape(x, flat)
         ones = [1.0] * channels
         kernel = np.full((1, 1, 1, channels), 2, np.int8)
         bias = np.full(channels, 1, np.int32)
-        plain = operators.convolution(
-            self.emitter,
+        plain = self.emitter.convolution(
             x,
-            self.emitter.constant(node.name, "plain_factor", kernel, ones, axis=3),
-            self.emitter.constant(node.name, "plain_offset", bias, ones),
+            self.emitter.constant("plain_factor", kernel, ones, axis=3),
+            self.emitter.constant("plain_offset", bias, ones),
             output if x.shape == output.shape else output.also(shape=as_map, suffix="plain_map"),
             Window(),
             depthwise=True,
         )
-        return plain if plain.shape == output.shape else operators.reshape(self.emitter, plain, output)
+        return plain if plain.shape == output.shape else self.emitter.reshape(plain, output)
 
     def compare(self, call: Call, x: Tensor) -> Tensor:
         """Emits ``clamp(2^127 * direction * (x - direction * threshold), -1, 1)``, then its int8 value.
@@ -149,11 +147,11 @@ class TfliteTarget(Target):
         if isinstance(op, Threshold):
             offset = exact_offset(call.node, op) * op.direction
             output = call.output.also(suffix="difference")
-            x = operators.with_constant(call.emitter, "SUB", x, offset, output)
+            x = call.emitter.with_constant("SUB", x, offset, output)
             if (op.direction < 0).any():
                 factor = _HUGE * op.direction.astype(np.float32)
         output = call.output.also(suffix="clamped")
-        clamped = operators.with_constant(call.emitter, "MUL", x, factor, output, "relu_n1_to_1")
+        clamped = call.emitter.with_constant("MUL", x, factor, output, "relu_n1_to_1")
         return self.to_bits(call.node, clamped)
 
     def can_crop(self, op: BinaryConv2D) -> bool:
@@ -223,8 +221,7 @@ class TfliteTarget(Target):
             return few_bits_convolution(call, form.tensor, tau, bits)
         ones = [1.0] * op.kernel.shape[-1]
         kernel, axis = _stored_kernel(op)
-        return operators.convolution(
-            call.emitter,
+        return call.emitter.convolution(
             form.tensor,
             call.constant("kernel", kernel, ones, axis=axis, bits=self.convolution_bits),
             call.constant("bias", (-tau).astype(np.int32), ones),
@@ -242,13 +239,11 @@ class TfliteTarget(Target):
         bias = call.constant("bias", form.constant.astype(np.float32))
         if _is_dynamic(call.op):
             output = call.output.also(suffix="near", binary=True)
-            near = operators.convolution(call.emitter, x, weights, bias, output, window)
-            return operators.unary(call.emitter, "ROUND", near, call.output)
+            near = call.emitter.convolution(x, weights, bias, output, window)
+            return call.emitter.unary("ROUND", near, call.output)
         output = Output(call.layer, kernel.shape, suffix="float_kernel")
-        weights = operators.dequantize(call.emitter, weights, output)
-        return operators.convolution(
-            call.emitter, x, weights, bias, call.output, window, depthwise=axis == 3
-        )
+        weights = call.emitter.dequantize(weights, output)
+        return call.emitter.convolution(x, weights, bias, call.output, window, depthwise=axis == 3)
 
     @property
     def convolution_bits(self) -> int | None:
@@ -291,7 +286,7 @@ class TfliteTarget(Target):
     def _dequantized(self, layer: str, x: Tensor) -> Tensor:
         if x.index not in self._dequantized_tensors:
             output = Output(layer, x.shape, suffix="float_input")
-            self._dequantized_tensors[x.index] = operators.dequantize(self.emitter, x, output)
+            self._dequantized_tensors[x.index] = self.emitter.dequantize(x, output)
         return self._dequantized_tensors[x.index]
 
 
