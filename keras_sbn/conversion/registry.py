@@ -85,6 +85,14 @@ class Call:
         return op.activation if isinstance(op, FusedActivation) else "none"
 
     @property
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """The fused factor and offset of each channel."""
+        op, channels = self.node.op, self.output.shape[-1]
+        if isinstance(op, FusedActivation):
+            return op.factor, op.offset
+        return np.ones(channels), np.zeros(channels)
+
+    @property
     def input(self) -> Tensor:
         """The only input."""
         (only,) = self.inputs
@@ -104,6 +112,7 @@ class Call:
 
 
 Function = Callable[[Call], Tensor]
+FunctionOfEach = Callable[[Call, Any], Tensor]
 #: Prepares the inputs of a call and returns how its output is stored.
 Int8Rule = Callable[[Call], QuantParams]
 
@@ -164,15 +173,48 @@ class Lowering:
 LOWERINGS: dict[type, Lowering] = {}
 
 
-def lowers(*kinds: type, int8: Int8Rule | None = None, bits: str = "") -> Callable[[Function], Function]:
-    """Registers the function that writes layers of these classes, or operations of the fold."""
+def lowers(
+    *kinds: type | str,
+    int8: Int8Rule | None = None,
+    bits: str = "",
+    reads: Iterable[str] = (),
+) -> Callable[[Function], Function]:
+    """Registers the function that writes layers, or operations of the fold or of `keras.ops`.
+
+    Args:
+        kinds: Classes, and names of functions of `keras.ops`.
+        int8: See `Lowering`; so are the rest.
+        bits: What bits do.
+        reads: Arguments of an operation that the function reads, beside tensors.
+    """
 
     def register(function: Function) -> Function:
         for kind in kinds:
-            LOWERINGS[kind] = Lowering(function, int8, bits)
+            found = operation_class(kind) if isinstance(kind, str) else kind
+            LOWERINGS[found] = Lowering(function, int8, bits, tuple(reads))
         return function
 
     return register
+
+
+def lowers_each(parameters: dict[Any, Any], **traits: Any) -> Callable[[FunctionOfEach], FunctionOfEach]:
+    """Registers a function of two arguments: a call, and what the dictionary has for its kind.
+
+    Args:
+        parameters: By class or name of a function of `keras.ops`, such as the name of an operator.
+        traits: As for `lowers`.
+    """
+
+    def register(function: FunctionOfEach) -> FunctionOfEach:
+        for kind, parameter in parameters.items():
+            lowers(kind, **traits)(_bound(function, parameter))
+        return function
+
+    return register
+
+
+def _bound(function: FunctionOfEach, parameter: Any) -> Function:
+    return lambda call: function(call, parameter)
 
 
 def operation_class(name: str) -> type:
@@ -180,25 +222,6 @@ def operation_class(name: str) -> type:
     function = getattr(keras.ops, name)
     camel = "".join(part.capitalize() for part in name.split("_"))
     return getattr(sys.modules[function.__module__], camel)
-
-
-def lowers_operation(
-    *names: str, reads: Iterable[str] = (), int8: Int8Rule | None = None
-) -> Callable[[Function], Function]:
-    """Registers the function that writes operations of `keras.ops` of these names.
-
-    Args:
-        names: Names of the functions.
-        reads: Arguments that the function reads, beside tensors.
-        int8: See `Lowering`.
-    """
-
-    def register(function: Function) -> Function:
-        for name in names:
-            LOWERINGS[operation_class(name)] = Lowering(function, int8, reads=tuple(reads))
-        return function
-
-    return register
 
 
 def lowering_of(call: Call) -> Lowering:
@@ -225,16 +248,15 @@ def lowering_of(call: Call) -> Lowering:
     return found
 
 
+def _is_operation(kind: type) -> bool:
+    return issubclass(kind, keras.Operation) and not issubclass(kind, keras.layers.Layer)
+
+
 def _unknown(op: Any, name: str, rank: int) -> str:
     """The error for a layer or an operation that no function writes."""
-    is_operation = isinstance(op, keras.Operation) and not isinstance(op, keras.layers.Layer)
-    known = sorted(
-        {
-            kind.__name__
-            for kind in LOWERINGS
-            if (_is_operation_class(kind) if is_operation else issubclass(kind, keras.layers.Layer))
-        }
-    )
+    is_operation = _is_operation(type(op))
+    wanted = _is_operation if is_operation else lambda kind: issubclass(kind, keras.layers.Layer)
+    known = sorted({kind.__name__ for kind in LOWERINGS if wanted(kind)})
     remedy = "Replace it, or end the model before it and run the rest outside."
     if rank == 5:
         remedy = (
@@ -245,10 +267,6 @@ def _unknown(op: Any, name: str, rank: int) -> str:
         f"Expected {'an operation' if is_operation else 'a layer'} that converts. Received: "
         f"{type(op).__name__} {name!r}. These do: {', '.join(known)}. {remedy}"
     )
-
-
-def _is_operation_class(kind: type) -> bool:
-    return issubclass(kind, keras.Operation) and not issubclass(kind, keras.layers.Layer)
 
 
 def _check_arguments(op: Any, name: str, lowering: Lowering) -> None:

@@ -64,19 +64,13 @@ class MicroInterpreter(Interpreter):
             content,
             self.runtime,
         )
-        self.input_shapes = [tensor.shape for tensor in info.inputs]
-        self.input_types = [np.dtype(tensor.dtype) for tensor in info.inputs]
-        self.output_shapes = [tensor.shape for tensor in info.outputs]
-        self.output_types = [np.dtype(tensor.dtype) for tensor in info.outputs]
-        self.input_scales = [tensor.quantization for tensor in info.inputs]
-        self.output_scales = [tensor.quantization for tensor in info.outputs]
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         for index, array in enumerate(inputs):
             self._engine.SetInputTensor(np.ascontiguousarray(array), index)
         self._engine.Invoke()
-        outputs = enumerate(self.output_shapes)
-        return [np.array(self._engine.GetOutputTensor(i)).reshape(shape) for i, shape in outputs]
+        outputs = enumerate(self.outputs)
+        return [np.array(self._engine.GetOutputTensor(i)).reshape(out.shape) for i, out in outputs]
 
     def arena_bytes(self) -> int:
         """Bytes of the arena that the network takes: tensors, and what the interpreter notes of them."""

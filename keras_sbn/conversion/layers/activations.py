@@ -195,6 +195,7 @@ def _prelu(call: Call) -> Tensor:
 
 
 @lowers(K.LeakyReLU, int8=calibrated)
+@lowers("leaky_relu", reads=("negative_slope",))
 def _leaky_relu(call: Call) -> Tensor:
     return call.emitter.leaky_relu(call.input, float(call.op.negative_slope), call.output)
 

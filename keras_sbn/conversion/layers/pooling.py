@@ -8,14 +8,9 @@ from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.layers.shapes import require_channels_last
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.quantization import QuantParams
-from keras_sbn.conversion.registry import Call, calibrated, lowers, same
+from keras_sbn.conversion.registry import Call, calibrated, lowers_each, same
 
 K = keras.layers
-
-
-@lowers(K.MaxPooling2D, int8=same, bits="selects")
-def _max_pool(call: Call) -> Tensor:
-    return _pool(call, "MAX_POOL_2D")
 
 
 def _averaged(call: Call) -> QuantParams:
@@ -28,11 +23,8 @@ def _averaged(call: Call) -> QuantParams:
     return quant
 
 
-@lowers(K.AveragePooling2D, int8=_averaged)
-def _average_pool(call: Call) -> Tensor:
-    return _pool(call, "AVERAGE_POOL_2D")
-
-
+@lowers_each({K.MaxPooling2D: "MAX_POOL_2D"}, int8=same, bits="selects")
+@lowers_each({K.AveragePooling2D: "AVERAGE_POOL_2D"}, int8=_averaged)
 def _pool(call: Call, operator: str) -> Tensor:
     require_channels_last(call.layer, call.op)
     window = Window(tuple(call.op.strides), call.op.padding)
@@ -40,27 +32,18 @@ def _pool(call: Call, operator: str) -> Tensor:
     return call.emitter.pool(operator, call.input, call.output, window, size)
 
 
-@lowers(K.GlobalMaxPooling2D, int8=same)
-def _global_max(call: Call) -> Tensor:
-    return _global_pool(call, "REDUCE_MAX")
-
-
-@lowers(K.GlobalAveragePooling2D, int8=calibrated)
-def _global_average(call: Call) -> Tensor:
-    return _global_pool(call, "MEAN")
-
-
+@lowers_each({K.GlobalMaxPooling2D: "REDUCE_MAX"}, int8=same)
+@lowers_each({K.GlobalAveragePooling2D: "MEAN"}, int8=calibrated)
 def _global_pool(call: Call, operator: str) -> Tensor:
     require_channels_last(call.layer, call.op)
     keep = bool(call.op.keepdims)
     if operator == "REDUCE_MAX" and call.input.dtype == "int16":
         # TensorFlow Lite Micro has it in int8 alone.
-        size = call.input.shape[1:3]
+        window, size = Window(), call.input.shape[1:3]
         small = call.output.also(shape=(1, 1, 1, call.input.shape[-1]))
         if keep:
-            return call.emitter.pool("MAX_POOL_2D", call.input, small, Window(), size)
-        pooled = call.emitter.pool(
-            "MAX_POOL_2D", call.input, small.also(name="", suffix="map"), Window(), size
-        )
+            return call.emitter.pool("MAX_POOL_2D", call.input, small, window, size)
+        as_map = small.also(name="", suffix="map")
+        pooled = call.emitter.pool("MAX_POOL_2D", call.input, as_map, window, size)
         return call.emitter.reshape(pooled, call.output)
     return call.emitter.reduction(operator, call.input, [1, 2], call.output, keep)

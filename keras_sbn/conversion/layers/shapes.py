@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.plan import LoweringError
@@ -26,10 +27,11 @@ def require_channels_last(name: str, layer: Any) -> None:
 
 
 @lowers(Reshape, K.Reshape, K.Flatten, int8=same, bits="moves")
+@lowers("reshape", reads=("newshape",), int8=same)
+@lowers("expand_dims", "squeeze", reads=("axis",), int8=same)
 def _reshape(call: Call) -> Tensor:
-    # A reshape has no order of channels; a Flatten of channels that come first permutes before.
-    if not isinstance(call.op, Reshape | K.Reshape):
-        require_channels_last(call.layer, call.op)
+    # A Flatten of channels that come first permutes before.
+    require_channels_last(call.layer, call.op)
     return call.emitter.reshape(call.input, call.output)
 
 
@@ -38,29 +40,18 @@ def _permute(call: Call) -> Tensor:
     return call.emitter.transpose(call.input, [0, *call.op.dims], call.output)
 
 
-@lowers(K.ZeroPadding2D, int8=same)
+@lowers(K.ZeroPadding1D, K.ZeroPadding2D, int8=same)
 def _zero_padding(call: Call) -> Tensor:
     require_channels_last(call.layer, call.op)
-    widths = [(0, 0), *call.op.padding, (0, 0)]
+    widths = [(0, 0), *np.atleast_2d(call.op.padding).tolist(), (0, 0)]
     return call.emitter.pad(call.input, widths, call.output)
 
 
-@lowers(K.ZeroPadding1D, int8=same)
-def _zero_padding_1d(call: Call) -> Tensor:
-    require_channels_last(call.layer, call.op)
-    return call.emitter.pad(call.input, [(0, 0), call.op.padding, (0, 0)], call.output)
-
-
-@lowers(K.Cropping2D, int8=same)
+@lowers(K.Cropping1D, K.Cropping2D, int8=same)
 def _cropping(call: Call) -> Tensor:
     require_channels_last(call.layer, call.op)
-    (top, _), (left, _) = call.op.cropping
-    return call.emitter.slice_of(call.input, [0, top, left, 0], call.output)
-
-
-@lowers(K.Cropping1D, int8=same)
-def _cropping_1d(call: Call) -> Tensor:
-    return call.emitter.slice_of(call.input, [0, call.op.cropping[0], 0], call.output)
+    begin = [0, *np.atleast_2d(call.op.cropping)[:, 0].tolist(), 0]
+    return call.emitter.slice_of(call.input, begin, call.output)
 
 
 @lowers(K.UpSampling2D, int8=same)

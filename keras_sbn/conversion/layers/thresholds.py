@@ -30,6 +30,7 @@ from keras_sbn.conversion.geometry import leaves_values_over, margins_of, unifor
 from keras_sbn.conversion.layers.linear import (
     Linear,
     identity,
+    in_order,
     integer_convolution,
     linear_of,
     per_channel,
@@ -71,15 +72,36 @@ def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
         x, kernel, offset = _padded_image(call, op, x)
         thresholds = thresholds + offset
         window = Window(window.strides, "valid", window.dilation_rate)
-    ones = [1.0] * kernel.shape[-1]
-    return call.emitter.convolution(
-        x,
-        call.constant("kernel", np.ascontiguousarray(kernel.transpose(3, 0, 1, 2)), ones),
-        call.constant("bias", (-thresholds).astype(np.int32), ones),
-        call.output.also(quant=BINARY, suffix=suffix),
-        window,
-        "relu_n1_to_1",
-    )
+    return compared_sums(call, x, kernel, thresholds, call.output.also(suffix=suffix), window)
+
+
+def compared_sums(
+    call: Call,
+    x: Tensor,
+    kernel: np.ndarray,
+    least: np.ndarray,
+    output: Output,
+    window: Window,
+    depthwise: bool = False,
+    bits: int | None = None,
+) -> Tensor:
+    """Emits a convolution of integers and the comparison of its sums, in the form of `BINARY`.
+
+    Args:
+        call: The convolution.
+        x: Its input.
+        kernel: Integers `(height, width, depth, filters)`.
+        least: The least integer of each filter, or of all, that is +1.
+        output: The tensor to write.
+        window: How the window moves.
+        depthwise: Whether the operator is DEPTHWISE_CONV_2D.
+        bits: Bits of a weight; `None` for whole bytes.
+    """
+    ones, axis = [1.0] * kernel.shape[-1], 3 if depthwise else 0
+    stored = call.constant("kernel", in_order(kernel, depthwise), ones, axis=axis, bits=bits)
+    bias = call.constant("bias", (-least).astype(np.int32), ones)
+    binary = output.also(quant=BINARY)
+    return call.emitter.convolution(x, stored, bias, binary, window, "relu_n1_to_1", depthwise)
 
 
 def can_pad_image(op: BinaryConv) -> bool:
@@ -108,8 +130,7 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
     quant = x.quant or IMAGE
     sizes, pad_value = x.shape[1:3], uniform_padding(op)
     if pad_value is None:
-        positions = call.output.shape[1:3]
-        return padded_binary(call.emitter, call.layer, op, x, quant.stored, positions), op.kernel, 0
+        return padded_binary(call, op, x, quant.stored), op.kernel, 0
     margins = margins_of(sizes, op.kernel.shape[:2], window_of(op))
     pixel = float(np.clip(pad_value, 0, _LARGEST_PIXEL))
     value, kernel, offset = quant.stored(pixel), op.kernel, np.zeros(1)
@@ -122,7 +143,7 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
         output = Output(call.layer, shape, quant, suffix="with_padding_channel")
         widths = [(0, 0), (0, 0), (0, 0), (0, 1)]
         x = call.emitter.pad(x, widths, output, quant.stored(inside))
-    return padded(call.emitter, call.layer, x, margins, value), kernel, offset
+    return padded(call, x, margins, value), kernel, offset
 
 
 def rounded_inputs(call: Call, x: Tensor, suffix: str) -> Tensor:
@@ -164,7 +185,7 @@ def _compared(call: Call, linear: Linear, comparison: object, x: Tensor, suffix:
         suffix = "_".join(part for part in (suffix, "clamped") if part)
     output = call.output.also(quant=quant, suffix=suffix)
     y = integer_convolution(call, linear, x, weights, ones, -least, output, "relu_n1_to_1")
-    return shaped(call, y, output.shape, output)
+    return shaped(call, y, output)
 
 
 def _weights(kernel: np.ndarray, source: QuantParams) -> tuple[np.ndarray, np.ndarray]:

@@ -49,7 +49,7 @@ def fuse_activations(graph: Graph, target: Target) -> None:
                 _fuse_relu_of_accumulators(graph, node, op, target)
             continue
         if isinstance(op, BinaryConv2D) and accumulators:
-            _fuse(graph, node, affine=True, relu=target.rounds_accumulators(op))
+            _fuse(graph, node, affine=True, relu=target.finishes(op))
         elif _is_linear(node):
             _fuse(graph, node, affine=True, relu=True)
         elif isinstance(op, KerasCall) and op.kind in _MERGES:

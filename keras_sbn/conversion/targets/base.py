@@ -110,21 +110,21 @@ class Target(BinaryForm):
         """Emits a layer that moves or selects bits."""
         return lowering.function(call)
 
-    @abstractmethod
     def can_move(self, node: Node) -> bool:
         """Whether a reshape or concatenation can be done on the bits of a node's inputs."""
+        return True
 
-    @abstractmethod
-    def can_crop(self, op: BinaryConv2D) -> bool:
-        """Whether a convolution of bits can leave out the last rows and columns of its output."""
+    def finishes(self, op: BinaryConv2D) -> bool:
+        """Whether a convolution of bits has its sums at once, and not after a correction of its padding.
 
-    @abstractmethod
+        It can leave out the last rows and columns of its output then, and write its accumulators as int8,
+        a fused ReLU included.
+        """
+        return True
+
     def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
         """Whether a convolution of bits takes a ReLU of its float32 accumulators."""
-
-    @abstractmethod
-    def rounds_accumulators(self, op: BinaryConv2D) -> bool:
-        """Whether a convolution of bits writes its accumulators as int8, a fused ReLU included."""
+        return False
 
     @abstractmethod
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
@@ -168,7 +168,7 @@ class Target(BinaryForm):
         op = node.op
         if not isinstance(op, BinaryConv2D) or not is_binary(node.input):
             return False
-        return self.unsupported_convolution(node.name, op) is None and self.can_crop(op)
+        return self.unsupported_convolution(node.name, op) is None and self.finishes(op)
 
     def write(self, node: Node) -> None:
         """Emits the operators of one node.

@@ -25,7 +25,7 @@ import numpy as np
 from keras_sbn import bits
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
-from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
+from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import (
     has_binary_padding,
     needs_written_padding,
@@ -100,17 +100,13 @@ class LceTarget(Target):
         output = call.output.also(suffix="difference")
         return self.to_bits(node, call.emitter.with_constant("SUB", x, offset, output))
 
-    def can_crop(self, op: BinaryConv2D) -> bool:
-        # Padding with 0 the engine corrects after the convolution, as it is around the whole map.
+    def finishes(self, op: BinaryConv2D) -> bool:
+        # Padding with 0 the engine corrects in float32, as it is around the whole map.
         return not pads_with(op, 0.0)
 
     def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
-        # The engine takes a ReLU of the integer sums, unless it has the padding to correct after it.
-        return activation == "relu" and not pads_with(op, 0.0)
-
-    def rounds_accumulators(self, op: BinaryConv2D) -> bool:
-        # Where the padding is 0 the engine writes float32 alone, which is converted where int8 is read.
-        return not pads_with(op, 0.0)
+        # The engine takes a ReLU of the integer sums.
+        return activation == "relu" and self.finishes(op)
 
     def can_move(self, node: Node) -> bool:
         """Whether moving bits is moving words: the channels are whole words, or stay together."""
@@ -181,14 +177,11 @@ class LceTarget(Target):
 
     def rounded_convolution(self, call: Call) -> Tensor:
         """Emits LceBconv2d with the factors and offsets of its channels, written as int8."""
-        fused, output = call.node.op, call.output
-        factor, offset = np.ones(output.shape[-1]), np.zeros(output.shape[-1])
-        if isinstance(fused, FusedActivation):
-            factor, offset = fused.factor, fused.offset
-        if self.rounds_accumulators(call.op):
+        output = call.output
+        if self.finishes(call.op):
             # Below the least value of a ReLU int8 ends.
             output = output.also(quant=self.scales.of(call.node))
-        return self._accumulators(call, factor, offset, output, fused_relu=False)
+        return self._accumulators(call, *call.affine, output, fused_relu=False)
 
     def _accumulators(
         self,
@@ -256,10 +249,10 @@ class LceTarget(Target):
         activation: str = "none",
     ) -> Tensor:
         op, x, output = part.op, part.x, part.output
-        window, positions = window_of(op), output.shape[1:3]
-        if needs_written_padding(op, x.shape[1:3], positions):
+        window = window_of(op)
+        if needs_written_padding(op, x.shape[1:3], output.shape[1:3]):
             window = dataclasses.replace(window, padding="valid")
-            x = padded_binary(call.emitter, call.layer, op, x, bits.pack, positions)
+            x = padded_binary(call, op, x, bits.pack)
         kernel = call.constant("kernel", bits.pack(op.kernel.transpose(3, 0, 1, 2)))
         ones = pads_with(op, 1.0) and window.padding == "same"
         return call.emitter.lce_convolution(
