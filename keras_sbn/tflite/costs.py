@@ -11,15 +11,10 @@ import numpy as np
 from keras_sbn import bits
 from keras_sbn.tflite.reader import OperatorInfo, TensorInfo
 
-#: Operators with a kernel, and which of their inputs it is.
-KERNEL_INPUT = {
-    "CONV_2D": 1,
-    "CONV_3D": 1,
-    "DEPTHWISE_CONV_2D": 1,
-    "FULLY_CONNECTED": 1,
-    "LceBconv2d": 1,
-    "TRANSPOSE_CONV": 1,
-}
+#: Operators whose second input is a kernel.
+WITH_KERNEL = frozenset(
+    {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LceBconv2d", "TRANSPOSE_CONV"}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +59,7 @@ def kernel_of(op: OperatorInfo, made_by: dict[TensorInfo | None, OperatorInfo]) 
         made_by: What `producers` returns: a kernel that is dequantized when the model is loaded is the
             constant before that.
     """
-    at = KERNEL_INPUT.get(op.name)
-    tensor = None if at is None else op.input(at)
+    tensor = op.input(1) if op.name in WITH_KERNEL else None
     if tensor is None or op.output is None or len(tensor.shape) < 2:
         return None
     shape, output = tensor.shape, op.output.shape

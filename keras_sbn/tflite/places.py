@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_sbn.tables import format_table
 from keras_sbn.tflite import place_data as data
-from keras_sbn.tflite.costs import KERNEL_INPUT
+from keras_sbn.tflite.costs import WITH_KERNEL
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo
 
 _RUNTIMES = (data.LCE, *data.LITERT_RELEASES)
@@ -45,11 +45,10 @@ def types_of(op: OperatorInfo) -> str:
     "int8", or "int8>uint8" where it writes another type; an operator with a kernel has that behind a
     star, "int16*int8".
     """
-    at = KERNEL_INPUT.get(op.name)
     source = op.input(2 if op.name == "TRANSPOSE_CONV" else 0)
     found = "" if source is None else source.dtype
     written = found if op.output is None else op.output.dtype
-    kernel = None if at is None else op.input(at)
+    kernel = op.input(1) if op.name in WITH_KERNEL else None
     if kernel is not None:
         return f"{found}*{kernel.dtype}" + ("" if written == found else f">{written}")
     return found if written == found else f"{found}>{written}"
@@ -57,9 +56,14 @@ def types_of(op: OperatorInfo) -> str:
 
 def oldest_litert(info: FileInfo) -> str:
     """The oldest release of LiteRT that was seen to read a file, "" where it is the oldest of all."""
-    found = [_litert_release(op) or data.LITERT_RELEASES[0] for op in info.operators]
-    newest = max(found, key=data.LITERT_RELEASES.index, default=data.LITERT_RELEASES[0])
+    newest = _newest(info)
     return "" if newest == data.LITERT_RELEASES[0] else f"LiteRT {newest}"
+
+
+def _newest(info: FileInfo, since: str = data.LITERT_RELEASES[0]) -> str:
+    """The release of LiteRT that has all operators of a file that any has, and not before `since`."""
+    found = filter(None, map(_litert_release, info.operators))
+    return max(since, *found, key=data.LITERT_RELEASES.index)
 
 
 def where_it_runs(info: FileInfo) -> tuple[Verdict, ...]:
@@ -70,7 +74,7 @@ def where_it_runs(info: FileInfo) -> tuple[Verdict, ...]:
         _litert(info, "LiteRT", frozenset(), data.LITERT_RELEASES[0]),
         _verdict(info, "TensorFlow Lite Micro", _not_in_micro),
         _verdict(info, "Arm Ethos-U55, U65 (all operators)", _not_in_ethos),
-        _verdict(info, "LiteRT.js", _not_in_litert_js, tried=False),
+        _verdict(info, "LiteRT.js", _not_in_litert, tried=False),
         *(
             _verdict(info, delegate, functools.partial(_not_in_delegate, delegate), tried=False)
             for delegate in data.DELEGATES
@@ -100,15 +104,8 @@ def _verdict(
 
 
 def _litert(info: FileInfo, place: str, custom: frozenset[str], since: str) -> Verdict:
-    newest = since
-    for op in info.operators:
-        if op.name in custom:
-            continue
-        release = _litert_release(op)
-        if release is None:
-            return Verdict(place, False, reason=f"{_described(op)} is not there ({_written_by(op)})")
-        newest = max(newest, release, key=data.LITERT_RELEASES.index)
-    return Verdict(place, True, since=newest)
+    verdict = _verdict(info, place, lambda op: None if op.name in custom else _not_in_litert(op))
+    return replace(verdict, since=_newest(info, since)) if verdict.runs else verdict
 
 
 def _first_runtime(op: OperatorInfo) -> str | None:
@@ -149,7 +146,7 @@ def _not_in_micro(op: OperatorInfo) -> str | None:
     return None if types_of(op) in types else f"{_described(op)} is not there"
 
 
-def _not_in_litert_js(op: OperatorInfo) -> str | None:
+def _not_in_litert(op: OperatorInfo) -> str | None:
     return None if _litert_release(op) else f"{_described(op)} is not there"
 
 

@@ -23,7 +23,8 @@ from keras_sbn.bits import unpack_integers
 from keras_sbn.tflite.schema import operator_names, schema, tensor_type_names
 
 _IDENTIFIER = b"TFL3"
-_ERRORS = (struct.error, IndexError, KeyError, TypeError, ValueError, OverflowError, AssertionError)
+#: What damaged flatbuffers raise.
+DAMAGED = (struct.error, IndexError, KeyError, TypeError, ValueError, OverflowError, AssertionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +174,7 @@ def read_file(content: bytes) -> FileInfo:
         )
     try:
         return _Parser(content).parse()
-    except _ERRORS as error:
+    except DAMAGED as error:
         raise ValueError(
             f"Expected a whole TFLite model. Received: {len(content)} bytes that do not parse "
             f"({type(error).__name__}: {error}). The file is truncated or damaged."
@@ -193,14 +194,11 @@ class _Parser:
             raise ValueError("the model has no subgraph")
         self._buffers = self._range(model.BuffersLength(), 4)
         graph = model.Subgraphs(0)
-        tensors = tuple(self._tensor(graph.Tensors(i)) for i in self._range(graph.TensorsLength(), 4))
-        codes = [self._code(model.OperatorCodes(i)) for i in self._range(model.OperatorCodesLength(), 4)]
-        operators = tuple(
-            self._operator(graph.Operators(i), codes, tensors)
-            for i in self._range(graph.OperatorsLength(), 4)
-        )
-        inputs = [_natural(graph.Inputs(i)) for i in self._range(graph.InputsLength(), 4)]
-        outputs = [_natural(graph.Outputs(i)) for i in self._range(graph.OutputsLength(), 4)]
+        tensors = tuple(self._tensor(tensor) for tensor in self._vector(graph, "Tensors"))
+        codes = [self._code(code) for code in self._vector(model, "OperatorCodes")]
+        operators = tuple(self._operator(op, codes, tensors) for op in self._vector(graph, "Operators"))
+        inputs = [_natural(index) for index in self._vector(graph, "Inputs")]
+        outputs = [_natural(index) for index in self._vector(graph, "Outputs")]
         names = self._signature()
         return FileInfo(
             size=self._size,
@@ -215,17 +213,18 @@ class _Parser:
     def _signature(self) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
         """Names of inputs and of outputs by their tensors, of the signature of the first subgraph."""
         found: tuple[dict[int, list[str]], dict[int, list[str]]] = ({}, {})
-        for i in self._range(self._model.SignatureDefsLength(), 4):
-            signature = self._model.SignatureDefs(i)
+        for signature in self._vector(self._model, "SignatureDefs"):
             if signature.SubgraphIndex() != 0 or found[0] or found[1]:
                 continue
-            for names, length, entry in (
-                (found[0], signature.InputsLength(), signature.Inputs),
-                (found[1], signature.OutputsLength(), signature.Outputs),
-            ):
-                for j in self._range(length, 4):
-                    names.setdefault(entry(j).TensorIndex(), []).append(self._text(entry(j).Name()))
+            for names, vector in zip(found, ("Inputs", "Outputs"), strict=True):
+                for entry in self._vector(signature, vector):
+                    names.setdefault(entry.TensorIndex(), []).append(self._text(entry.Name()))
         return found
+
+    def _vector(self, table: Any, field: str, element_bytes: int = 4) -> Iterator[Any]:
+        """The elements of a vector of a table, once it is known to fit into the file."""
+        length = self._range(getattr(table, f"{field}Length")(), element_bytes)
+        return map(getattr(table, field), length)
 
     def _range(self, length: int, element_bytes: int) -> range:
         """The indices of a vector, once it is known to fit into the file."""
@@ -245,7 +244,7 @@ class _Parser:
         return text.decode("utf-8", "replace")
 
     def _tensor(self, tensor: Any) -> TensorInfo:
-        shape = tuple(tensor.Shape(i) for i in self._range(tensor.ShapeLength(), 4))
+        shape = tuple(self._vector(tensor, "Shape"))
         if min((*shape, 0)) < 0:
             raise ValueError(f"a tensor of shape {shape}")
         index = tensor.Buffer()
@@ -269,8 +268,8 @@ class _Parser:
     def _quantization(self, quantization: Any) -> tuple[tuple[float, ...], tuple[int, ...]]:
         if quantization is None:
             return (), ()
-        scales = {quantization.Scale(i) for i in self._range(quantization.ScaleLength(), 4)}
-        zero_points = {quantization.ZeroPoint(i) for i in self._range(quantization.ZeroPointLength(), 8)}
+        scales = set(self._vector(quantization, "Scale"))
+        zero_points = set(self._vector(quantization, "ZeroPoint", 8))
         return tuple(sorted(scales)), tuple(sorted(zero_points))
 
     def _code(self, code: Any) -> tuple[str, int]:
@@ -282,8 +281,7 @@ class _Parser:
     def _operator(
         self, op: Any, codes: list[tuple[str, int]], tensors: tuple[TensorInfo, ...]
     ) -> OperatorInfo:
-        inputs = [op.Inputs(i) for i in self._range(op.InputsLength(), 4)]
-        outputs = [op.Outputs(i) for i in self._range(op.OutputsLength(), 4)]
+        inputs, outputs = self._vector(op, "Inputs"), self._vector(op, "Outputs")
         name, version = codes[op.OpcodeIndex()]
         return OperatorInfo(
             name=name,

@@ -24,6 +24,7 @@ from keras_sbn.conversion.registry import (
     lowers,
     same,
 )
+from keras_sbn.folding.ops import KerasCall
 
 K = keras.layers
 _Write = Callable[[Operators, Tensor, Output], Tensor]
@@ -76,7 +77,7 @@ if hasattr(activations, "hard_silu"):
     FUNCTIONS[activations.hard_silu] = _times(_hard_sigmoid)
 
 #: The functions that convolutions and other operators can compute themselves, by their names there.
-_FUSED = {activations.linear: "none", activations.relu: "relu", activations.relu6: "relu6"}
+_FUSED = {activations.relu: "relu", activations.relu6: "relu6"}
 #: How what a function computes is stored in int8; `None` where its range decides.
 _INT8: dict[Any, QuantParams | None] = {
     activations.relu: None,
@@ -94,18 +95,16 @@ def name_of(activation: Any) -> str:
 
 def fused_name(activation: Any) -> str | None:
     """The fused activation function that an activation is, or `None` if it is none."""
-    return "none" if activation is None else _FUSED.get(activation)
+    return "none" if activation in (None, activations.linear) else _FUSED.get(activation)
 
 
-def fused_name_of_layer(layer: Any, kind: type | None) -> str | None:
-    """The fused activation function that a layer is, or `None` if it is none."""
+def relu_name(op: Any) -> str | None:
+    """The fused activation function that an operation is the layer of, or `None` if it is none."""
+    kind = op.kind if isinstance(op, KerasCall) else None
     if kind is K.ReLU:
-        plain = not layer.negative_slope and not layer.threshold
-        return {None: "relu", 6: "relu6"}.get(layer.max_value) if plain else None
-    if kind is K.Activation:
-        name = fused_name(layer.activation)
-        return None if name == "none" else name
-    return None
+        plain = not op.operation.negative_slope and not op.operation.threshold
+        return {None: "relu", 6: "relu6"}.get(op.operation.max_value) if plain else None
+    return _FUSED.get(op.operation.activation) if kind is K.Activation else None
 
 
 def activated(call: Call, x: Tensor, activation: Any, output: Output) -> Tensor:
@@ -143,7 +142,7 @@ def _activation(call: Call) -> Tensor:
 
 
 def _relu_int8(call: Call) -> QuantParams:
-    if fused_name_of_layer(call.op, K.ReLU) is None:
+    if relu_name(call.inner) is None:
         raise NotInInt8
     return calibrated(call)
 
@@ -152,7 +151,7 @@ def _relu_int8(call: Call) -> QuantParams:
 def _relu(call: Call) -> Tensor:
     """``max(x, 0)``, or ``slope * (x - threshold)`` below the threshold, cut off at `max_value`."""
     layer = call.op
-    name = fused_name_of_layer(layer, K.ReLU)
+    name = relu_name(call.inner)
     if name is not None:
         return call.emitter.unary(name.upper(), call.input, call.output)
     if layer.threshold or (layer.max_value is not None and layer.negative_slope):

@@ -64,8 +64,7 @@ def _has_integer_accumulators(node: Node, comparison: Threshold, target: Target)
         return False
     if is_image(node.input):
         return op.padding == "valid" or can_pad_image(op)
-    binary = isinstance(op, BinaryConv2D) and is_binary(node.input)
-    return binary and target.unsupported(node.name, op, node.input) is None
+    return target.sums_bits(node)
 
 
 def _has_rounded_inputs(node: Node, comparison: Sign | Threshold, target: Target) -> bool:

@@ -122,9 +122,9 @@ class Target(BinaryForm):
         """
         return True
 
-    def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
-        """Whether a convolution of bits takes a ReLU of its float32 accumulators."""
-        return False
+    def fused_relus(self, op: BinaryConv2D) -> tuple[str, ...]:
+        """Which ReLUs of its float32 accumulators a convolution of bits takes."""
+        return ()
 
     @abstractmethod
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
@@ -163,12 +163,12 @@ class Target(BinaryForm):
         """Whether sums of rounded values are compared inside the operator of a linear layer."""
         return True
 
-    def can_crop_outputs(self, node: Node) -> bool:
-        """Whether a node is a convolution whose last rows and columns need not be computed."""
+    def sums_bits(self, node: Node) -> bool:
+        """Whether a node is a convolution of bits that the target has a kernel for."""
         op = node.op
         if not isinstance(op, BinaryConv2D) or not is_binary(node.input):
             return False
-        return self.unsupported_convolution(node.name, op) is None and self.finishes(op)
+        return self.unsupported_convolution(node.name, op) is None
 
     def write(self, node: Node) -> None:
         """Emits the operators of one node.

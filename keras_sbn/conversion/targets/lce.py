@@ -104,9 +104,9 @@ class LceTarget(Target):
         # Padding with 0 the engine corrects in float32, as it is around the whole map.
         return not pads_with(op, 0.0)
 
-    def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
+    def fused_relus(self, op: BinaryConv2D) -> tuple[str, ...]:
         # The engine takes a ReLU of the integer sums.
-        return activation == "relu" and self.finishes(op)
+        return ("relu",) if self.finishes(op) else ()
 
     def can_move(self, node: Node) -> bool:
         """Whether moving bits is moving words: the channels are whole words, or stay together."""
