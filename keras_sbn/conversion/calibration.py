@@ -37,12 +37,9 @@ class _Range:
             self.high = max(self.high, float(array.max()))
 
     def add_values(self, array: np.ndarray) -> None:
-        if self.values is None:
-            return
-        found = np.unique(array)
-        self.values = np.union1d(self.values, found) if found.size <= _MOST_VALUES else None
-        if self.values is not None and self.values.size > _MOST_VALUES:
-            self.values = None
+        if self.values is not None:
+            found = np.union1d(self.values, array)
+            self.values = found if found.size <= _MOST_VALUES else None
 
 
 class Calibration:

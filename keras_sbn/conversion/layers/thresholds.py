@@ -22,6 +22,8 @@ kernel's scale is written as one over it, so that the sum is multiplied by 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from keras_sbn.conversion.emitter import Output, Tensor
@@ -49,7 +51,7 @@ from keras_sbn.conversion.quantization import (
     reach,
 )
 from keras_sbn.conversion.registry import Call
-from keras_sbn.folding.ops import BinaryConv, Sign, Threshold
+from keras_sbn.folding.ops import BinaryConv, Threshold
 
 _LARGEST_PIXEL = 255
 
@@ -148,28 +150,23 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
 
 def rounded_inputs(call: Call, x: Tensor, suffix: str) -> Tensor:
     """Emits a linear layer of int8 values with the comparison of its sums, in the form of `BINARY`."""
-    assert isinstance(call.node.op, FusedThreshold)
     linear = linear_of(call.inner, call.node, call.layer)
     assert linear is not None
     return _compared(call, linear, call.node.op, x, suffix)
 
 
-def value(call: Call, x: Tensor, suffix: str, comparison: Threshold | None = None) -> Tensor:
-    """Emits the sign or threshold of a value; `comparison` takes the place of that of the node."""
-    compared = call.node.op if comparison is None else comparison
-    return _compared(call, identity(call.output.shape), compared, x, suffix)
+def value(call: Call, x: Tensor, suffix: str, comparison: Threshold) -> Tensor:
+    """Emits the comparison of a value."""
+    return _compared(call, identity(call.output.shape), comparison, x, suffix)
 
 
-def _compared(call: Call, linear: Linear, comparison: object, x: Tensor, suffix: str) -> Tensor:
+def _compared(call: Call, linear: Linear, comparison: Any, x: Tensor, suffix: str) -> Tensor:
     """Emits the comparison of sums of `x`, in the form of `BINARY`; of int16 numbers, as -1 and 0."""
-    assert isinstance(comparison, Sign | Threshold)
-    assert x.quant is not None
     channels = linear.kernel.shape[-1]
-    threshold, direction = np.zeros(channels), np.ones(channels)
-    if isinstance(comparison, Threshold):
-        found = per_channel(comparison, channels)
-        assert found is not None
-        threshold, direction = found
+    found = per_channel(comparison, channels)
+    assert found is not None
+    assert x.quant is not None
+    threshold, direction = found
     directed = linear.scaled(direction, np.zeros(channels))
     input_scale = x.quant.scale
     weights, scales = _weights(directed.kernel, x.quant)

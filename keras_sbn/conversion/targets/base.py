@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from keras_sbn.conversion.calibration import Calibration
+from keras_sbn.conversion.comparisons import as_threshold
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedThreshold
@@ -208,15 +209,15 @@ class Target(BinaryForm):
     def _comparison(self, call: Call) -> Tensor:
         """Emits a sign or threshold of an int8 value or a float32 one."""
         node, source = call.node, call.node.input
-        op = node.op
-        everywhere = isinstance(op, Threshold) and per_channel(op, static_shape(node)[-1]) is None
+        comparison = as_threshold(node.op)
+        everywhere = per_channel(comparison, static_shape(node)[-1]) is None
         if not self.settings.quantize or self.values.is_float_alone(source) or everywhere:
             return self.compare(call, self.values.float32(source))
         x = self.values.int8(source)
         found = self.compare_int8(call, x)
         if found is not None:
             return found
-        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix))
+        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix, comparison))
 
     def _product(self, call: Call) -> None:
         """Emits a convolution or dense layer of a ±1 kernel whose accumulators are wanted as numbers."""

@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from keras_sbn.conversion.calibration import Calibration
-from keras_sbn.conversion.comparisons import exact_offset
+from keras_sbn.conversion.comparisons import as_threshold, exact_offset
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.layers import thresholds
 from keras_sbn.conversion.layers.linear import Linear, per_channel, rounded
@@ -111,11 +111,7 @@ class MicroTarget(TfliteTarget):
         return thresholds.has_one_magnitude(linear.kernel)
 
     def _comparison(self, call: Call) -> Tensor:
-        node, op = call.node, call.node.op
-        source = node.input
-        if isinstance(op, Sign):
-            op = Threshold(np.zeros(1), np.ones(1, np.int8))
-        assert isinstance(op, Threshold)
+        node, source, op = call.node, call.node.input, as_threshold(call.node.op)
         x = self.values.compared(source)
         offset = np.asarray(exact_offset(node, op), np.float64)
         exact = Threshold(offset, op.direction)
@@ -143,7 +139,7 @@ class MicroTarget(TfliteTarget):
         constant = call.constant("thresholds", np.ascontiguousarray(stored), quant.scale)
         output = call.output.also(quant=quant, suffix="difference")
         y = call.emitter.elementwise("SUB", x, constant, output)
-        return y, Threshold(np.zeros(1), np.ones(1, np.int8))
+        return y, as_threshold(Sign())
 
     def rounded_convolution(self, call: Call) -> Tensor:
         self.emitter.reasons[call.layer] = Reason(f"{_SUMS}; {self._how_far_off(call.node)}", "")
