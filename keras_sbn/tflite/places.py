@@ -63,7 +63,7 @@ def oldest_litert(info: FileInfo) -> str:
 def _newest(info: FileInfo, since: str = data.LITERT_RELEASES[0]) -> str:
     """The release of LiteRT that has all operators of a file that any has, and not before `since`."""
     found = filter(None, map(_litert_release, info.operators))
-    return max(since, *found, key=data.LITERT_RELEASES.index)
+    return max([since, *found], key=data.LITERT_RELEASES.index)
 
 
 def where_it_runs(info: FileInfo) -> tuple[Verdict, ...]:
