@@ -74,7 +74,8 @@ class _Network:
         if kind == "int8":
             if share == 1 and _is_binary_int8(stored) and _is_binary_int8(op.output):
                 return "binary", NO_REASON
-            return kind, _why_int8(share)
+            kernel_is = "is ±1, its input is not" if share == 1 else "has more than two values"
+            return kind, Reason(f"its kernel {kernel_is}", "")
         if share == 1 and op.name == "CONV_2D" and _is_dynamic(op) and self._comes_from_bits(stored):
             return "binary", Reason("its sums are wanted as numbers", "")
         return kind, self._why_float(op, share)
@@ -174,9 +175,3 @@ def _is_dynamic(op: OperatorInfo) -> bool:
     """Whether an operator of a float32 input has an int8 kernel, and so rounds its input to 8 bits."""
     kernel = op.input(1)
     return kernel is not None and kernel.dtype == "int8" and len(kernel.scales) == 1
-
-
-def _why_int8(share: float) -> Reason:
-    if share == 1:
-        return Reason("its kernel is ±1, its input is not", "")
-    return Reason("its kernel has more than two values", "")

@@ -136,19 +136,9 @@ def one_scale(call: Call) -> QuantParams:
 
 
 def calibrated(call: Call) -> QuantParams:
-    """The output is stored as its values on representative data ask for."""
+    """The output is stored as TFLite prescribes, or as its values on representative data ask for."""
     call.inputs = [call.values.number(source) for source in call.node.inputs]
     return call.scales.of(call.node)
-
-
-def fixed(quant: QuantParams) -> Int8Rule:
-    """The output is stored as TFLite prescribes for the operator."""
-
-    def rule(call: Call) -> QuantParams:
-        call.inputs = [call.values.number(source) for source in call.node.inputs]
-        return call.scales.fixed(quant)
-
-    return rule
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,6 @@ class Scales:
         """How a node's value is stored in int8, where the target computes with it in another type."""
         return self.of(node)
 
-    def fixed(self, quant: QuantParams) -> QuantParams:
-        """How values are stored that TFLite stores in int8 as `quant` says."""
-        return quant
-
     def finest(self, node: Node) -> QuantParams:
         """The finest scale that holds a node's value, its grid aside."""
         if is_image(node):
@@ -94,8 +90,7 @@ class WideScales(Scales):
             return super().of(node)
         if is_binary(node):
             return WIDE_INTEGER
-        fixed = _fixed(node)
-        return self.fixed(fixed) if fixed is not None else wide_params(self._largest(node), grid(node))
+        return WIDE_FRACTION if _fixed(node) else wide_params(self._largest(node), grid(node))
 
     def in_int8(self, node: Node) -> QuantParams:
         if is_image(node) or is_binary(node) or isinstance(node.op, Placeholder):
@@ -106,9 +101,6 @@ class WideScales(Scales):
         bound = interval(node)
         low, high = self._ranges(node).range(node) if self._calibration or bound is None else bound
         return params_of_range(low, high, grid(node))
-
-    def fixed(self, quant: QuantParams) -> QuantParams:
-        return WIDE_FRACTION
 
     def finest(self, node: Node) -> QuantParams:
         return wide_params(self._largest(node))

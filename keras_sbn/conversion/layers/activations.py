@@ -15,12 +15,11 @@ from keras import activations, ops
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import LoweringError
-from keras_sbn.conversion.quantization import HYPERBOLIC, PROBABILITY, QuantParams
+from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.registry import (
     Call,
     NotInInt8,
     calibrated,
-    fixed,
     lowers,
     same,
 )
@@ -78,14 +77,8 @@ if hasattr(activations, "hard_silu"):
 
 #: The functions that convolutions and other operators can compute themselves, by their names there.
 _FUSED = {activations.relu: "relu", activations.relu6: "relu6"}
-#: How what a function computes is stored in int8; `None` where its range decides.
-_INT8: dict[Any, QuantParams | None] = {
-    activations.relu: None,
-    activations.relu6: None,
-    activations.sigmoid: PROBABILITY,
-    activations.softmax: PROBABILITY,
-    activations.tanh: HYPERBOLIC,
-}
+#: The functions that have an int8 operator.
+_INT8 = (activations.relu, activations.relu6, activations.sigmoid, activations.softmax, activations.tanh)
 
 
 def name_of(activation: Any) -> str:
@@ -132,8 +125,7 @@ def _activation_int8(call: Call) -> QuantParams:
         return same(call)
     if activation not in _INT8:
         raise NotInInt8
-    quant = _INT8[activation]
-    return calibrated(call) if quant is None else fixed(quant)(call)
+    return calibrated(call)
 
 
 @lowers(K.Activation, int8=_activation_int8)
@@ -169,7 +161,7 @@ def _relu(call: Call) -> Tensor:
 
 def _softmax_int8(call: Call) -> QuantParams:
     _require_last_axis(call)
-    return fixed(PROBABILITY)(call)
+    return calibrated(call)
 
 
 @lowers(K.Softmax, int8=_softmax_int8)

@@ -170,19 +170,18 @@ def _affine(call: Call) -> Tensor:
     if call.output.quant is not None:
         return _in_int8(call)
     offset = call.op.offset - call.op.scale * call.op.center
-    return _scaled(call, call.op.scale, offset)
+    return scaled(call, call.input, call.op.scale, offset)
 
 
 @lowers(K.Rescaling)
 def _rescaling(call: Call) -> Tensor:
-    return _scaled(call, call.op.scale, call.op.offset)
+    return scaled(call, call.input, call.op.scale, call.op.offset)
 
 
-def _scaled(call: Call, scale: Any, offset: Any) -> Tensor:
-    output = call.output
-    product = output.also(suffix="product")
-    x = call.emitter.with_constant("MUL", call.input, scale, product)
-    return call.emitter.with_constant("ADD", x, offset, output)
+def scaled(call: Call, x: Tensor, scale: Any, offset: Any) -> Tensor:
+    """Emits ``scale * x + offset`` in float32, rounded as Keras rounds them."""
+    product = call.emitter.with_constant("MUL", x, scale, call.output.also(suffix="product"))
+    return call.emitter.with_constant("ADD", product, offset, call.output)
 
 
 def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:

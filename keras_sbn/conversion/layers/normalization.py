@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_sbn.conversion.emitter import Output, Tensor
+from keras_sbn.conversion.layers.linear import scaled
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.registry import Call, lowers
 
@@ -69,7 +70,4 @@ def _scaled(call: Call, x: Tensor, shape: list[int]) -> Tensor:
     layer, count = call.op, int(np.prod(shape))
     gamma = ops.convert_to_numpy(layer.gamma) if layer.scale else np.ones(count)
     beta = ops.convert_to_numpy(layer.beta) if layer.center else np.zeros(count)
-    output = call.output
-    product = output.also(suffix="product")
-    y = call.emitter.with_constant("MUL", x, np.reshape(gamma, shape[1:]), product)
-    return call.emitter.with_constant("ADD", y, np.reshape(beta, shape[1:]), output)
+    return scaled(call, x, np.reshape(gamma, shape[1:]), np.reshape(beta, shape[1:]))

@@ -64,9 +64,8 @@ def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
         x: The int8 tensor of the image.
         suffix: What to add to the name of the tensor.
     """
-    fused, op = call.node.op, call.op
+    op, fused = call.op, call.node.op
     assert isinstance(fused, FusedThreshold)
-    assert isinstance(op, BinaryConv)
     kernel, thresholds = op.kernel, np.broadcast_to(fused.threshold, (op.kernel.shape[-1],))
     window, pad_value = window_of(op), uniform_padding(op)
     native = window.padding == "valid" or (window.padding == "same" and pad_value == 0)

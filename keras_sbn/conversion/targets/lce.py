@@ -159,10 +159,10 @@ class LceTarget(Target):
         """Emits LceBconv2d: bits with a threshold, the plain accumulator in float32 without."""
         fused, op = call.node.op, call.op
         if not isinstance(fused, FusedThreshold):
-            return self._accumulators(call, np.ones(1), np.zeros(1), call.output)
+            return self._accumulators(call, call.affine[1], call.output, call.activation)
         if not _writes_bits(op):
             difference = call.output.also(suffix="difference")
-            y = self._accumulators(call, np.ones(1), 0.5 - fused.threshold, difference)
+            y = self._accumulators(call, 0.5 - fused.threshold, difference)
             return self.to_bits(call.node, y)
         self.emitter.reasons[call.layer] = NO_REASON
         tau = np.floor((_products(op) - fused.threshold) / 2).astype(np.int32)
@@ -181,21 +181,14 @@ class LceTarget(Target):
         if self.finishes(call.op):
             # Below the least value of a ReLU int8 ends.
             output = output.also(quant=self.scales.of(call.node))
-        return self._accumulators(call, *call.affine, output, fused_relu=False)
+        return self._accumulators(call, call.affine[1], output)
 
     def _accumulators(
-        self,
-        call: Call,
-        factor: np.ndarray,
-        offset: np.ndarray,
-        output: Output,
-        fused_relu: bool = True,
+        self, call: Call, offset: np.ndarray, output: Output, activation: str = "none"
     ) -> Tensor:
         """Emits the accumulators times a factor a channel, plus an offset, in float32 or int8."""
-        op, filters = call.op, output.shape[-1]
-        self.emitter.reasons[call.layer] = _why_not_bits(op)
-        factors, offsets = np.broadcast_to(factor, (filters,)), np.broadcast_to(offset, (filters,))
-        activation = call.activation if fused_relu else "none"
+        self.emitter.reasons[call.layer] = _why_not_bits(call.op)
+        factors, offsets = np.broadcast_arrays(call.affine[0], offset)
 
         def write(part: Part) -> Tensor:
             own = factors[part.filters], offsets[part.filters]
