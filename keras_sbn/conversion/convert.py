@@ -14,7 +14,7 @@ from keras_sbn.conversion.emitter import PlannedOperator
 from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.targets import TARGETS, target_class
-from keras_sbn.conversion.targets.base import Settings
+from keras_sbn.conversion.targets.base import Settings, Target
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.graph import Graph
 from keras_sbn.tflite.interpreter import can_open
@@ -140,9 +140,8 @@ def convert(
             f"target={target!r}. Received: weight_bits={weight_bits!r}"
             + ("" if kind.weight_bits else ". Leave it out: a binary weight takes one bit.")
         )
-    settings = Settings(allow_float_fallback, quantize, output_type in (None, "float32"), weight_bits)
-    types = input_type, output_type
-    content, plan, names = _written(model, target, settings, types, representative_data)
+    settings = Settings(allow_float_fallback, quantize, input_type, output_type, weight_bits)
+    content, plan, names = _written(model, kind, settings, representative_data)
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
     report = compare_with_plan(plan, read_file(content), allow_float_fallback)
@@ -164,11 +163,7 @@ def convert(
 
 
 def _written(
-    model: Any,
-    target: str,
-    settings: Settings,
-    types: tuple[str | None, str | None],
-    representative_data: Any,
+    model: Any, kind: type[Target], settings: Settings, representative_data: Any
 ) -> tuple[bytes, list[PlannedOperator], tuple[tuple[str, ...], tuple[str, ...]]]:
     """The bytes of the file, what was meant to be in it, and the names of its inputs and outputs."""
     graph = folded_graph(model)
@@ -177,14 +172,13 @@ def _written(
     if representative_data is not None:
         calibration = Calibration(graph, representative_data, model)
     writer = ModelWriter(description="keras_sbn")
-    writing = target_class(target)(writer, settings, calibration)
+    writing = kind(writer, settings, calibration)
     for run in PASSES:
         run(graph, writing)
-    input_type, output_type = types
-    inputs = [writing.values.add_input(node, input_type) for node in graph.inputs]
+    inputs = [writing.values.add_input(node, settings.input_type) for node in graph.inputs]
     for node in graph.nodes():
         writing.write(node)
-    outputs = [writing.values.output(node, output_type) for node in graph.outputs]
+    outputs = [writing.values.output(node, settings.output_type) for node in graph.outputs]
     names = tuple(node.name for node in graph.inputs), tuple(_output_names(graph))
     content = writer.finish([x.index for x in inputs], [y.index for y in outputs], *names)
     return content, writing.emitter.plan, names

@@ -144,13 +144,8 @@ class ConvertedModel:
         arrays = arrays_of(inputs_of(x), self.input_names, "x")
         refuse_nan(arrays, self.input_names)
         options: dict[str, Any] = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
-        with named(self):
-            if isolated:
-                with self.worker(**options) as worker:
-                    outputs = worker.predict(arrays, dequantize)
-            else:
-                with self.pool(**options).borrow() as interpreter:
-                    outputs = interpreter.predict(arrays, dequantize)
+        with named(self), self.worker(**options) if isolated else self.pool(**options).borrow() as one:
+            outputs = one.predict(arrays, dequantize)
         return outputs[0] if len(outputs) == 1 else outputs
 
     @property

@@ -135,13 +135,10 @@ class Emitter:
         """
         written = self.tensor(output)
         indices = [-1 if tensor is None else tensor.index for tensor in inputs]
-        if operator.startswith("Lce"):
-            self._writer.custom_operator(operator, indices, [written.index], fields)
-        else:
-            if version is None:
-                version = version_of(operator, inputs[0].dtype if inputs[0] else "")
-            options = (table, fields or {}) if table else None
-            self._writer.operator(operator, indices, [written.index], options, version)
+        if version is None:
+            version = version_of(operator, inputs[0].dtype if inputs[0] else "")
+        options = (table or "", fields or {})
+        self._writer.operator(operator, indices, [written.index], options, version)
         size = sum(self._constant_bytes.get(index, 0) for index in indices)
         reason = self.reasons.get(output.layer, NO_REASON)
         self.plan.append(PlannedOperator(operator, output, size, reason))

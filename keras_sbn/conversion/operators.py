@@ -101,7 +101,16 @@ class Operators(Emitter):
     def pool(
         self, operator: str, x: Tensor, output: Output, window: Window, size: Sequence[int]
     ) -> Tensor:
-        """MAX_POOL_2D or AVERAGE_POOL_2D."""
+        """MAX_POOL_2D or AVERAGE_POOL_2D, or LceBMaxPool2d of bits."""
+        if x.dtype == "int32":
+            bits = {
+                "padding": PADDING[window.padding],
+                "stride_width": window.strides[1],
+                "stride_height": window.strides[0],
+                "filter_width": size[1],
+                "filter_height": size[0],
+            }
+            return self.emit("LceBMaxPool2d", [x], output, fields=bits)
         fields = {**window.fields(), "filterHeight": size[0], "filterWidth": size[1]}
         return self.emit(operator, [x], output, "Pool2D", fields)
 
@@ -223,17 +232,6 @@ class Operators(Emitter):
     def lce_dequantize(self, x: Tensor, output: Output) -> Tensor:
         """LceDequantize: bits as ±1, in float32 or int8."""
         return self.emit("LceDequantize", [x], output)
-
-    def lce_max_pool(self, x: Tensor, output: Output, window: Window, size: Sequence[int]) -> Tensor:
-        """LceBMaxPool2d: max-pooling of bits."""
-        fields = {
-            "padding": PADDING[window.padding],
-            "stride_width": window.strides[1],
-            "stride_height": window.strides[0],
-            "filter_width": size[1],
-            "filter_height": size[0],
-        }
-        return self.emit("LceBMaxPool2d", [x], output, fields=fields)
 
     def lce_convolution(
         self,

@@ -95,7 +95,7 @@ def with_metadata(
     interval = _checked_range(input_range, source)
     file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
     entries = list(file.metadata or [])
-    if any(_bytes(entry.name) == _NAME for entry in entries):
+    if any(entry.name == _NAME for entry in entries):
         raise ValueError("Expected a model without TFLite metadata. Received: a model that has some")
     buffer = schema().BufferT()
     buffer.data = np.frombuffer(_pack(name, source, target, known is not None, interval), np.uint8)
@@ -306,7 +306,3 @@ def _unpack(packed: bytes, content: bytes) -> Metadata:
                     raise ValueError(f"labels of {archive.getinfo(name).file_size} bytes")
                 labels = tuple(archive.read(name).decode().splitlines())
     return Metadata(labels, interval)
-
-
-def _bytes(text: bytes | str | None) -> bytes:
-    return text.encode() if isinstance(text, str) else text or b""

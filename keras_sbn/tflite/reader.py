@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.bits import unpack_integers
-from keras_sbn.tflite.schema import operator_names, schema, tensor_type_names
+from keras_sbn.tflite.schema import names_of, schema
 
 _IDENTIFIER = b"TFL3"
 #: What damaged flatbuffers raise.
@@ -258,7 +258,7 @@ class _Parser:
         return TensorInfo(
             name=self._text(tensor.Name()),
             shape=shape,
-            dtype=tensor_type_names()[tensor.Type()],
+            dtype=names_of("TensorType")[tensor.Type()].lower(),
             bytes=length,
             scales=scales,
             zero_points=zero_points,
@@ -275,7 +275,9 @@ class _Parser:
     def _code(self, code: Any) -> tuple[str, int]:
         """Name and version of an operator."""
         custom = self._text(code.CustomCode())
-        name = custom or operator_names()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        name = (
+            custom or names_of("BuiltinOperator")[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        )
         return name, code.Version()
 
     def _operator(
@@ -308,8 +310,7 @@ class _Parser:
 @functools.cache
 def _option_fields(kind: int) -> tuple[Any, tuple[tuple[str, str], ...]]:
     """The class of a table of options, and of its numbers the names of field and method."""
-    types = vars(schema().BuiltinOptions)
-    name = next((name for name, code in types.items() if code == kind), "")
+    name = names_of("BuiltinOptions").get(kind, "")
     table, object_class = (getattr(schema(), found, None) for found in (name, f"{name}T"))
     if not kind or table is None or object_class is None:
         return None, ()

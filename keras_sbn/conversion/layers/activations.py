@@ -63,6 +63,7 @@ FUNCTIONS: dict[Any, _Write] = {
     activations.exponential: _unary("EXP"),
     activations.gelu: Operators.gelu,
     activations.hard_sigmoid: _hard_sigmoid,
+    activations.hard_silu: _times(_hard_sigmoid),
     activations.leaky_relu: lambda emitter, x, output: emitter.leaky_relu(x, 0.2, output),
     activations.relu: _unary("RELU"),
     activations.relu6: _unary("RELU6"),
@@ -72,8 +73,6 @@ FUNCTIONS: dict[Any, _Write] = {
     activations.softsign: _softsign,
     activations.tanh: _unary("TANH"),
 }
-if hasattr(activations, "hard_silu"):
-    FUNCTIONS[activations.hard_silu] = _times(_hard_sigmoid)
 
 #: The functions that convolutions and other operators can compute themselves, by their names there.
 _FUSED = {activations.relu: "relu", activations.relu6: "relu6"}

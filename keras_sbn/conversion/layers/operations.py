@@ -17,6 +17,9 @@ from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.registry import Call, lowers, lowers_each, same
 from keras_sbn.folding.ops import Slot
 
+#: Functions that are activations as well.
+_ACTIVATIONS = ("hard_sigmoid", "hard_silu", "relu", "relu6", "sigmoid", "silu", "softsign", "tanh")
+
 
 def _arguments(call: Call) -> list[Any]:
     """The arguments of a call, with a `Slot` for every tensor."""
@@ -54,13 +57,9 @@ def _binary(call: Call, operator: str) -> Tensor:
         "floor": "FLOOR",
         "log": "LOG",
         "negative": "NEG",
-        "relu": "RELU",
-        "relu6": "RELU6",
         "round": "ROUND",
         "rsqrt": "RSQRT",
-        "sigmoid": "LOGISTIC",
         "sqrt": "SQRT",
-        "tanh": "TANH",
     }
 )
 def _unary(call: Call, operator: str) -> Tensor:
@@ -129,11 +128,8 @@ def _square(call: Call) -> Tensor:
     return call.emitter.elementwise("MUL", call.input, call.input, call.output)
 
 
-@lowers_each(
-    {name: getattr(keras.activations, name) for name in ("hard_sigmoid", "hard_silu", "silu", "softsign")}
-)
+@lowers_each({name: getattr(keras.activations, name) for name in _ACTIVATIONS})
 def _activation(call: Call, activation: Any) -> Tensor:
-    """Functions that are activations as well."""
     return activated(call, call.input, activation, call.output)
 
 

@@ -66,13 +66,10 @@ def _transposed(call: Call) -> Tensor:
     factor, offset = call.affine
     kernel, bias = kernel * factor, bias * factor + offset
     weights, scales, constant = quantized_kernel(kernel, bias, x.quant, call.output.quant)
+    constant = constant.astype(np.int64 if x.dtype == "int16" else np.int32)
     inputs = (
         call.constant("kernel", in_order(weights), scales.tolist()),
-        call.constant(
-            "bias",
-            constant.astype(np.int64 if x.dtype == "int16" else np.int32),
-            (np.float32(x.quant.scale) * scales).tolist(),
-        ),
+        call.constant("bias", constant, (np.float32(x.quant.scale) * scales).tolist()),
     )
     # Beyond its range int8 ends, and a ReLU with it; int16 is as wide on both sides.
     relu = call.activation if x.dtype == "int16" else "none"

@@ -12,9 +12,8 @@ def keep_float_outputs(graph: Graph, target: Target) -> None:
 
     So it is where the target has the accumulators in float32 at no cost.
     """
-    if not target.settings.quantize or not target.settings.float_outputs:
-        return
-    if not target.has_float_accumulators:
+    wanted = target.settings.quantize and target.settings.output_type in (None, "float32")
+    if not wanted or not target.has_float_accumulators:
         return
     for node in graph.nodes():
         if target.sums_bits(node):

@@ -43,13 +43,15 @@ class Settings:
         allow_float_fallback: Whether a layer that should be binary and cannot be becomes a float layer,
             with the reason in the report, in place of an error.
         quantize: Whether what is not binary computes in int8.
-        float_outputs: Whether the model's outputs are wanted in float32.
+        input_type: The type of the file's inputs, or `None` for that of the model's.
+        output_type: The type of its outputs, or `None` for the target's.
         weight_bits: Bits of a weight of ±1 kernels: 8, 4, 2 or "auto".
     """
 
     allow_float_fallback: bool = False
     quantize: bool = False
-    float_outputs: bool = True
+    input_type: str | None = None
+    output_type: str | None = None
     weight_bits: int | str = 8
 
 
@@ -64,6 +66,8 @@ class Target(BinaryForm):
 
     #: The result of a conversion, which says what is saved.
     result: ClassVar[type[ConvertedModel]] = ConvertedModel
+    #: How numbers are stored in integers.
+    kind_of_scales: ClassVar[type[Scales]] = Scales
     #: Whether what is not binary can compute in int8.
     has_int8: ClassVar[bool] = True
     #: Whether accumulators of binary values come as float32 without another kernel.
@@ -82,14 +86,10 @@ class Target(BinaryForm):
     ) -> None:
         self.settings = settings
         self.emitter = Operators(writer)
-        self.scales = self.make_scales(calibration)
+        self.scales = self.kind_of_scales(calibration)
         self.values = Values(self.emitter, self, self.scales)
         #: Nodes that stay float32 up to a float32 output (`passes.keep_float_outputs`).
         self.float_nodes: set[int] = set()
-
-    def make_scales(self, calibration: Calibration | None) -> Scales:
-        """How the target stores numbers in integers."""
-        return Scales(calibration)
 
     @abstractmethod
     def compare(self, call: Call, x: Tensor) -> Tensor:
@@ -106,10 +106,6 @@ class Target(BinaryForm):
     @abstractmethod
     def rounded_convolution(self, call: Call) -> Tensor:
         """Emits a convolution of bits, what is fused included, whose accumulators are wanted as int8."""
-
-    def write_bits(self, call: Call, lowering: Lowering) -> Tensor:
-        """Emits a layer that moves or selects bits."""
-        return lowering.function(call)
 
     def can_move(self, node: Node) -> bool:
         """Whether a reshape or concatenation can be done on the bits of a node's inputs."""
@@ -222,14 +218,15 @@ class Target(BinaryForm):
     def _product(self, call: Call) -> None:
         """Emits a convolution or dense layer of a ±1 kernel whose accumulators are wanted as numbers."""
         node, op = call.node, call.op
+        sums = isinstance(op, BinaryConv2D) and is_binary(node.input)
         unsupported = self.unsupported(call.layer, op, node.input)
-        if unsupported is None and isinstance(op, BinaryConv2D) and is_binary(node.input):
-            unsupported = self.unsupported_accumulators(call.layer, op)
+        if sums:
+            unsupported = unsupported or self.unsupported_accumulators(call.layer, op)
         if unsupported is not None:
             if not self.settings.allow_float_fallback:
                 raise LoweringError(unsupported.message)
             self.emitter.reasons[call.layer] = Reason(unsupported.reason, unsupported.remedy)
-        if unsupported is not None or not isinstance(op, BinaryConv2D) or not is_binary(node.input):
+        if unsupported is not None or not sums:
             self._layer(call)
         elif self._in_int8(node):
             self.values.set(node, self.rounded_convolution(call))
@@ -249,7 +246,7 @@ class Target(BinaryForm):
             if lowering.bits == "selects":
                 self.emitter.reasons[call.layer] = NO_REASON
                 call.output = call.output.also(binary=True)
-            self.values.set_bits(node, self.write_bits(call, lowering))
+            self.values.set_bits(node, lowering.function(call))
             return
         integers = self._moved_integers(node, lowering)
         if integers is not None:

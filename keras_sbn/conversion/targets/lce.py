@@ -35,12 +35,10 @@ from keras_sbn.conversion.geometry import (
 )
 from keras_sbn.conversion.layers.groups import Part, by_group
 from keras_sbn.conversion.layers.padding import padded_binary
-from keras_sbn.conversion.layers.shapes import require_channels_last
 from keras_sbn.conversion.negative_zero import never_negative_zero
-from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
 from keras_sbn.conversion.quantization import INTEGER
-from keras_sbn.conversion.registry import Call, Lowering
+from keras_sbn.conversion.registry import Call
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.conversion.targets.lce_padding import sum_over_padding, zeros_count_as_ones
 from keras_sbn.folding.graph import Node
@@ -112,13 +110,6 @@ class LceTarget(Target):
         """Whether moving bits is moving words: the channels are whole words, or stay together."""
         channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
         return len(set(channels)) == 1 or all(count % bits.WORD == 0 for count in channels)
-
-    def write_bits(self, call: Call, lowering: Lowering) -> Tensor:
-        if lowering.bits != "selects":
-            return lowering.function(call)
-        require_channels_last(call.layer, call.op)
-        window = Window(tuple(call.op.strides), call.op.padding)
-        return call.emitter.lce_max_pool(call.input, call.output, window, call.op.pool_size)
 
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
         depth = op.kernel.shape[2]

@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.comparisons import as_threshold, exact_offset
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.layers import thresholds
@@ -29,7 +28,7 @@ from keras_sbn.conversion.layers.linear import Linear, per_channel, rounded
 from keras_sbn.conversion.plan import LoweringError, Reason
 from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.registry import Call, Lowering, same
-from keras_sbn.conversion.scales import Scales, WideScales
+from keras_sbn.conversion.scales import WideScales
 from keras_sbn.conversion.targets.tflite import TfliteTarget
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import BinaryConv, Placeholder, Reshape, Sign, Threshold
@@ -44,14 +43,12 @@ class MicroTarget(TfliteTarget):
     """Writes a folded model in integer operators: bits as the portable target, numbers in int16."""
 
     wide_numbers = True
+    kind_of_scales = WideScales
     weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4)
     without_integers: ClassVar[str] = (
         "target='micro' has no float32. Take another layer, or target='tflite', which computes it in "
         "float32."
     )
-
-    def make_scales(self, calibration: Calibration | None) -> Scales:
-        return WideScales(calibration)
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         raise LoweringError(
