@@ -44,12 +44,14 @@ class Call:
 
     Attributes:
         node: The node.
-        op: What it computes: an operation of the fold, or a Keras layer; what is fused is taken off.
-        layer: Name of the layer whose row of the report counts the operators.
         emitter: Receives tensors and operators.
         values: Where the values of other nodes live.
         scales: How values are stored in int8.
         inputs: The tensors of its inputs, all in the type that the layer is written in.
+        inner: The operation of the node, what is fused taken off.
+        op: What it computes: an operation of the fold, or a Keras layer.
+        layer: Name of the layer whose row of the report counts the operators.
+        activation: The fused activation function.
         output: The tensor to write.
     """
 
@@ -58,31 +60,19 @@ class Call:
     values: Values
     scales: Scales
     inputs: list[Tensor] = field(default_factory=list)
+    inner: Any = field(init=False)
+    op: Any = field(init=False)
+    layer: str = field(init=False)
+    activation: str = field(init=False)
     output: Output = field(init=False)
 
     def __post_init__(self) -> None:
+        op: Any = self.node.op
+        fused = isinstance(op, FusedActivation | FusedThreshold)
+        self.inner, self.layer = (op.op, op.layer) if fused else (op, self.node.name)
+        self.op = self.inner.operation if isinstance(self.inner, KerasCall) else self.inner
+        self.activation = op.activation if isinstance(op, FusedActivation) else "none"
         self.output = Output(self.layer, static_shape(self.node), name=self.node.name)
-
-    @property
-    def inner(self) -> Any:
-        """The operation of the node, what is fused taken off."""
-        op = self.node.op
-        return op.op if isinstance(op, FusedActivation | FusedThreshold) else op
-
-    @property
-    def op(self) -> Any:
-        return self.inner.operation if isinstance(self.inner, KerasCall) else self.inner
-
-    @property
-    def layer(self) -> str:
-        op = self.node.op
-        return op.layer if isinstance(op, FusedActivation | FusedThreshold) else self.node.name
-
-    @property
-    def activation(self) -> str:
-        """The fused activation function."""
-        op = self.node.op
-        return op.activation if isinstance(op, FusedActivation) else "none"
 
     @property
     def affine(self) -> tuple[np.ndarray, np.ndarray]:
@@ -97,10 +87,6 @@ class Call:
         """The only input."""
         (only,) = self.inputs
         return only
-
-    def constant(self, suffix: str, value: np.ndarray, *args: Any, **kwargs: Any) -> Tensor:
-        """Adds a constant of the layer."""
-        return self.emitter.constant(suffix, value, *args, **kwargs)
 
     def requantized(self, source: Node, x: Tensor, quant: QuantParams) -> Tensor:
         """The tensor of an input in another scale."""

@@ -35,8 +35,8 @@ def stored_kernel(call: Call, kernel: np.ndarray) -> Tensor:
     kernel = kernel.astype(np.float32)
     step = power_of_two(kernel) if kernel.nbytes >= _WORTHWHILE else None
     if step is None:
-        return call.constant("kernel", kernel)
+        return call.emitter.constant("kernel", kernel)
     whole = np.round(kernel.astype(np.float64) / step).astype(np.int8)
-    stored = call.constant("kernel", whole, step)
+    stored = call.emitter.constant("kernel", whole, step)
     output = Output(call.layer, kernel.shape, suffix="float_kernel")
     return call.emitter.dequantize(stored, output)

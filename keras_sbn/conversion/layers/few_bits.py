@@ -42,8 +42,8 @@ def few_bits_convolution(call: Call, x: Tensor, least: np.ndarray, bits: int) ->
     ones: float | list[float] = [1.0] * len(kernel) if bits == 2 else 1.0
     return call.emitter.fully_connected(
         _windows(call, op, x),
-        call.constant("kernel", kernel, ones, bits=bits),
-        call.constant("bias", (-least).astype(np.int32), ones),
+        call.emitter.constant("kernel", kernel, ones, bits=bits),
+        call.emitter.constant("bias", (-least).astype(np.int32), ones),
         call.output.also(quant=BINARY, binary=True),
         "relu_n1_to_1",
     )

@@ -189,14 +189,14 @@ def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:
     assert linear is not None
     x, window = _with_padding(call, linear, call.input)
     kernel = stored_kernel(call, in_order(linear.kernel, linear.depthwise))
-    bias = call.constant("bias", linear.bias.astype(np.float32))
+    bias = call.emitter.constant("bias", linear.bias.astype(np.float32))
     return call.emitter.convolution(x, kernel, bias, output, window, activation, linear.depthwise)
 
 
 def _fully_connected(call: Call, output: Output, activation: str) -> Tensor:
     kernel, values = array(call.op.kernel), bias_of(call.op, 0)
     weights = stored_kernel(call, kernel.T)
-    bias = call.constant("bias", values.astype(np.float32)) if values.any() else None
+    bias = call.emitter.constant("bias", values.astype(np.float32)) if values.any() else None
     return call.emitter.fully_connected(call.input, weights, bias, output, activation)
 
 
@@ -280,11 +280,11 @@ def integer_convolution(
     as_layer = linear.target == static_shape(call.node)
     suffix = output.suffix if as_layer else "_".join(part for part in (output.suffix, "map") if part)
     kernel = in_order(weights, depthwise)
-    stored = call.constant("kernel", kernel, scales.tolist(), axis=3 if depthwise else 0)
+    stored = call.emitter.constant("kernel", kernel, scales.tolist(), axis=3 if depthwise else 0)
     bias_scales = np.float32(quant.scale) * scales
     if x.dtype == "int16" and (depthwise or (np.abs(bias) + reach(weights, quant) > _INT32).any()):
         bias = bias.astype(np.int64)
-    constant = call.constant("bias", bias, bias_scales.tolist())
+    constant = call.emitter.constant("bias", bias, bias_scales.tolist())
     output = output.also(shape=linear.target, suffix=suffix)
     return call.emitter.convolution(x, stored, constant, output, window, activation, depthwise)
 

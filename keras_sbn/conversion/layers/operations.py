@@ -44,7 +44,7 @@ def _binary(call: Call, operator: str) -> Tensor:
         if isinstance(value, Slot):
             inputs.append(call.inputs[value.index])
         else:
-            inputs.append(call.constant(f"constant_{place}", np.asarray(value, np.float32)))
+            inputs.append(call.emitter.constant(f"constant_{place}", np.asarray(value, np.float32)))
     first, second = inputs
     return call.emitter.elementwise(operator, first, second, call.output)
 

@@ -67,7 +67,7 @@ def _with_constant_sides(
             sizes = (1, count, x.shape[2]) if axis == 1 else (1, x.shape[1], count)
             values = np.ascontiguousarray(np.broadcast_to(value, (*sizes, x.shape[-1])))
             scale, zero_point, *_ = x.quant or (None, 0)
-            constant = call.constant(f"padding_{axis}_{side}", values, scale, zero_point)
+            constant = call.emitter.constant(f"padding_{axis}_{side}", values, scale, zero_point)
             parts = [constant, *parts] if side == "before" else [*parts, constant]
     if len(parts) == 1:
         return x

@@ -99,8 +99,8 @@ def compared_sums(
         bits: Bits of a weight; `None` for whole bytes.
     """
     ones, axis = [1.0] * kernel.shape[-1], 3 if depthwise else 0
-    stored = call.constant("kernel", in_order(kernel, depthwise), ones, axis=axis, bits=bits)
-    bias = call.constant("bias", (-least).astype(np.int32), ones)
+    stored = call.emitter.constant("kernel", in_order(kernel, depthwise), ones, axis=axis, bits=bits)
+    bias = call.emitter.constant("bias", (-least).astype(np.int32), ones)
     binary = output.also(quant=BINARY)
     return call.emitter.convolution(x, stored, bias, binary, window, "relu_n1_to_1", depthwise)
 

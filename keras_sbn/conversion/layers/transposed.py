@@ -54,8 +54,8 @@ def _transposed(call: Call) -> Tensor:
     x = call.input
     if call.output.quant is None:
         inputs = (
-            call.constant("kernel", in_order(kernel).astype(np.float32)),
-            call.constant("bias", bias.astype(np.float32)),
+            call.emitter.constant("kernel", in_order(kernel).astype(np.float32)),
+            call.emitter.constant("bias", bias.astype(np.float32)),
         )
         activation = getattr(call.op, "activation", None)
         linear = fused_name(activation) == "none"
@@ -68,8 +68,8 @@ def _transposed(call: Call) -> Tensor:
     weights, scales, constant = quantized_kernel(kernel, bias, x.quant, call.output.quant)
     constant = constant.astype(np.int64 if x.dtype == "int16" else np.int32)
     inputs = (
-        call.constant("kernel", in_order(weights), scales.tolist()),
-        call.constant("bias", constant, (np.float32(x.quant.scale) * scales).tolist()),
+        call.emitter.constant("kernel", in_order(weights), scales.tolist()),
+        call.emitter.constant("bias", constant, (np.float32(x.quant.scale) * scales).tolist()),
     )
     # Beyond its range int8 ends, and a ReLU with it; int16 is as wide on both sides.
     relu = call.activation if x.dtype == "int16" else "none"
@@ -90,8 +90,8 @@ def fused_threshold(call: Call, x: Tensor, thresholds: np.ndarray) -> Tensor:
     ones = [1.0] * kernel.shape[-1]
     saturated = call.emitter.transposed_convolution(
         x,
-        call.constant("kernel", in_order(kernel).astype(np.int8), ones),
-        call.constant("bias", int32(-thresholds), ones),
+        call.emitter.constant("kernel", in_order(kernel).astype(np.int8), ones),
+        call.emitter.constant("bias", int32(-thresholds), ones),
         call.output.also(quant=_SATURATED, suffix="saturated", binary=True),
         window,
     )

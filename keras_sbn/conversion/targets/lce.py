@@ -161,7 +161,7 @@ class LceTarget(Target):
         output = call.output.also(shape=shape, dtype="int32")
 
         def write(part: Part) -> Tensor:
-            threshold = call.constant("threshold", tau[part.filters])
+            threshold = call.emitter.constant("threshold", tau[part.filters])
             return self._convolve(call, part, [None, None, threshold])
 
         return by_group(call, self.values.bits(call.node.input), output, write)
@@ -205,7 +205,7 @@ class LceTarget(Target):
         ]
         sums = self._convolve(call, dataclasses.replace(part, op=ones, output=own), transform)
         difference = (offset - factor * sum_over_padding(call, part.op)).astype(np.float32)
-        constant = call.constant("difference", difference)
+        constant = call.emitter.constant("difference", difference)
         return call.emitter.elementwise("ADD", sums, constant, output)
 
     def _channels(self, call: Call, values: np.ndarray, suffix: str) -> Tensor:
@@ -217,7 +217,7 @@ class LceTarget(Target):
         vector, filters = values.astype(np.float32), len(values)
         value = vector[0]
         if filters < _LONG or value not in (0, 1) or (vector != value).any():
-            return call.constant(suffix, vector)
+            return call.emitter.constant(suffix, vector)
         name = f"{'ones' if value else 'zeros'}_{filters}"
         if name not in self._vectors:
             ones = np.ones(filters, np.int8)
@@ -237,7 +237,7 @@ class LceTarget(Target):
         if needs_written_padding(op, x.shape[1:3], output.shape[1:3]):
             window = dataclasses.replace(window, padding="valid")
             x = padded_binary(call, op, x, bits.pack)
-        kernel = call.constant("kernel", bits.pack(op.kernel.transpose(3, 0, 1, 2)))
+        kernel = call.emitter.constant("kernel", bits.pack(op.kernel.transpose(3, 0, 1, 2)))
         ones = pads_with(op, 1.0) and window.padding == "same"
         return call.emitter.lce_convolution(
             [x, kernel, *transform],

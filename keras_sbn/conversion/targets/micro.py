@@ -129,11 +129,11 @@ class MicroTarget(TfliteTarget):
         least = np.clip(np.ceil(threshold / quant.scale), -32767, 32767)
         if (direction < 0).any():
             signs = np.ascontiguousarray(np.broadcast_to(direction, shape).astype(np.int16))
-            factor = call.constant("directions", signs, 1.0)
+            factor = call.emitter.constant("directions", signs, 1.0)
             output = call.output.also(quant=quant, suffix="directed")
             x = call.emitter.elementwise("MUL", x, factor, output)
         stored = np.broadcast_to(least, shape).astype(np.int16)
-        constant = call.constant("thresholds", np.ascontiguousarray(stored), quant.scale)
+        constant = call.emitter.constant("thresholds", np.ascontiguousarray(stored), quant.scale)
         output = call.output.also(quant=quant, suffix="difference")
         y = call.emitter.elementwise("SUB", x, constant, output)
         return y, as_threshold(Sign())

@@ -211,8 +211,8 @@ class TfliteTarget(Target):
         """Emits a convolution that gives the accumulators themselves in float32."""
         kernel, depthwise = in_order(call.op.kernel, _is_depthwise(call.op)), _is_depthwise(call.op)
         x = self._dequantized(call.layer, form.tensor)
-        weights = call.constant("kernel", kernel, float(form.multiplier))
-        bias = call.constant("bias", form.constant.astype(np.float32))
+        weights = call.emitter.constant("kernel", kernel, float(form.multiplier))
+        bias = call.emitter.constant("bias", form.constant.astype(np.float32))
         if _is_dynamic(call.op):
             output = call.output.also(suffix="near", binary=True)
             near = call.emitter.convolution(x, weights, bias, output, window)
