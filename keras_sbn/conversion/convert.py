@@ -144,10 +144,11 @@ def convert(
     content, plan, names = _written(model, kind, settings, representative_data)
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
-    report = compare_with_plan(plan, read_file(content), allow_float_fallback)
+    info = read_file(content)
+    needed = oldest_litert(info)
+    report = compare_with_plan(plan, info, allow_float_fallback)
     refused = can_open(content, target)
     if refused is not None:
-        needed = oldest_litert(read_file(content))
         remedy = (
             f"The file needs {needed} or later: pip install --upgrade ai-edge-litert, or give another "
             "`weight_bits`."
@@ -156,7 +157,7 @@ def convert(
             "of the one that is named may help."
         )
         raise LoweringError(f"Expected a file that its runtime opens. Received: {refused}. {remedy}")
-    report = replace(report, oldest_runtime=oldest_litert(read_file(content)))
+    report = replace(report, oldest_runtime=needed)
     if kind.wide_numbers:
         report = replace(report, arena_bytes=arena_bytes(content))
     return kind.result(content, target, report, *names)

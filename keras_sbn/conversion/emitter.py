@@ -23,6 +23,12 @@ class Tensor:
     dtype: str
     quant: QuantParams | None = None
 
+    @property
+    def params(self) -> QuantParams:
+        """Scale and zero point of a tensor that has them."""
+        assert self.quant is not None
+        return self.quant
+
 
 @dataclass(frozen=True)
 class Output:

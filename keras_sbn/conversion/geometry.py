@@ -58,8 +58,7 @@ def margins_of(sizes: tuple[int, ...], window: tuple[int, ...], moves: Window) -
 
 def window_of(layer: BinaryConv) -> Window:
     """How the window of a convolution moves."""
-    strides, rate = layer.strides, layer.dilation_rate
-    return Window(tuple(strides), layer.padding, tuple(rate))
+    return Window(tuple(layer.strides), layer.padding, tuple(layer.dilation_rate))
 
 
 def uniform_padding(op: BinaryConv) -> float | None:

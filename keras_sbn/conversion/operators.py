@@ -36,13 +36,6 @@ class Window:
             "strideW": self.strides[1],
         }
 
-    def fields_with_dilation(self) -> dict[str, Any]:
-        return {
-            **self.fields(),
-            "dilationHFactor": self.dilation_rate[0],
-            "dilationWFactor": self.dilation_rate[1],
-        }
-
 
 class Operators(Emitter):
     """A method an operator: it adds the operator, with its constants, and returns what it writes."""
@@ -63,7 +56,12 @@ class Operators(Emitter):
         or `(1, height, width, channels * multiplier)`.
         """
         version = {"float32": 1, "int8": 3, "int16": 5 if depthwise else 4}[x.dtype]
-        fields = {**window.fields_with_dilation(), "fusedActivationFunction": ACTIVATION[activation]}
+        fields = {
+            **window.fields(),
+            "dilationHFactor": window.dilation_rate[0],
+            "dilationWFactor": window.dilation_rate[1],
+            "fusedActivationFunction": ACTIVATION[activation],
+        }
         inputs = [x, kernel, bias]
         if depthwise:
             if x.dtype == "float32" and window.dilation_rate != (1, 1):

@@ -106,8 +106,7 @@ Int8Rule = Callable[[Call], QuantParams]
 def same(call: Call) -> QuantParams:
     """The output is stored as the only input is: values are moved or selected."""
     call.inputs = [call.values.number(call.node.input)]
-    assert call.input.quant is not None
-    return call.input.quant
+    return call.input.params
 
 
 def one_scale(call: Call) -> QuantParams:
@@ -115,8 +114,7 @@ def one_scale(call: Call) -> QuantParams:
     sources = call.node.inputs
     tensors = [call.values.number(source) for source in sources]
     quants = {tensor.quant for tensor in tensors}
-    quant = tensors[0].quant if len(quants) == 1 else call.scales.of(call.node)
-    assert quant is not None
+    quant = tensors[0].params if len(quants) == 1 else call.scales.of(call.node)
     call.inputs = [call.requantized(*pair, quant) for pair in zip(sources, tensors, strict=True)]
     return quant
 

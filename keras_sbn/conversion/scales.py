@@ -95,9 +95,9 @@ class WideScales(Scales):
     def in_int8(self, node: Node) -> QuantParams:
         if is_image(node) or is_binary(node) or isinstance(node.op, Placeholder):
             return super().of(node)
-        quant = self.of(node)
-        if quant.scale == WIDE_FRACTION.scale and _fixed(node) is not None:
-            return _fixed(node) or quant
+        fixed = _fixed(node)
+        if fixed is not None:
+            return fixed
         bound = interval(node)
         low, high = self._ranges(node).range(node) if self._calibration or bound is None else bound
         return params_of_range(low, high, grid(node))

@@ -107,9 +107,8 @@ class Values:
         found = self._tensors[node]
         if "int16" not in found:
             x = self.int8(node)
-            assert x.quant is not None
             # In units of the same size, so that no value changes.
-            quant = QuantParams(x.quant.scale, 0, "int16")
+            quant = QuantParams(x.params.scale, 0, "int16")
             output = Output(node.name, static_shape(node), quant, suffix="wide")
             found["int16"] = self._emitter.quantize(x, output)
         return found["int16"]
@@ -148,8 +147,7 @@ class Values:
         value = self.int8(node)
         if dtype == "int8":
             return value
-        assert value.quant is not None
-        quant = self._as_stored(value.quant, dtype)
+        quant = self._as_stored(value.params, dtype)
         output = Output(node.name, static_shape(node), quant, dtype, suffix="uint8")
         return self._emitter.quantize(value, output)
 

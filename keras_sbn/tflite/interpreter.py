@@ -245,9 +245,9 @@ class TfliteInterpreter(Interpreter):
         xnnpack: bool | None = None,
         package: str | None = None,
     ) -> None:
-        package, module = _tflite_runtime(package)
+        name, module = _tflite_runtime(package)
         xnnpack = xnnpack is not False
-        runtime = _RUNTIME_NAMES[package] + (", XNNPACK" if xnnpack else "")
+        runtime = name + (", XNNPACK" if xnnpack else "")
         self._engine = opened(lambda: self._open(module, content, num_threads, xnnpack), content, runtime)
         super().__init__(content, runtime)
         self._indices = [
@@ -278,24 +278,20 @@ class TfliteInterpreter(Interpreter):
         return [self._engine.get_tensor(index) for index in written]
 
 
-#: Packages that bring stock TFLite and its module, in the order they are tried: the small ones first.
+#: Packages that bring stock TFLite, the module and what it is called, in the order they are tried: the
+#: small ones first.
 TFLITE_RUNTIMES = {
-    "ai_edge_litert": "ai_edge_litert.interpreter",
-    "tflite_runtime": "tflite_runtime.interpreter",
-    "tensorflow": "tensorflow.lite.python.interpreter",
-}
-_RUNTIME_NAMES = {
-    "ai_edge_litert": "LiteRT",
-    "tflite_runtime": "tflite-runtime",
-    "tensorflow": "TensorFlow Lite",
+    "ai_edge_litert": ("ai_edge_litert.interpreter", "LiteRT"),
+    "tflite_runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
+    "tensorflow": ("tensorflow.lite.python.interpreter", "TensorFlow Lite"),
 }
 
 
 @functools.cache
 def _tflite_runtime(package: str | None = None) -> tuple[str, Any]:
-    """A package that brings stock TFLite, and its module; the first that is there."""
-    for name, module in TFLITE_RUNTIMES.items():
-        if package in (None, name) and importlib.util.find_spec(name):
+    """What stock TFLite is called, and its module: of a package, or of the first that is there."""
+    for found, (module, name) in TFLITE_RUNTIMES.items():
+        if package in (None, found) and importlib.util.find_spec(found):
             return name, importlib.import_module(module)
     raise ImportError(
         "Running the file needs ai-edge-litert, tflite-runtime or tensorflow, and none is installed: "
@@ -344,20 +340,17 @@ def open_interpreter(
             names what to install.
         RuntimeError: If the runtime refuses the file; the message names the layer.
     """
-    if kernel is not None and kernel not in KERNELS:
-        raise ValueError(f"Expected `kernel` to be one of {list(KERNELS)}. Received: kernel={kernel!r}")
-    if runtime is not None and runtime not in RUNTIMES:
-        raise ValueError(
-            f"Expected `runtime` to be one of {list(RUNTIMES)}. Received: runtime={runtime!r}"
-        )
+    for name, value, known in (("kernel", kernel, KERNELS), ("runtime", runtime, RUNTIMES)):
+        if value is not None and value not in known:
+            raise ValueError(f"Expected `{name}` to be one of {list(known)}. Received: {name}={value!r}")
     if target in _TRANSLATED:
         if runtime is not None:
             raise ValueError(
                 f"Expected no `runtime` with target={target!r}, which has its own. Received: "
                 f"runtime={runtime!r}"
             )
-        module, name = _TRANSLATED[target]
-        made: Interpreter = getattr(importlib.import_module(module), name)(content, num_threads)
+        module, kind = _TRANSLATED[target]
+        made: Interpreter = getattr(importlib.import_module(module), kind)(content, num_threads)
         return made
     if runtime is None and target == "micro" and xnnpack is None:
         from keras_sbn.tflite.micro import MicroInterpreter, has_micro

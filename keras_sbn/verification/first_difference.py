@@ -137,10 +137,8 @@ def _value(stored: np.ndarray, tensor: TensorInfo, shape: tuple[int, ...]) -> np
         if stored.shape != (*shape[:-1], bits.words(shape[-1])):
             return None
         return bits.unpack(stored, shape[-1])
-    if stored.dtype == np.int8:
-        stored = stored.astype(np.float32) - tensor.zero_points[0]
+    if stored.dtype in (np.int8, np.int16):
+        stored = stored.astype(np.float32) - (tensor.zero_points or (0,))[0]
         step = _step(tensor)
         stored = step * stored if step else 2 * stored + 1
-    if stored.dtype == np.int16:
-        stored = _step(tensor) * stored.astype(np.float32)
     return stored if stored.shape == shape else None

@@ -226,10 +226,9 @@ def _in_int8(call: Call) -> Tensor:
 
 def rounded(call: Call, linear: Linear, x: Tensor, largest: int = HIGHEST) -> Tensor:
     """Emits a linear layer whose sums are rounded; factor and offset are in it already."""
-    assert x.quant is not None
     output, activation = call.output, call.activation
     most = _exact_largest(linear.kernel, largest) if x.dtype == "int16" else largest
-    weights, scales, bias = quantized_kernel(linear.kernel, linear.bias, x.quant, output.quant, most)
+    weights, scales, bias = quantized_kernel(linear.kernel, linear.bias, x.params, output.quant, most)
     rest: np.ndarray = linear.kernel - weights * scales.astype(np.float64)
     if x.dtype != "int16" or np.abs(rest).max() <= _AS_GOOD_AS_EXACT * np.abs(linear.kernel).max():
         y = integer_convolution(call, linear, x, weights, scales, bias, output, activation)
@@ -237,7 +236,7 @@ def rounded(call: Call, linear: Linear, x: Tensor, largest: int = HIGHEST) -> Te
     parts = []
     for suffix, of_part in (("coarse", linear.kernel - rest), ("rest", rest)):
         values = linear.bias if suffix == "rest" else np.zeros_like(linear.bias)
-        stored = quantized_kernel(of_part, values, x.quant, output.quant)
+        stored = quantized_kernel(of_part, values, x.params, output.quant)
         part = output.also(suffix=suffix)
         parts.append(integer_convolution(call, linear, x, *stored, part, "none"))
     as_map = output.also(shape=parts[0].shape, suffix="" if parts[0].shape == output.shape else "map")
@@ -271,9 +270,8 @@ def integer_convolution(
     activation: str,
 ) -> Tensor:
     """Emits CONV_2D or DEPTHWISE_CONV_2D of int8 weights `(height, width, depth, filters)`."""
-    assert x.quant is not None
     source = Output(call.layer, linear.source, x.quant, suffix="map")
-    quant = x.quant
+    quant = x.params
     x, window = _with_padding(call, linear, shaped(call, x, source))
     groups = linear.source[-1] // weights.shape[2]
     depthwise = linear.depthwise or (groups > 1 and weights.shape[2] == 1)

@@ -22,12 +22,11 @@ kernel's scale is written as one over it, so that the sum is multiplied by 1.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from keras_sbn.conversion.emitter import Output, Tensor
-from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import leaves_values_over, margins_of, uniform_padding, window_of
 from keras_sbn.conversion.layers.linear import (
     Linear,
@@ -64,8 +63,7 @@ def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
         x: The int8 tensor of the image.
         suffix: What to add to the name of the tensor.
     """
-    op, fused = call.op, call.node.op
-    assert isinstance(fused, FusedThreshold)
+    op, fused = call.op, cast(Any, call.node.op)
     kernel, thresholds = op.kernel, np.broadcast_to(fused.threshold, (op.kernel.shape[-1],))
     window, pad_value = window_of(op), uniform_padding(op)
     native = window.padding == "valid" or (window.padding == "same" and pad_value == 0)
@@ -164,16 +162,15 @@ def _compared(call: Call, linear: Linear, comparison: Any, x: Tensor, suffix: st
     channels = linear.kernel.shape[-1]
     found = per_channel(comparison, channels)
     assert found is not None
-    assert x.quant is not None
     threshold, direction = found
     directed = linear.scaled(direction, np.zeros(channels))
-    input_scale = x.quant.scale
-    weights, scales = _weights(directed.kernel, x.quant)
+    input_scale = x.params.scale
+    weights, scales = _weights(directed.kernel, x.params)
     units = input_scale * scales
     with np.errstate(over="ignore"):
         least = np.ceil((threshold - directed.bias) / units)
     # A bias beyond the reachable sums decides as one a step beyond them, and overflows.
-    farthest = reach(weights, x.quant) + 1
+    farthest = reach(weights, x.params) + 1
     least = np.clip(least, -farthest, farthest).astype(np.int32)
     ones = np.full(channels, np.float32(1 / input_scale))
     quant = BINARY if x.dtype == "int8" else WIDE_INTEGER

@@ -62,14 +62,13 @@ def _transposed(call: Call) -> Tensor:
         output = call.output if linear else call.output.also(suffix="linear")
         y = call.emitter.transposed_convolution(x, *inputs, output, window)
         return activated(call, y, activation, call.output)
-    assert x.quant is not None
     factor, offset = call.affine
     kernel, bias = kernel * factor, bias * factor + offset
-    weights, scales, constant = quantized_kernel(kernel, bias, x.quant, call.output.quant)
+    weights, scales, constant = quantized_kernel(kernel, bias, x.params, call.output.quant)
     constant = constant.astype(np.int64 if x.dtype == "int16" else np.int32)
     inputs = (
         call.emitter.constant("kernel", in_order(weights), scales.tolist()),
-        call.emitter.constant("bias", constant, (np.float32(x.quant.scale) * scales).tolist()),
+        call.emitter.constant("bias", constant, (np.float32(x.params.scale) * scales).tolist()),
     )
     # Beyond its range int8 ends, and a ReLU with it; int16 is as wide on both sides.
     relu = call.activation if x.dtype == "int16" else "none"

@@ -248,7 +248,9 @@ class Target(BinaryForm):
                 call.output = call.output.also(binary=True)
             self.values.set_bits(node, lowering.function(call))
             return
-        integers = self._moved_integers(node, lowering)
+        moved = lowering.bits == "moves" and len(node.inputs) == 1
+        # The stored 8-bit values, for a first layer to read.
+        integers = self.values.integers(node.input) if moved else None
         if integers is not None:
             call.inputs = [integers]
             call.output = call.output.also(quant=integers.quant, dtype=integers.dtype)
@@ -261,12 +263,6 @@ class Target(BinaryForm):
             return False
         exist = all(self.values.has_bits(source) for source in node.inputs)
         return lowering.bits == "selects" or (exist and self.can_move(node))
-
-    def _moved_integers(self, node: Node, lowering: Lowering) -> Tensor | None:
-        """The stored 8-bit values that a layer moves as they are, for a first layer to read."""
-        if lowering.bits != "moves" or len(node.inputs) != 1:
-            return None
-        return self.values.integers(node.input)
 
     def _has_int8(self, call: Call, lowering: Lowering) -> bool:
         """Prepares a call in int8, or notes that there is no operator."""

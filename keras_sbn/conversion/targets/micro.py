@@ -93,14 +93,13 @@ class MicroTarget(TfliteTarget):
         if not isinstance(call.op, BinaryConv) or call.op.padding == "valid":
             return found
         for x in (found, self.values.number(source)):
-            assert x.quant is not None
-            stored = x.quant.stored(call.op.pad_values).astype(np.float64)
+            stored = x.params.stored(call.op.pad_values).astype(np.float64)
             # A scale, such as 1/255, is rounded to float32.
-            if np.allclose(x.quant.scale * (stored - x.quant.zero_point), call.op.pad_values, 1e-6, 0):
+            if np.allclose(x.params.scale * (stored - x.params.zero_point), call.op.pad_values, 1e-6, 0):
                 return x
         raise LoweringError(
             f"Expected {call.layer!r} to pad with a value that its input can have, a multiple of "
-            f"{found.quant.scale if found.quant else 1:.6g}. Received: {call.op.pad_values.tolist()}. "
+            f"{found.params.scale:.6g}. Received: {call.op.pad_values.tolist()}. "
             "Train it with pad_value=0.0, or convert it to target='tflite'."
         )
 
@@ -113,17 +112,16 @@ class MicroTarget(TfliteTarget):
         offset = np.asarray(exact_offset(node, op), np.float64)
         exact = Threshold(offset, op.direction)
         if per_channel(exact, x.shape[-1]) is None:
-            x, exact = self._difference(call, self.values.number(source), exact)
+            x, exact = self._difference(call, self.values.number(source), exact), as_threshold(Sign())
         return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix, exact))
 
-    def _difference(self, call: Call, x: Tensor, op: Threshold) -> tuple[Tensor, Threshold]:
-        """Emits numbers less the threshold of each place, and returns what is left to compare.
+    def _difference(self, call: Call, x: Tensor, op: Threshold) -> Tensor:
+        """Emits numbers less the threshold of each place, whose signs are left to compare.
 
         Integers q are compared, ``direction * q >= T``. The difference saturates where int16 ends, which
         keeps its sign.
         """
-        quant = x.quant
-        assert quant is not None
+        quant = x.params
         shape = (1, *x.shape[1:])
         threshold, direction = np.broadcast_arrays(op.threshold, op.direction)
         least = np.clip(np.ceil(threshold / quant.scale), -32767, 32767)
@@ -135,8 +133,7 @@ class MicroTarget(TfliteTarget):
         stored = np.broadcast_to(least, shape).astype(np.int16)
         constant = call.emitter.constant("thresholds", np.ascontiguousarray(stored), quant.scale)
         output = call.output.also(quant=quant, suffix="difference")
-        y = call.emitter.elementwise("SUB", x, constant, output)
-        return y, as_threshold(Sign())
+        return call.emitter.elementwise("SUB", x, constant, output)
 
     def rounded_convolution(self, call: Call) -> Tensor:
         self.emitter.reasons[call.layer] = Reason(f"{_SUMS}; {self._how_far_off(call.node)}", "")

@@ -255,8 +255,7 @@ class TfliteTarget(Target):
         written = in_windows and window.padding != "valid"
         if not written and not needs_written_padding(op, form.tensor.shape[1:3], positions):
             return form, window
-        assert form.tensor.quant is not None
-        x = padded_binary(call, op, form.tensor, form.tensor.quant.stored)
+        x = padded_binary(call, op, form.tensor, form.tensor.params.stored)
         return replace(form, tensor=x), replace(window, padding="valid")
 
     def _dequantized(self, layer: str, x: Tensor) -> Tensor:
