@@ -104,10 +104,13 @@ def of_kind(model: Any, *parts: str) -> list[Any]:
 
 def start_from(student: Any, teacher: Any) -> None:
     """Starts the latent kernels from the teacher's."""
+    import keras
+
     for mine, other in zip(
         of_kind(student, "Conv2D", "Dense"), of_kind(teacher, "Conv2D", "Dense"), strict=True
     ):
-        mine.kernel.assign(other.kernel)
+        # A copy: JAX arrays that two models share are lost where one trains.
+        mine.kernel.assign(keras.ops.convert_to_numpy(other.kernel))
 
 
 def pairs(student: Any, teacher: Any) -> dict[str, str]:

@@ -87,6 +87,12 @@ def add_to(commands: Any) -> None:
         help="convert a layer that should be binary and cannot be as a float layer; the report says why",
     )
     parser.add_argument(
+        "--allow-rounded-signs",
+        action="store_true",
+        help="with micro: convert a model that takes signs of numbers which int16 rounds, as residual "
+        "networks do; some signs differ then",
+    )
+    parser.add_argument(
         "--labels",
         help="text file of the classes, one a line, to put into the file (default: those of the run that "
         "the model comes from)",
@@ -138,6 +144,7 @@ def run(options: argparse.Namespace) -> int:
         output_type=options.output_type,
         weight_bits=options.weight_bits if options.weight_bits == "auto" else int(options.weight_bits),
         allow_float_fallback=options.allow_float_fallback,
+        allow_rounded_signs=options.allow_rounded_signs,
         labels=labels,
         input_range=options.input_range and tuple(options.input_range),
     )

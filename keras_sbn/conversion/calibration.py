@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,7 +69,8 @@ class Calibration:
         self._ranges = {node: _Range() for node in (*graph.inputs, *nodes)}
         model = None
         if nodes:
-            model = graphs.build(Graph(graph.name, graph.inputs, nodes), LayerMaker())
+            with _masks_may_end():
+                model = graphs.build(Graph(graph.name, graph.inputs, nodes), LayerMaker())
         names = tuple(node.name for node in graph.inputs)
         data = data() if callable(data) and is_iterable_of_batches(data) else data
         numbers = sum(math.prod(static_shape(node)) for node in nodes)
@@ -93,7 +97,8 @@ class Calibration:
             self._ranges[node].add_values(array)
         if model is None:
             return
-        outputs = model.predict_on_batch(inputs[0] if len(inputs) == 1 else inputs)
+        with _masks_may_end():
+            outputs = model.predict_on_batch(inputs[0] if len(inputs) == 1 else inputs)
         outputs = outputs if isinstance(outputs, list) else [outputs]
         for node, array in zip(nodes, outputs, strict=True):
             if not np.isfinite(array).all():
@@ -113,3 +118,11 @@ class Calibration:
             if lattice is not None:
                 return lattice
         return params_of_range(found.low, found.high, grid(node))
+
+
+@contextlib.contextmanager
+def _masks_may_end() -> Iterator[None]:
+    """Without Keras's warning where a layer that a pass put in ends a mask, which no layer uses."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*was passed an input with a mask attached to it")
+        yield

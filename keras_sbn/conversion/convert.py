@@ -14,7 +14,7 @@ from keras_sbn.conversion.emitter import PlannedOperator
 from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.targets import TARGETS, target_class
-from keras_sbn.conversion.targets.base import Settings, Target
+from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.graph import Graph
 from keras_sbn.tflite.interpreter import can_open
@@ -39,6 +39,7 @@ def convert(
     output_type: str | None = None,
     weight_bits: int | str = 8,
     allow_float_fallback: bool = False,
+    allow_rounded_signs: bool = False,
     labels: Sequence[str] | None = None,
     input_range: tuple[float, float] | None = None,
 ) -> ConvertedModel:
@@ -58,8 +59,9 @@ def convert(
             standard operators, or of QONNX's: one byte a weight, see `keras_sbn.ConvertedOnnx`. All of
             them decide as the hard model does on every input. `"micro"`, integers alone from the input
             to the output, for TensorFlow Lite Micro and Arm's Ethos-U: binary layers as in `"tflite"`,
-            sums and real values in int16. It decides as the hard model does where int16 holds what is
-            compared; the report says where it rounds, and to which steps.
+            sums and real values in int16. Its signs are those of the hard model; a model that takes
+            signs of numbers which int16 rounds, as residual networks do, is refused
+            (`allow_rounded_signs`).
         activations: What the layers compute with that are not binary. `"float32"`, exactly as the
             folded model does; or `"int8"`, as TensorFlow's post-training quantization does: smaller and
             faster, and no longer exact. Binary layers stay binary and exact in what they read, but a
@@ -80,6 +82,9 @@ def convert(
         allow_float_fallback: Whether a layer that should be binary and cannot be is converted as a float
             layer, and an operator that is not as planned is tolerated; the report has the reason and the
             remedy. Otherwise they are errors.
+        allow_rounded_signs: Whether `target="micro"` converts a model that takes signs of numbers which
+            int16 rounds. A sign within a few steps of its threshold can then differ, and others after it;
+            the report says how large a step is.
         labels: Names of the classes in the order of the output. They go into the file as standard TFLite
             metadata, from which apps and tools read them.
         input_range: `(low, high)` where the network was trained on ``low + image * (high - low) / 255``
@@ -92,9 +97,9 @@ def convert(
 
     Raises:
         ValueError: If an argument is unknown, representative data are missing or do not fit, the model
-            cannot be folded, a layer that should be binary is not, or a layer has no counterpart in the
-            target; the message names the layer. If labels or range do not fit the model, or the
-            installed runtime is older than what the file asks for.
+            cannot be folded, a layer that should be binary is not, a sign would be one of rounded
+            numbers, or a layer has no counterpart in the target; the message names the layer. If labels
+            or range do not fit the model, or the installed runtime is older than what the file asks for.
         ImportError: If no package with the TFLite schema is installed.
 
     Example:
@@ -140,8 +145,10 @@ def convert(
             f"target={target!r}. Received: weight_bits={weight_bits!r}"
             + ("" if kind.weight_bits else ". Leave it out: a binary weight takes one bit.")
         )
-    settings = Settings(allow_float_fallback, quantize, input_type, output_type, weight_bits)
-    content, plan, names = _written(model, kind, settings, representative_data)
+    settings = Settings(
+        allow_float_fallback, quantize, input_type, output_type, weight_bits, allow_rounded_signs
+    )
+    content, plan, names = _written(model, target, settings, representative_data)
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
     info = read_file(content)
@@ -164,7 +171,7 @@ def convert(
 
 
 def _written(
-    model: Any, kind: type[Target], settings: Settings, representative_data: Any
+    model: Any, target: str, settings: Settings, representative_data: Any
 ) -> tuple[bytes, list[PlannedOperator], tuple[tuple[str, ...], tuple[str, ...]]]:
     """The bytes of the file, what was meant to be in it, and the names of its inputs and outputs."""
     graph = folded_graph(model)
@@ -173,16 +180,32 @@ def _written(
     if representative_data is not None:
         calibration = Calibration(graph, representative_data, model)
     writer = ModelWriter(description="keras_sbn")
-    writing = kind(writer, settings, calibration)
+    writing = target_class(target)(writer, settings, calibration)
     for run in PASSES:
         run(graph, writing)
     inputs = [writing.values.add_input(node, settings.input_type) for node in graph.inputs]
     for node in graph.nodes():
         writing.write(node)
+    if not settings.allow_rounded_signs:
+        _refuse_rounded_signs(target, writing.rounded_signs)
     outputs = [writing.values.output(node, settings.output_type) for node in graph.outputs]
     names = tuple(node.name for node in graph.inputs), tuple(_output_names(graph))
     content = writer.finish([x.index for x in inputs], [y.index for y in outputs], *names)
     return content, writing.emitter.plan, names
+
+
+def _refuse_rounded_signs(target: str, names: list[str]) -> None:
+    if not names:
+        return
+    more = f" and {len(names) - 3} others" if len(names) > 3 else ""
+    raise LoweringError(
+        f"Expected signs of ±1, of their sums or of the input with target={target!r}, which are exact. "
+        f"Received: {', '.join(map(repr, names[:3]))}{more}, which take signs of numbers that integers "
+        "round; one within a few steps of its threshold can differ from the model's, and changes others "
+        "after it. target='c' and 'tflite' compute these numbers in float32. allow_rounded_signs=True "
+        "converts the model all the same: the report says how large a step is, `keras_sbn.verify` how "
+        "often a decision differs."
+    )
 
 
 def _output_names(graph: Graph) -> list[str]:

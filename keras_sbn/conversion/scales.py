@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 
@@ -21,13 +23,16 @@ from keras_sbn.conversion.quantization import (
 )
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import Affine, KerasCall, Placeholder, Reshape
-from keras_sbn.folding.value_ranges import grid, is_binary, is_image
+from keras_sbn.folding.value_ranges import Grid, behind_reshapes, grid, is_binary, is_image
 
 _FIXED_BY_ACTIVATION = {
     keras.activations.softmax: PROBABILITY,
     keras.activations.sigmoid: PROBABILITY,
     keras.activations.tanh: HYPERBOLIC,
 }
+
+
+_SUMS = (keras.layers.Add, keras.layers.Subtract)
 
 
 class Scales:
@@ -90,7 +95,18 @@ class WideScales(Scales):
             return super().of(node)
         if is_binary(node):
             return WIDE_INTEGER
-        return WIDE_FRACTION if _fixed(node) else wide_params(self._largest(node), grid(node))
+        if _fixed(node):
+            return WIDE_FRACTION
+        values = grid_of_sums(node)
+        return wide_params(values.bound if values else self._largest(node), values)
+
+    def exact(self, node: Node) -> bool:
+        """Whether integers hold every value of a node: ±1, stored inputs, what lies on its grid."""
+        node = behind_reshapes(node)
+        if is_binary(node) or isinstance(node.op, Placeholder):
+            return True
+        values = grid_of_sums(node)
+        return values is not None and self.of(node).scale == np.float32(1 / values.steps)
 
     def in_int8(self, node: Node) -> QuantParams:
         if is_image(node) or is_binary(node) or isinstance(node.op, Placeholder):
@@ -135,6 +151,30 @@ def interval(node: Node) -> tuple[float, float] | None:
     if isinstance(op, Reshape):
         return interval(node.input)
     return None
+
+
+def grid_of_sums(node: Node) -> Grid | None:
+    """The grid of a node's values, also where they are sums or differences of others on grids.
+
+    float32 adds these exactly as well. Folding does not ask: a sign of a sum stays two layers there.
+    """
+    found: dict[Node, Grid | None] = {}
+    waiting = [node]
+    while waiting:
+        each = waiting[-1]
+        adds = isinstance(each.op, KerasCall) and each.op.kind in _SUMS
+        missing = [source for source in each.inputs if adds and source not in found]
+        if missing:
+            waiting += missing
+            continue
+        waiting.pop()
+        parts = [found[source] for source in each.inputs] if adds else []
+        known = [part for part in parts if part is not None]
+        found[each] = grid(each)
+        if known and len(known) == len(parts):
+            bound = sum(part.bound for part in known)
+            found[each] = Grid(math.lcm(*(part.steps for part in known)), bound)
+    return found[node]
 
 
 def _ends(

@@ -134,16 +134,24 @@ def binary_normalization(layer: Any, name: str) -> Any:
     )
 
 
+def _copy(old: Any, new: Any) -> None:
+    """Assigns the value of one weight to another, in memory of its own.
+
+    A JAX array that two weights share is lost to both where a training step of one donates its memory.
+    """
+    new.assign(ops.convert_to_numpy(old))
+
+
 def load_normalization(old: Any, new: Any, statistics: bool) -> None:
     """Starts `new` from gamma and beta of `old`, and from its statistics where they still hold."""
     if new.log_gamma is not None:
         gamma = np.abs(ops.convert_to_numpy(old.gamma).astype("float32"))
         new.log_gamma.assign(np.log(np.maximum(gamma, _SMALLEST_GAMMA)))
     if new.beta is not None:
-        new.beta.assign(old.beta)
+        _copy(old.beta, new.beta)
     if statistics:
-        new.moving_mean.assign(old.moving_mean)
-        new.moving_variance.assign(old.moving_variance)
+        _copy(old.moving_mean, new.moving_mean)
+        _copy(old.moving_variance, new.moving_variance)
 
 
 def reset_statistics(normalization: Any) -> None:
@@ -187,11 +195,11 @@ def separate(
     depthwise.trainable = pointwise.trainable = layer.trainable
 
     def load_pointwise() -> None:
-        pointwise.kernel.assign(layer.pointwise_kernel)
+        _copy(layer.pointwise_kernel, pointwise.kernel)
         if layer.use_bias:
-            pointwise.bias.assign(layer.bias)
+            _copy(layer.bias, pointwise.bias)
 
-    return (depthwise, lambda: depthwise.kernel.assign(layer.depthwise_kernel)), (
+    return (depthwise, lambda: _copy(layer.depthwise_kernel, depthwise.kernel)), (
         pointwise,
         load_pointwise,
     )

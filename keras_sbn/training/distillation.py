@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_sbn.suggestions import did_you_mean
@@ -145,6 +146,18 @@ class Distillation(keras.Model):
         super().compile(optimizer, loss, **options)
         self._beside.has_labels = loss is not None
         self.student.compile(self.optimizer, loss, **options)
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """As Keras's; first every weight gets an array of its own.
+
+        `student.kernel.assign(teacher.kernel)` shares one under JAX, and a step can donate it only once.
+        """
+        seen: set[int] = set()
+        for variable in [*self.trainable_variables, *self.non_trainable_variables]:
+            if id(variable.value) in seen:
+                variable.assign(np.array(ops.convert_to_numpy(variable)))
+            seen.add(id(variable.value))
+        return super().make_train_function(force)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         if not training:

@@ -1,6 +1,8 @@
 """Files of integers alone: every sign the model's, in TensorFlow Lite Micro and in LiteRT."""
 
 import os
+import re
+import shutil
 from collections import Counter
 
 import keras
@@ -100,8 +102,59 @@ def test_a_residual_network_on_a_grid_is_exact(rng):
     # Signs are taken of values up to here: what follows is averaged.
     model = keras.Model(model.input, model.get_layer("transition_2_relu").output)
     x = rng.integers(0, 2, (4, 32, 32, 3)).astype("float32")
-    converted = keras_sbn.convert(model, "micro", representative_data=x)
+    converted = keras_sbn.convert(model, "micro", representative_data=x, allow_rounded_signs=True)
     np.testing.assert_array_equal(_outputs(converted, x), _expected(model, x))
+
+
+def _residual(rng, normalized):
+    """The first sign reads a sum of ±1; the second the sum of two such sums, normalized or not."""
+    inputs = keras.Input((6, 6, 2))
+    x = activate(layers.SelfBinarizingConv2D(4, 3, padding="same")(inputs))
+    parts = [layers.SelfBinarizingConv2D(4, 3, padding="same")(x) for _ in range(2)]
+    if normalized:
+        parts = [K.BatchNormalization()(part) for part in parts]
+    x = K.Subtract()([K.Add()(parts), x])
+    x = layers.SelfBinarizingActivation(name="of_residual")(x)
+    outputs = layers.SelfBinarizingDense(3)(K.Flatten()(x))
+    return _hard(keras.Model(inputs, outputs), rng), images(rng, (6, 6, 2), 64)
+
+
+@pytest.mark.tensorflow
+def test_a_sign_of_rounded_numbers_is_refused_with_ways_out(rng):
+    model, samples = _residual(rng, normalized=True)
+    with pytest.raises(
+        ValueError, match=r"Received: 'of_residual', which take signs of numbers"
+    ) as error:
+        keras_sbn.convert(model, "micro", representative_data=samples)
+    for advice in ("target='c'", "'tflite'", "allow_rounded_signs=True", "keras_sbn.verify"):
+        assert advice in str(error.value)
+    assert keras_sbn.verify(keras_sbn.convert(model, "tflite"), model, samples)
+    if shutil.which("gcc"):
+        assert keras_sbn.verify(keras_sbn.convert(model, "c"), model, samples)
+    converted = keras_sbn.convert(model, "micro", representative_data=samples, allow_rounded_signs=True)
+    assert keras_sbn.verify(converted, model, samples).agreement > 0.9
+    (row,) = [row for row in converted.report.layers if row.name == "of_residual"]
+    assert re.search(r"the sign of real values; int16 holds them in steps of 0\.\d+$", row.reason)
+
+
+@pytest.mark.tensorflow
+def test_a_sign_of_sums_of_sums_is_exact(rng):
+    model, samples = _residual(rng, normalized=False)
+    converted = keras_sbn.convert(model, "micro", representative_data=samples[:2])
+    np.testing.assert_array_equal(_outputs(converted, samples), _expected(model, samples))
+
+
+@pytest.mark.tensorflow
+def test_moved_inputs_and_sums_of_sums_keep_their_signs(rng):
+    a, b = keras.Input((5, 4, 2)), keras.Input((5, 4, 2))
+    x = K.Concatenate()([K.MaxPooling2D(2)(a), K.Cropping2D(((1, 2), (0, 2)))(b)])
+    x = K.Flatten()(x)
+    sums = [layers.SelfBinarizingDense(6, binarize_input=True)(x) for _ in range(3)]
+    x = layers.SelfBinarizingActivation()(K.Maximum()([K.Add()(sums[:2]), sums[2]]))
+    model = _hard(keras.Model([a, b], layers.SelfBinarizingDense(3)(x)), rng)
+    data = [images(rng, (5, 4, 2), 16) for _ in range(2)]
+    converted = keras_sbn.convert(model, "micro", representative_data=data)
+    np.testing.assert_array_equal(_outputs(converted, data), _expected(model, data))
 
 
 @pytest.mark.tensorflow
@@ -145,7 +198,8 @@ def test_random_networks_compute_what_the_folded_model_does_or_name_a_layer():
         received = converted.predict(x)
         received = received if isinstance(received, list) else [received]
         for a, b, output in zip(received, expected, converted.report.outputs, strict=True):
-            # A sign that differs changes a sum by 2.
+            if (b == np.round(b)).all():  # Sums: every sign before them is the model's.
+                np.testing.assert_array_equal(a, b)
             scaled = np.abs(b).max(initial=0.0) * 1e-4
             np.testing.assert_allclose(a, b, rtol=0, atol=min(4 * output.scale, 0.9) + scaled)
         keras.utils.clear_session()

@@ -188,7 +188,7 @@ def folder_of_images(root, classes=("cat", "dog"), count=3):
     for label, name in enumerate(classes):
         (root / name).mkdir(parents=True)
         for index in range(count):
-            PIL.fromarray(np.full((6, 5, 3), 50 * label + index, "uint8")).save(
+            PIL.fromarray(np.full((6, 5, 3), 30 * label + index, "uint8")).save(
                 root / name / f"{index}.png"
             )
     return root

@@ -591,3 +591,11 @@ def test_layers_of_this_package_stay_what_they_are():
     result = keras_sbn.binary_model(model)
     assert classes(result, "sign") == [SIGN]
     assert result.model.get_layer("own").input is result.model.get_layer("sign").output
+
+
+def test_no_array_of_the_float_model_is_shared():
+    """Under JAX a training step donates the arrays of its model: the float one would lose them."""
+    model = _network(K.SeparableConv2D(4, 3, padding="same", name="apart"), K.BatchNormalization())
+    made = keras_sbn.binary_model(model).model
+    variables = [*model.variables, *made.variables]
+    assert len({id(variable.value) for variable in variables}) == len(variables)

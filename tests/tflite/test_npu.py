@@ -24,7 +24,8 @@ def _file(build, shape, target="micro", **options):
     if build is not models.QuickNetSmall:
         model = keras_sbn.fold(model, input_scaling=(1 / 255, 0.0))
         data = rng.integers(0, 256, (2, *shape), "uint8")
-    return keras_sbn.convert(model, target, representative_data=data)
+    rounded = target == "micro" and build is models.QuickNetSmall
+    return keras_sbn.convert(model, target, representative_data=data, allow_rounded_signs=rounded)
 
 
 @needs_vela

@@ -46,6 +46,8 @@ class Settings:
         input_type: The type of the file's inputs, or `None` for that of the model's.
         output_type: The type of its outputs, or `None` for the target's.
         weight_bits: Bits of a weight of ±1 kernels: 8, 4, 2 or "auto".
+        allow_rounded_signs: Whether a target of integers takes signs of numbers that it rounds, in place
+            of an error.
     """
 
     allow_float_fallback: bool = False
@@ -53,6 +55,7 @@ class Settings:
     input_type: str | None = None
     output_type: str | None = None
     weight_bits: int | str = 8
+    allow_rounded_signs: bool = False
 
 
 class Target(BinaryForm):
@@ -90,6 +93,8 @@ class Target(BinaryForm):
         self.values = Values(self.emitter, self, self.scales)
         #: Nodes that stay float32 up to a float32 output (`passes.keep_float_outputs`).
         self.float_nodes: set[int] = set()
+        #: Signs and thresholds written so far of numbers that the target rounds without being told to.
+        self.rounded_signs: list[str] = []
 
     @abstractmethod
     def compare(self, call: Call, x: Tensor) -> Tensor:

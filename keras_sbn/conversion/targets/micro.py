@@ -23,16 +23,17 @@ import numpy as np
 
 from keras_sbn.conversion.comparisons import as_threshold, exact_offset
 from keras_sbn.conversion.emitter import Tensor
+from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.layers import thresholds
 from keras_sbn.conversion.layers.linear import Linear, per_channel, rounded
 from keras_sbn.conversion.plan import LoweringError, Reason
 from keras_sbn.conversion.quantization import QuantParams
-from keras_sbn.conversion.registry import Call, Lowering, same
+from keras_sbn.conversion.registry import Call, Lowering, lowering_of, one_scale, same
 from keras_sbn.conversion.scales import WideScales
 from keras_sbn.conversion.targets.tflite import TfliteTarget
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import BinaryConv, Placeholder, Reshape, Sign, Threshold
-from keras_sbn.folding.value_ranges import grid, is_binary, is_image
+from keras_sbn.folding.value_ranges import is_binary, is_image
 
 #: How ±1 is stored in a kernel whose sums are scaled, and the largest sum of products.
 _WEIGHT, _MOST = 64, 2**28
@@ -42,6 +43,7 @@ _SUMS = "its sums are an output, or more than a sign reads them"
 class MicroTarget(TfliteTarget):
     """Writes a folded model in integer operators: bits as the portable target, numbers in int16."""
 
+    scales: WideScales
     wide_numbers = True
     kind_of_scales = WideScales
     weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4)
@@ -49,6 +51,10 @@ class MicroTarget(TfliteTarget):
         "target='micro' has no float32. Take another layer, or target='tflite', which computes it in "
         "float32."
     )
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._exact: set[int] = set()
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         raise LoweringError(
@@ -71,16 +77,36 @@ class MicroTarget(TfliteTarget):
 
     def reason_of(self, node: Node, op: Any) -> Reason:
         found = super().reason_of(node, op)
-        if is_binary(node) or is_image(node) or isinstance(node.op, Placeholder | Reshape):
+        numbers = node.input if isinstance(node.op, Sign | Threshold) else node
+        if is_binary(numbers) or is_image(numbers) or isinstance(numbers.op, Placeholder | Reshape):
             return found
-        return Reason(f"{found.reason}; {self._how_far_off(node)}", found.remedy)
+        return Reason(f"{found.reason}; {self._how_far_off(numbers)}", found.remedy)
+
+    def write(self, node: Node) -> None:
+        super().write(node)
+        if isinstance(node.op, Sign | Threshold):
+            if id(node.input) not in self._exact:
+                self.rounded_signs.append(node.name)
+        elif not self._keeps_exact(node):
+            return
+        self._exact.add(id(node))
+
+    def _keeps_exact(self, node: Node) -> bool:
+        """Whether integers hold every value of a node, which are on its grid, or moved or selected."""
+        if self.scales.exact(node):
+            return True
+        if isinstance(node.op, FusedActivation) or not all(id(x) in self._exact for x in node.inputs):
+            return False
+        rule = lowering_of(Call(node, self.emitter, self.values, self.scales)).int8
+        if rule is one_scale:
+            return len({self.values.number(x).quant for x in node.inputs}) == 1
+        return rule is same
 
     def _how_far_off(self, node: Node) -> str:
         """What int16 makes of a node's values."""
-        quant, values = self.scales.of(node), grid(node)
-        if values is not None and quant.scale == np.float32(1 / values.steps):
+        if self.scales.exact(node):
             return "int16 holds them exactly"
-        return f"int16 holds them in steps of {quant.scale:.3g}"
+        return f"int16 holds them in steps of {self.scales.of(node).scale:.3g}"
 
     def compared_input(self, call: Call) -> Tensor:
         """As any target; and in int16 where int8 has no value for what the layer pads with.
