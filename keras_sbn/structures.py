@@ -8,6 +8,16 @@ from typing import Any
 import keras
 
 
+def input_structure(model: Any) -> Any:
+    """The tensors that a model takes, in the structure it was built with; `None` if none can be read."""
+    return _structure(model, "input")
+
+
+def output_structure(model: Any) -> Any:
+    """The tensors that a model returns, in the structure it was built with; `None` as above."""
+    return _structure(model, "output")
+
+
 def inputs_in_order(inputs: Any, model: Any, names: Sequence[str]) -> list[Any]:
     """Returns one value an input, in the order of `model.inputs`, of what `model.predict` takes.
 
@@ -20,7 +30,7 @@ def inputs_in_order(inputs: Any, model: Any, names: Sequence[str]) -> list[Any]:
     Raises:
         ValueError: If an input is missing or there are too many.
     """
-    structure = getattr(model, "input", None)
+    structure = input_structure(model)
     tensors = [] if structure is None else keras.tree.flatten(structure)
     if isinstance(inputs, dict):
         found = None if structure is None else _laid_out(inputs, structure)
@@ -41,7 +51,7 @@ def inputs_in_order(inputs: Any, model: Any, names: Sequence[str]) -> list[Any]:
 
 def outputs_in_order(outputs: Any, model: Any) -> list[Any]:
     """Returns one value an output, in the order of `model.outputs`, of what `model.predict` returns."""
-    structure = getattr(model, "output", None)
+    structure = output_structure(model)
     found = None if structure is None else _laid_out(outputs, structure)
     return keras.tree.flatten(outputs) if found is None else found
 
@@ -74,6 +84,17 @@ def order_by_name(names: Sequence[str], *known: Sequence[str]) -> list[int]:
     return as_it_is
 
 
+def _structure(model: Any, which: str) -> Any:
+    if isinstance(model, keras.Sequential):
+        # Its own attribute is the tensor of the first model that calls it, where one does.
+        model = model._functional
+    try:
+        return getattr(model, which, None)
+    except ValueError:
+        # Keras before 3.6, of a subclassed model.
+        return None
+
+
 def _laid_out(values: Any, structure: Any) -> list[Any] | None:
     """The values in the order in which Keras flattens the structure; `None` if they lie otherwise."""
     count = len(keras.tree.flatten(structure))
@@ -93,6 +114,8 @@ def _collect(values: Any, places: Any, found: list[Any]) -> bool:
             and len(values) == len(places)
             and all(_collect(value, place, found) for value, place in zip(values, places, strict=True))
         )
+    if isinstance(values, dict):
+        return False
     found[places] = values
     return True
 

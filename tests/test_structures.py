@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 
 import keras_sbn
-from keras_sbn.structures import inputs_in_order, names_in_order, order_by_name, outputs_in_order
+from keras_sbn.structures import (
+    input_structure,
+    inputs_in_order,
+    names_in_order,
+    order_by_name,
+    output_structure,
+    outputs_in_order,
+)
 
 
 def _model():
@@ -33,6 +40,38 @@ def test_inputs_by_key_by_name_and_in_order():
     with pytest.raises(ValueError, match=r"Expected 2 inputs, as the model has\. Received: 3"):
         inputs_in_order([1, 2, 3], model, ["second", "first"])
     assert inputs_in_order({"b": 1, "a": 2}, None, ["a", "b"]) == [2, 1]
+
+
+@pytest.mark.parametrize("functional", [True, False])
+def test_the_only_input_by_its_name(functional):
+    layers = [keras.Input((3,), name="image"), keras.layers.Dense(2)]
+    model = keras.Sequential(layers)
+    if functional:
+        model = keras.Model(model.inputs[0], model.outputs[0])
+    for given in (1, [1], {"image": 1}, {"image": 1, "more": 2}):
+        assert inputs_in_order(given, model, ["other"]) == [1]
+    # By the name in the file.
+    assert inputs_in_order({"other": 1}, model, ["other"]) == [1]
+    with pytest.raises(ValueError, match=r"Expected inputs named \['image'\]\. Received: \['more'\]"):
+        inputs_in_order({"more": 1}, model, ["other"])
+
+
+def test_a_sequential_model_has_its_own_tensors_whoever_calls_it():
+    model = keras.Sequential([keras.Input((3,), name="image"), keras.layers.Dense(2)])
+    outer = keras.Input((3,), name="outer")
+    keras.Model(outer, model(outer))
+    assert input_structure(model).name == "image"
+    assert output_structure(model) is model.outputs[0]
+
+
+def test_a_model_without_a_graph_has_no_structures():
+    class Subclassed(keras.Model):
+        def call(self, x):
+            return x
+
+    for model in (Subclassed(), keras.Sequential([keras.layers.Dense(2)]), object(), None):
+        assert input_structure(model) is None
+        assert output_structure(model) is None
 
 
 def test_outputs_in_the_order_of_the_model_whatever_the_order_of_the_keys():

@@ -255,7 +255,8 @@ class DeviceTraining:
         structure = jax.tree_util.tree_structure(self.state)
         with np.load(path) as stored:
             known = json.loads(str(stored["known"]))
-            leaves = [jnp.asarray(stored[f"array_{i}"]) for i in range(structure.num_leaves)]
+            # Copies: an epoch gives away the memory of its state, and that of an array is NumPy's.
+            leaves = [jnp.array(stored[f"array_{i}"]) for i in range(structure.num_leaves)]
         self.state = jax.tree_util.tree_unflatten(structure, leaves)
         self.epoch, self.losses, self.seconds = known["epoch"], known["losses"], known["seconds"]
 

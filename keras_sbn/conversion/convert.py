@@ -156,9 +156,9 @@ def convert(
     report = compare_with_plan(plan, info, allow_float_fallback)
     refused = can_open(content, target)
     if refused is not None:
+        other = "pip install 'keras-sbn[micro]'" if target == "micro" else "give another `weight_bits`"
         remedy = (
-            f"The file needs {needed} or later: pip install --upgrade ai-edge-litert, or give another "
-            "`weight_bits`."
+            f"The file needs {needed} or later: pip install --upgrade ai-edge-litert, or {other}."
             if needed
             else "Please report this as a bug, with the model; target='tflite' or another layer in place "
             "of the one that is named may help."

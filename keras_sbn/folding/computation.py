@@ -111,8 +111,10 @@ def change_of_model(model: Any) -> str | None:
     for name in _COMPUTING:
         if name in vars(model):
             return f"on which {name} was replaced"
+    # With PyTorch, classes of Keras derive from one of its own.
+    known = base_class(model).__mro__
     for cls in type(model).__mro__:
-        if is_known_class(cls):
+        if cls in known or is_known_class(cls):
             continue
         for name in _COMPUTING:
             if name in vars(cls):
@@ -176,6 +178,10 @@ def plain_copy(layer: Any, **changes: Any) -> Any:
     for name in same:
         asked.__dict__[name] = keras.activations.linear if name.endswith("activation") else None
     config = known.get_config(asked)  # type: ignore[attr-defined]
+    for name, value in config.items():
+        if name.endswith("activation") and isinstance(value, dict):
+            # A layer, which Keras before 3.10 does not make again itself.
+            config[name] = keras.saving.deserialize_keras_object(value)
     # Attributes such as `_kernel_initializer` hold the argument without the underscore.
     given = {name.lstrip("_"): value for name, value in same.items() if name.lstrip("_") in config}
     return known.from_config({**config, **given, **changes})  # type: ignore[attr-defined]

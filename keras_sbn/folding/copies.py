@@ -56,10 +56,20 @@ def _layer(layer: Any, name: str) -> Any:
     except Exception as error:
         raise ValueError(
             f"{expected} to be made again from its own configuration. Received: {type(error).__name__}: "
-            f"{error} Give the class a `get_config` that returns every argument of its constructor, and "
-            "register it, and the functions that it is given, with "
-            "@keras.saving.register_keras_serializable()."
+            f"{error} {_remedy(error)}"
         ) from error
+
+
+def _remedy(error: Exception) -> str:
+    if "interpret activation function identifier" in str(error):
+        return (
+            "Keras before 3.10 does not make an activation again that is a layer inside of another. Put "
+            "it after that one as a layer of the model, or pip install --upgrade keras."
+        )
+    return (
+        "Give the class a `get_config` that returns every argument of its constructor, and register it, "
+        "and the functions that it is given, with @keras.saving.register_keras_serializable()."
+    )
 
 
 def _copy_state(layer: Any, copy: Any) -> None:

@@ -14,6 +14,9 @@ from keras_sbn.folding.computation import averages, change_of_model, ignores_mas
 from keras_sbn.folding.links import Links
 from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Slot
 
+#: Keras before 3.7 gives a list of inputs the values of a dictionary in the order of its sorted keys.
+_LOOKS_NAMES_UP = tuple(int(part) for part in keras.__version__.split(".")[:2]) >= (3, 7)
+
 
 class Node:
     """One operation of the graph and where its inputs come from.
@@ -325,7 +328,7 @@ def _arguments(operation: Any, arguments: Any, training: bool | None) -> tuple[A
 def _in_the_order_of_the_inputs(inner: Any, given: Any) -> list[Any]:
     """The tensors that a nested model is called with, one an input, as Keras assigns them."""
     names = [tensor.name for tensor in inner.inputs]
-    if isinstance(given, dict) and not isinstance(inner.input, dict):
+    if isinstance(given, dict) and not isinstance(inner.input, dict) and _LOOKS_NAMES_UP:
         given = [given[name] for name in names if name in given]
     flat = keras.tree.flatten(given)
     ranks = [None if x is None else len(x.shape) for x in flat]

@@ -141,6 +141,19 @@ class Distillation(keras.Model):
         """Those of the student, and the teacher's: JAX is given them in a step, and compiles none in."""
         return [*super().non_trainable_variables, *self._beside.teacher.variables]
 
+    @property
+    def metrics(self) -> list[Any]:
+        """This model's, and those of the layers inside.
+
+        The student has its own of the same names, which nothing updates here and which Keras before 3.6
+        counts to this model.
+        """
+        parts = self._flatten_layers(include_self=False)
+        layers = [part for part in parts if not isinstance(part, keras.Model)]
+        inside = {id(metric) for layer in layers for metric in layer.metrics}
+        others = {id(metric) for metric in self.student.metrics} - inside
+        return [metric for metric in super().metrics if id(metric) not in others]
+
     def compile(self, optimizer: Any = "rmsprop", loss: Any = None, **options: Any) -> None:
         """Compiles both this model and the student, with one optimizer; arguments as of `keras.Model`."""
         super().compile(optimizer, loss, **options)

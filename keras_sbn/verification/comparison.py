@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_sbn.binarize import decisions
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.structures import names_in_order, order_by_name, outputs_in_order
+from keras_sbn.structures import names_in_order, order_by_name, output_structure, outputs_in_order
 from keras_sbn.verification.inputs import Batch
 from keras_sbn.verification.result import Difference, Verification
 
@@ -23,7 +23,7 @@ class Comparison:
         self._tensors = converted.report.outputs
         self._names = converted.output_names
         self._model = model
-        structure = getattr(model, "output", None)
+        structure = output_structure(model)
         known: list[list[str]] = []
         if structure is not None:
             known = [names_in_order(structure), list(getattr(model, "output_names", []))]

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.report import TensorReport
-from keras_sbn.structures import inputs_in_order, names_in_order, order_by_name
+from keras_sbn.structures import input_structure, inputs_in_order, names_in_order, order_by_name
 from keras_sbn.tflite.interpreter import refuse_nan
 
 
@@ -63,7 +63,7 @@ class InputForms:
         self, model: Any, converted: ConvertedModel, input_scaling: tuple[float, float] | None
     ) -> None:
         self._model, self._names = model, converted.input_names
-        structure = getattr(model, "input", None)
+        structure = input_structure(model)
         tensors = list(keras.tree.flatten(structure)) if structure is not None else []
         count = len(converted.report.inputs)
         if tensors and len(tensors) != count:

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
+from keras_sbn.structures import input_structure
 from keras_sbn.tflite.worker import Worker
 from keras_sbn.verification.inputs import Batch
 
@@ -69,7 +70,7 @@ class Runner:
 
 
 def _expected(model: Any, batch: Batch) -> Any:
-    structure = getattr(model, "input", None)
+    structure = input_structure(model)
     if structure is not None:
         return model.predict_on_batch(keras.tree.pack_sequence_as(structure, batch.for_model))
     return model.predict_on_batch(batch.for_model if len(batch.for_model) > 1 else batch.for_model[0])

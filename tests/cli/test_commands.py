@@ -9,7 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from conftest import digit_network, images, randomize
+from conftest import digit_network, images, needs_new_litert, randomize
 from small_models import ROOT
 
 import keras_sbn
@@ -273,6 +273,7 @@ def test_a_number_of_samples_that_is_not_positive(capsys):
     assert "expected a positive number" in capsys.readouterr().err
 
 
+@needs_new_litert
 def test_where_a_file_runs(folder, capsys, rng):
     np.save("images.npy", images(rng, (7, 6, 2)))
     options = ["--target", "micro", "--representative-data", "images.npy", "--weight-bits", "4"]

@@ -1,8 +1,11 @@
 """What has no counterpart in a file: the error names the layer, and what is expected in its place."""
 
+import importlib
+
 import keras
 import numpy as np
 import pytest
+from conftest import digit_network, images, needs_new_litert
 
 import keras_sbn
 from keras_sbn import layers
@@ -133,3 +136,27 @@ def test_images_of_an_unknown_number_of_channels():
         ValueError, match=r"Expected images with a known number of channels\. Received: in"
     ):
         keras_sbn.fold(model, input_scaling=(1 / 255, 0))
+
+
+@pytest.mark.parametrize(
+    ("options", "remedy"),
+    [
+        ({"target": "micro"}, r"or pip install 'keras-sbn\[micro\]'\."),
+        # The schema with int2 comes with it.
+        pytest.param(
+            {"target": "tflite", "weight_bits": 2},
+            "or give another `weight_bits`.",
+            marks=needs_new_litert,
+        ),
+    ],
+)
+def test_a_runtime_that_is_older_than_the_file(options, remedy, monkeypatch, rng):
+    module = importlib.import_module("keras_sbn.conversion.convert")
+    monkeypatch.setattr(module, "can_open", lambda *arguments: "no kernel")
+    model = digit_network()
+    keras_sbn.binarize(model)
+    if options["target"] == "micro":
+        options = {**options, "representative_data": images(rng, (7, 6, 2))}
+    message = f"Received: no kernel. The file needs LiteRT .* or later: pip install .*, {remedy}"
+    with pytest.raises(ValueError, match=message):
+        keras_sbn.convert(model, **options)

@@ -20,6 +20,8 @@ def test_fit_sees_the_same_batches_with_any_number_of_threads_and_resumed():
         with warnings.catch_warnings():
             # JAX's of int64 among them, which other tests let pass.
             warnings.simplefilter("error")
+            # As in pyproject.toml: another process of the tests may be writing there.
+            warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
             model.fit(
                 dataset.batches("train", 16, threads=threads, first_epoch=first_epoch),
                 validation_data=dataset.batches("validation", 16),

@@ -1,5 +1,6 @@
 """The Raspberry Pi example: the Python runs, and the C++ type-checks and preprocesses as Python does."""
 
+import importlib.machinery
 import importlib.util
 import os
 import re
@@ -116,7 +117,9 @@ def classify(monkeypatch, capsys):
     pytest.importorskip("PIL")
     if importlib.util.find_spec("ai_edge_litert") is None:
         interpreter = pytest.importorskip("tensorflow.lite.python.interpreter")
-        monkeypatch.setitem(sys.modules, "ai_edge_litert", types.ModuleType("ai_edge_litert"))
+        package = types.ModuleType("ai_edge_litert")
+        package.__spec__ = importlib.machinery.ModuleSpec("ai_edge_litert", None)
+        monkeypatch.setitem(sys.modules, "ai_edge_litert", package)
         monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", interpreter)
     monkeypatch.syspath_prepend(str(ROOT / "keras_sbn/deployment"))
 

@@ -56,6 +56,11 @@ class Reversed(K.Permute):
         return -super().call(inputs)
 
 
+class Halved(K.Dense):
+    def call(self, inputs, training=None):
+        return super().call(inputs) / 2
+
+
 class Preset(K.Conv2D):
     """Only fixes arguments; its constructor does not take what `get_config` returns."""
 
@@ -309,6 +314,35 @@ def test_a_keras_layer_keeps_its_activation(activation, rng):
     x = layers.SelfBinarizingActivation()(K.Dense(6, activation=activation)(inputs))
     model = _hard(keras.Model(inputs, layers.SelfBinarizingDense(3)(x)), rng)
     _assert_equal(model, images(rng, (8,)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda activation: Halved(6, activation=activation, name="outer"),
+        lambda activation: K.TimeDistributed(K.Dense(6, activation=activation), name="outer"),
+    ],
+    ids=["own class", "inside"],
+)
+def test_an_activation_that_only_keras_can_make_again(make, rng):
+    """A layer whose own configuration holds it; Keras before 3.10 does not load such a model either."""
+
+    def model(*ends):
+        inputs = x = keras.Input((4, 8))
+        for layer in ends:
+            x = layer(x)
+        x = layers.SelfBinarizingDense(3, binarize_input=True)(x)
+        return _hard(keras.Model(inputs, x), rng)
+
+    whole = model(make(K.LeakyReLU(0.3)))
+    if tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 10):
+        _assert_equal(whole, images(rng, (4, 8)))
+        return
+    with pytest.raises(
+        ValueError, match=r"(?s)layer 'outer'.*Put it after that one as a layer of the model"
+    ):
+        keras_sbn.fold(whole)
+    _assert_equal(model(make(None), K.LeakyReLU(0.3)), images(rng, (4, 8)))
 
 
 @pytest.mark.parametrize("name", ["leaky_relu", "softplus", "gelu"])

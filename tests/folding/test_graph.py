@@ -96,7 +96,9 @@ def test_dictionaries_keep_their_keys_and_nested_outputs_their_structure(rng):
     x = {"y": images(rng, (8,)), "x": images(rng, (4,))}
     folded = _assert_equal(model, x)
     found = folded(x)
-    assert list(folded.input) == ["y", "x"]
+    # With PyTorch, Keras sorts keys.
+    keys = ["x", "y"] if keras.backend.backend() == "torch" else ["y", "x"]
+    assert list(folded.input) == keys
     assert sorted(found) == ["a", "z"]
     assert isinstance(found["z"], list)
     assert list(found["a"]) == ["only"]
