@@ -104,6 +104,6 @@ class CInterpreter(Interpreter):
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         read = [np.ascontiguousarray(array) for array in inputs]
-        written = [np.empty(tensor.shape, tensor.dtype) for tensor in self.outputs]
+        written = [np.empty(tensor.shape, tensor.dtype) for tensor in self.file.outputs]
         self._run(*(ctypes.c_void_p(array.ctypes.data) for array in (*read, *written)))
         return written

@@ -46,9 +46,8 @@ class OnnxInterpreter(Interpreter):
         except Exception as error:  # Each kind of error is a class of its own, all of Exception.
             raise RuntimeError(f"Expected a model that onnxruntime runs. Received: {error}") from error
         # What the file has in integers is a number here.
-        self.outputs = [
-            replace(tensor, dtype="float32", scales=(), zero_points=()) for tensor in self.outputs
-        ]
+        numbers = (replace(y, dtype="float32", scales=(), zero_points=()) for y in self.file.outputs)
+        self.file = replace(self.file, outputs=tuple(numbers))
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         names = [source.name for source in self._session.get_inputs()]

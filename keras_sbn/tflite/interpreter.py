@@ -33,7 +33,7 @@ from keras_sbn.tflite.options import KERNELS as KERNELS
 from keras_sbn.tflite.options import RUNTIMES as RUNTIMES
 from keras_sbn.tflite.options import Kernel as Kernel
 from keras_sbn.tflite.options import Runtime as Runtime
-from keras_sbn.tflite.reader import TensorInfo, read_file
+from keras_sbn.tflite.reader import FileInfo, TensorInfo, read_file
 from keras_sbn.tflite.schema import file_of_package, load_module
 
 
@@ -83,14 +83,14 @@ class Interpreter(ABC):
 
     #: What runs it: "LCE, indirect kernel, XNNPACK", "LiteRT, XNNPACK".
     runtime: str
-    #: The inputs and outputs of the model; a batch is one sample.
-    inputs: Sequence[TensorInfo]
-    outputs: Sequence[TensorInfo]
 
     def __init__(self, content: bytes, runtime: str) -> None:
-        info = read_file(content)
         self._content, self.runtime = content, runtime
-        self.inputs, self.outputs = info.inputs, info.outputs
+
+    @functools.cached_property
+    def file(self) -> FileInfo:
+        """The file, with the inputs and outputs of the model; a batch is one sample."""
+        return read_file(self._content)
 
     @abstractmethod
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -100,7 +100,7 @@ class Interpreter(ABC):
     def _random_inputs(self) -> list[np.ndarray]:
         rng = np.random.default_rng(0)
         inputs = []
-        for tensor in self.inputs:
+        for tensor in self.file.inputs:
             values = rng.integers(0, 128, tensor.shape)
             kind = np.dtype(tensor.dtype).kind
             inputs.append((values / 128 if kind == "f" else values).astype(tensor.dtype))
@@ -127,7 +127,7 @@ class Interpreter(ABC):
         Raises:
             ValueError: If the arrays do not fit the inputs of the model.
         """
-        shapes = [tensor.shape for tensor in self.inputs]
+        shapes = [tensor.shape for tensor in self.file.inputs]
         given = [tuple(array.shape) for array in inputs]
         fits = len(given) == len(shapes) and all(
             found[1:] == wanted[1:] for found, wanted in zip(given, shapes, strict=True)
@@ -135,7 +135,7 @@ class Interpreter(ABC):
         if not fits or len({shape[0] for shape in given}) != 1:
             wanted = [("samples", *shape[1:]) for shape in shapes]
             raise ValueError(f"Expected inputs of shapes {wanted}. Received: shapes {given}")
-        ready = [_stored(array, tensor) for array, tensor in zip(inputs, self.inputs, strict=True)]
+        ready = [_stored(array, tensor) for array, tensor in zip(inputs, self.file.inputs, strict=True)]
         try:
             samples = [self.run([array[i : i + 1] for array in ready]) for i in range(given[0][0])]
         except RuntimeError as error:
@@ -143,10 +143,10 @@ class Interpreter(ABC):
         if samples:
             outputs = [np.concatenate(parts) for parts in zip(*samples, strict=True)]
         else:
-            outputs = [np.zeros((0, *tensor.shape[1:]), tensor.dtype) for tensor in self.outputs]
+            outputs = [np.zeros((0, *tensor.shape[1:]), tensor.dtype) for tensor in self.file.outputs]
         if not dequantize:
             return outputs
-        return [_values(array, tensor) for array, tensor in zip(outputs, self.outputs, strict=True)]
+        return [_values(array, tensor) for array, tensor in zip(outputs, self.file.outputs, strict=True)]
 
 
 def _values(stored: np.ndarray, tensor: TensorInfo) -> np.ndarray:
