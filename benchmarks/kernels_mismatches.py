@@ -53,7 +53,7 @@ class Comparison:
         folded = keras_sbn.fold(model)
         content = keras_sbn.convert(folded, target="lce").content
         copy, layers = layers_as_outputs(content, folded)
-        self._layers = [name for name, _ in layers]
+        self._layers = [layer.name for layer in layers]
         self._plain = {name: KernelsInterpreter(content, 1, name) for name in tally}
         self._with_layers = {name: KernelsInterpreter(copy, 1, name) for name in tally}
         wanted = [folded.get_layer(name).output for name in self._layers]

@@ -17,7 +17,6 @@ import numpy as np
 
 from keras_sbn.c_code.generate import generate
 from keras_sbn.tflite.interpreter import Interpreter
-from keras_sbn.tflite.reader import TensorInfo, read_file
 
 #: Compilers that are tried, after the one that the variable CC names.
 COMPILERS = ("cc", "gcc", "clang")
@@ -93,13 +92,6 @@ class CInterpreter(Interpreter):
     def __init__(self, content: bytes, num_threads: int = 1) -> None:
         library = _library(content)
         super().__init__(content, f"C, compiled by {Path(compiler() or '').name}")
-        info = read_file(content)
-        self.input_shapes = [tensor.shape for tensor in info.inputs]
-        self.input_types = [np.dtype(tensor.dtype) for tensor in info.inputs]
-        self.output_shapes = [tensor.shape for tensor in info.outputs]
-        self.output_types = [np.dtype(tensor.dtype) for tensor in info.outputs]
-        self.input_scales = [_scale(tensor) for tensor in info.inputs]
-        self.output_scales = [_scale(tensor) for tensor in info.outputs]
         # A library that is loaded from another file has another static array.
         handle, path = tempfile.mkstemp(prefix="keras_sbn_c_", suffix=".so")
         with os.fdopen(handle, "wb") as file:
@@ -112,13 +104,6 @@ class CInterpreter(Interpreter):
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         read = [np.ascontiguousarray(array) for array in inputs]
-        kinds = zip(self.output_shapes, self.output_types, strict=True)
-        written = [np.empty(shape, dtype) for shape, dtype in kinds]
+        written = [np.empty(tensor.shape, tensor.dtype) for tensor in self.file.outputs]
         self._run(*(ctypes.c_void_p(array.ctypes.data) for array in (*read, *written)))
         return written
-
-
-def _scale(tensor: TensorInfo) -> tuple[float, int] | None:
-    if len(tensor.scales) != 1 or len(tensor.zero_points) != 1:
-        return None
-    return tensor.scales[0], tensor.zero_points[0]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion.plan import LoweringError, PlannedOperator, Reason
-from keras_sbn.conversion.report import ConversionReport, describe, kind_of, tensors
-from keras_sbn.tflite.costs import producers
-from keras_sbn.tflite.memory import live_bytes
+from keras_sbn.conversion.emitter import PlannedOperator
+from keras_sbn.conversion.plan import LoweringError, Reason
+from keras_sbn.conversion.report import ConversionReport, kind_of, report_of
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo
 
 
@@ -39,11 +38,8 @@ def compare_with_plan(
     grouped: dict[str, list[tuple[PlannedOperator, OperatorInfo]]] = {}
     surprises: dict[str, Reason] = {}
     for planned, found in zip(plan, info.operators, strict=True):
-        (output,) = found.outputs
-        meant = (
-            *(planned.operator, planned.output, planned.dtype, planned.shape, planned.constant_bytes),
-            *_stored_as(planned.quantization),
-        )
+        (output,), layer = found.outputs, planned.output.layer
+        meant = _as_in_a_file(planned)
         written = (
             *(found.name, output.name, output.dtype, output.shape, found.constant_bytes),
             *(output.scales, output.zero_points),
@@ -51,29 +47,23 @@ def compare_with_plan(
         if meant != written:
             if not allow_float_fallback:
                 raise LoweringError(
-                    f"Expected layer {planned.layer!r} to be written as {meant}. Received: {written}. "
+                    f"Expected layer {layer!r} to be written as {meant}. Received: {written}. "
                     "allow_float_fallback=True makes it a row of the report."
                 )
-            surprises[planned.layer] = Reason(f"it was planned as {meant} and is {written}", "")
-        grouped.setdefault(planned.layer, []).append((planned, found))
-    made_by = producers(info.operators)
-    memory = dict(zip(map(id, info.operators), live_bytes(info), strict=True))
+            surprises[layer] = Reason(f"it was planned as {meant} and is {written}", "")
+        grouped.setdefault(layer, []).append((planned, found))
     rows = []
     for name, pairs in grouped.items():
         operators = [found for _, found in pairs]
-        binary = any(planned.binary for planned, _ in pairs) and name not in surprises
+        binary = any(planned.output.binary for planned, _ in pairs) and name not in surprises
         kind = "binary" if binary else kind_of(operators)
-        reason = surprises.get(name, pairs[0][0].reason)
-        row = describe(name, kind, operators, reason, made_by)
-        rows.append(replace(row, ram_bytes=max(memory[id(op)] for op in operators)))
-    return ConversionReport(tuple(rows), info.size, tensors(info.inputs), tensors(info.outputs))
+        rows.append((name, kind, operators, surprises.get(name, pairs[0][0].reason)))
+    return report_of(info, rows)
 
 
-def _stored_as(
-    quantization: tuple[float, int, str] | None,
-) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Scales and zero points as a file holds them: the scales in float32."""
-    if quantization is None:
-        return (), ()
-    scale, zero_point, _ = quantization
-    return (float(np.float32(scale)),), (zero_point,)
+def _as_in_a_file(planned: PlannedOperator) -> tuple[Any, ...]:
+    """What a file says of an operator: its scales are float32."""
+    output, quant = planned.output, planned.output.quant
+    stored = ((float(np.float32(quant.scale)),), (quant.zero_point,)) if quant else ((), ())
+    known = (planned.operator, output.full_name, output.stored_type, tuple(output.shape))
+    return (*known, planned.constant_bytes, *stored)

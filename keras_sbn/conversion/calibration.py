@@ -40,12 +40,9 @@ class _Range:
             self.high = max(self.high, float(array.max()))
 
     def add_values(self, array: np.ndarray) -> None:
-        if self.values is None:
-            return
-        found = np.unique(array)
-        self.values = np.union1d(self.values, found) if found.size <= _MOST_VALUES else None
-        if self.values is not None and self.values.size > _MOST_VALUES:
-            self.values = None
+        if self.values is not None:
+            found = np.union1d(self.values, array)
+            self.values = found if found.size <= _MOST_VALUES else None
 
 
 class Calibration:
@@ -64,13 +61,12 @@ class Calibration:
 
     def __init__(self, graph: Graph, data: Any, original: Any = None) -> None:
         self.samples = 0
-        self._ranges: dict[int, _Range] = {id(node): _Range() for node in graph.inputs}
         nodes = [
             node
             for node in graph.nodes()
             if not isinstance(node.op, Placeholder | Pick) and not is_binary(node)
         ]
-        self._ranges.update((id(node), _Range()) for node in nodes)
+        self._ranges = {node: _Range() for node in (*graph.inputs, *nodes)}
         model = None
         if nodes:
             with _masks_may_end():
@@ -97,8 +93,8 @@ class Calibration:
                 )
             if not np.isfinite(array.astype(np.float32)).all():
                 raise ValueError(f"Expected finite data. Received: NaN or infinity in {node.name!r}")
-            self._ranges[id(node)].add(array)
-            self._ranges[id(node)].add_values(array)
+            self._ranges[node].add(array)
+            self._ranges[node].add_values(array)
         if model is None:
             return
         with _masks_may_end():
@@ -107,16 +103,16 @@ class Calibration:
         for node, array in zip(nodes, outputs, strict=True):
             if not np.isfinite(array).all():
                 raise ValueError(f"Expected finite values. Received: NaN or infinity from {node.name!r}")
-            self._ranges[id(node)].add(array)
+            self._ranges[node].add(array)
 
     def range(self, node: Node) -> tuple[float, float]:
         """The least and the largest value of a node, 0 among them."""
-        found = self._ranges[id(node)]
+        found = self._ranges[node]
         return found.low, found.high
 
     def scale(self, node: Node) -> QuantParams:
         """How a node's values are stored."""
-        found = self._ranges[id(node)]
+        found = self._ranges[node]
         if isinstance(node.op, Placeholder) and found.values is not None:
             lattice = params_of_lattice(found.values)
             if lattice is not None:

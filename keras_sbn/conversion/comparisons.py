@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import Threshold
 from keras_sbn.folding.thresholds import between_grid_points, round_up_to_float32
 from keras_sbn.folding.value_ranges import grid
+
+
+def as_threshold(op: Any) -> Threshold:
+    """A sign is a comparison with 0."""
+    return op if isinstance(op, Threshold) else Threshold(np.zeros(1), np.ones(1, np.int8))
 
 
 def exact_offset(node: Node, op: Threshold) -> np.ndarray:

@@ -10,8 +10,9 @@ from keras_sbn.conversion import layers as _layers  # noqa: F401 (registers the 
 from keras_sbn.conversion.against_plan import compare_with_plan
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
+from keras_sbn.conversion.emitter import PlannedOperator
 from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
-from keras_sbn.conversion.plan import LoweringError, PlannedOperator
+from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.targets import TARGETS, target_class
 from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite
@@ -145,16 +146,16 @@ def convert(
             + ("" if kind.weight_bits else ". Leave it out: a binary weight takes one bit.")
         )
     settings = Settings(
-        allow_float_fallback, quantize, output_type in (None, "float32"), weight_bits, allow_rounded_signs
+        allow_float_fallback, quantize, input_type, output_type, weight_bits, allow_rounded_signs
     )
-    types = input_type, output_type
-    content, plan, names = _written(model, target, settings, types, representative_data)
+    content, plan, names = _written(model, target, settings, representative_data)
     if labels is not None or input_range is not None:
         content = with_metadata(content, labels, input_range, model.name)
-    report = compare_with_plan(plan, read_file(content), allow_float_fallback)
+    info = read_file(content)
+    needed = oldest_litert(info)
+    report = compare_with_plan(plan, info, allow_float_fallback)
     refused = can_open(content, target)
     if refused is not None:
-        needed = oldest_litert(read_file(content))
         other = "pip install 'keras-sbn[micro]'" if target == "micro" else "give another `weight_bits`"
         remedy = (
             f"The file needs {needed} or later: pip install --upgrade ai-edge-litert, or {other}."
@@ -163,18 +164,14 @@ def convert(
             "of the one that is named may help."
         )
         raise LoweringError(f"Expected a file that its runtime opens. Received: {refused}. {remedy}")
-    report = replace(report, oldest_runtime=oldest_litert(read_file(content)))
+    report = replace(report, oldest_runtime=needed)
     if kind.wide_numbers:
         report = replace(report, arena_bytes=arena_bytes(content))
     return kind.result(content, target, report, *names)
 
 
 def _written(
-    model: Any,
-    target: str,
-    settings: Settings,
-    types: tuple[str | None, str | None],
-    representative_data: Any,
+    model: Any, target: str, settings: Settings, representative_data: Any
 ) -> tuple[bytes, list[PlannedOperator], tuple[tuple[str, ...], tuple[str, ...]]]:
     """The bytes of the file, what was meant to be in it, and the names of its inputs and outputs."""
     graph = folded_graph(model)
@@ -186,13 +183,12 @@ def _written(
     writing = target_class(target)(writer, settings, calibration)
     for run in PASSES:
         run(graph, writing)
-    input_type, output_type = types
-    inputs = [writing.values.add_input(node, input_type) for node in graph.inputs]
+    inputs = [writing.values.add_input(node, settings.input_type) for node in graph.inputs]
     for node in graph.nodes():
         writing.write(node)
     if not settings.allow_rounded_signs:
         _refuse_rounded_signs(target, writing.rounded_signs)
-    outputs = [writing.values.output(node, output_type) for node in graph.outputs]
+    outputs = [writing.values.output(node, settings.output_type) for node in graph.outputs]
     names = tuple(node.name for node in graph.inputs), tuple(_output_names(graph))
     content = writer.finish([x.index for x in inputs], [y.index for y in outputs], *names)
     return content, writing.emitter.plan, names

@@ -144,13 +144,8 @@ class ConvertedModel:
         arrays = arrays_of(inputs_of(x), self.input_names, "x")
         refuse_nan(arrays, self.input_names)
         options: dict[str, Any] = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
-        with named(self):
-            if isolated:
-                with self.worker(**options) as worker:
-                    outputs = worker.predict(arrays, dequantize)
-            else:
-                with self.pool(**options).borrow() as interpreter:
-                    outputs = interpreter.predict(arrays, dequantize)
+        with named(self), self.worker(**options) if isolated else self.pool(**options).borrow() as one:
+            outputs = one.predict(arrays, dequantize)
         return outputs[0] if len(outputs) == 1 else outputs
 
     @property
@@ -172,25 +167,17 @@ class ConvertedModel:
         xnnpack: bool | None = None,
     ) -> InterpreterPool:
         """The interpreters of this file, kept for the next call."""
-        chosen = runtime, kernel, xnnpack
-        found = self._pools.get(chosen)
-        if found is None:
-            made = InterpreterPool(
-                self.content, self.target, runtime=runtime, kernel=kernel, xnnpack=xnnpack
-            )
-            # Of two threads that come here at once, both go on with the one that was first.
-            found = self._pools.setdefault(chosen, made)
-        return found
+        options = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
+        pools: dict[tuple[Any, ...], InterpreterPool] = self.__dict__.setdefault("_interpreters", {})
+        chosen = tuple(options.values())
+        # Of two threads that come here at once, both go on with the one that was first.
+        return pools.get(chosen) or pools.setdefault(
+            chosen, InterpreterPool(self.content, self.target, **options)
+        )
 
     def worker(self, num_threads: int = 1, **options: Any) -> Worker:
         """Starts a process that runs the file; `options` are those of `pool`."""
         return Worker(self.content, self.target, num_threads, name=name_of(self), **options)
-
-    @property
-    def _pools(self) -> dict[tuple[Runtime | None, Kernel | None, bool | None], InterpreterPool]:
-        found: dict[tuple[Runtime | None, Kernel | None, bool | None], InterpreterPool]
-        found = self.__dict__.setdefault("_interpreters", {})
-        return found
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the interpreters, which belong to a process."""

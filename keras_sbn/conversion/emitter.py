@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion.plan import NO_REASON, PlannedOperator, Reason
+from keras_sbn.conversion.operator_versions import version_of
+from keras_sbn.conversion.plan import NO_REASON, Reason
 from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.tflite.writer import ModelWriter
 
@@ -21,6 +22,12 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: str
     quant: QuantParams | None = None
+
+    @property
+    def params(self) -> QuantParams:
+        """Scale and zero point of a tensor that has them."""
+        assert self.quant is not None
+        return self.quant
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,16 @@ class Output:
         return f"{name}/{self.suffix}" if self.suffix else name
 
 
+@dataclass(frozen=True)
+class PlannedOperator:
+    """An operator that the conversion means to write, for comparison with the file that was written."""
+
+    operator: str
+    output: Output
+    constant_bytes: int
+    reason: Reason
+
+
 class Emitter:
     """Hands tensors and operators to the writer, and keeps the plan.
 
@@ -84,7 +101,6 @@ class Emitter:
 
     def constant(
         self,
-        layer: str,
         suffix: str,
         value: np.ndarray,
         scale: float | Sequence[float] | None = None,
@@ -92,7 +108,7 @@ class Emitter:
         axis: int = 0,
         bits: int | None = None,
     ) -> Tensor:
-        """Adds a constant that belongs to a layer, under a short name that no other constant has.
+        """Adds a constant under a short name that no other constant has.
 
         Integers are packed where `bits` is 2 or 4.
         """
@@ -109,31 +125,27 @@ class Emitter:
         operator: str,
         inputs: Sequence[Tensor | None],
         output: Output,
-        options: tuple[str, dict[str, Any]] | None = None,
-        version: int = 1,
-        custom: dict[str, int] | None = None,
+        table: str | None = None,
+        fields: dict[str, Any] | None = None,
+        version: int | None = None,
     ) -> Tensor:
         """Adds an operator of one output; `operators` alone calls this.
 
-        An operator whose name starts with "Lce" is a custom one, with the options in `custom`.
+        Args:
+            operator: Its name; one that starts with "Lce" is a custom one.
+            inputs: What it reads.
+            output: What it writes.
+            table: Name of its table of options, without "Options", where it has one.
+            fields: The options.
+            version: Its version, where that does not follow from the type of the first input.
         """
         written = self.tensor(output)
         indices = [-1 if tensor is None else tensor.index for tensor in inputs]
-        if operator.startswith("Lce"):
-            self._writer.custom_operator(operator, indices, [written.index], custom)
-        else:
-            self._writer.operator(operator, indices, [written.index], options, version)
-        self.plan.append(
-            PlannedOperator(
-                output.layer,
-                operator,
-                output.full_name,
-                written.dtype,
-                written.shape,
-                sum(self._constant_bytes.get(index, 0) for index in indices),
-                output.binary,
-                self.reasons.get(output.layer, NO_REASON),
-                output.quant,
-            )
-        )
+        if version is None:
+            version = version_of(operator, inputs[0].dtype if inputs[0] else "")
+        options = (table or "", fields or {})
+        self._writer.operator(operator, indices, [written.index], options, version)
+        size = sum(self._constant_bytes.get(index, 0) for index in indices)
+        reason = self.reasons.get(output.layer, NO_REASON)
+        self.plan.append(PlannedOperator(operator, output, size, reason))
         return written

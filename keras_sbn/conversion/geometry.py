@@ -58,8 +58,7 @@ def margins_of(sizes: tuple[int, ...], window: tuple[int, ...], moves: Window) -
 
 def window_of(layer: BinaryConv) -> Window:
     """How the window of a convolution moves."""
-    strides, rate = layer.strides, layer.dilation_rate
-    return Window(tuple(strides), layer.padding, tuple(rate))
+    return Window(tuple(layer.strides), layer.padding, tuple(layer.dilation_rate))
 
 
 def uniform_padding(op: BinaryConv) -> float | None:
@@ -86,10 +85,8 @@ def is_cropped(op: BinaryConv, sizes: tuple[int, ...], positions: tuple[int, ...
 
 def needs_written_padding(op: BinaryConv, sizes: tuple[int, ...], positions: tuple[int, ...]) -> bool:
     """Whether the operators cannot pad as a convolution does: on all sides, with +1 or 0."""
-    native = pads_with(op, 0.0) or pads_with(op, 1.0)
-    if is_cropped(op, sizes, positions) or op.padding == "causal":
-        return True
-    if op.padding == "same" and not native:
+    native = op.padding == "valid" or pads_with(op, 0.0) or pads_with(op, 1.0)
+    if is_cropped(op, sizes, positions) or op.padding == "causal" or not native:
         return True
     return leaves_values_over(sizes, op.kernel.shape[:2], window_of(op))
 

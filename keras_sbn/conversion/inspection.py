@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from keras_sbn.conversion.plan import NO_REASON, Reason
-from keras_sbn.conversion.report import (
-    MOVING,
-    ConversionReport,
-    LayerReport,
-    describe,
-    kind_of,
-    tensors,
-)
+from keras_sbn.conversion.report import MOVING, ConversionReport, kind_of, report_of
 from keras_sbn.tflite.costs import Kernel, kernel_of, producers
-from keras_sbn.tflite.memory import live_bytes
 from keras_sbn.tflite.options import PADDING
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo, content_of, named, read_file
 
@@ -46,12 +37,7 @@ def inspect(file: Any) -> ConversionReport:
     with named(file):
         info = read_file(content_of(file))
     network = _Network(info)
-    memory = live_bytes(info)
-    rows = [
-        replace(network.row(index, op), ram_bytes=memory[index])
-        for index, op in enumerate(info.operators)
-    ]
-    return ConversionReport(tuple(rows), info.size, tensors(info.inputs), tensors(info.outputs))
+    return report_of(info, [network.row(index, op) for index, op in enumerate(info.operators)])
 
 
 class _Network:
@@ -59,18 +45,17 @@ class _Network:
 
     def __init__(self, info: FileInfo) -> None:
         self._made_by = producers(info.operators)
-        self._outputs = {id(tensor) for tensor in info.outputs}
-        self._readers: dict[int, list[OperatorInfo]] = {}
+        self._outputs = set(info.outputs)
+        self._readers: dict[TensorInfo | None, list[OperatorInfo]] = {}
         for op in info.operators:
             for tensor in op.inputs:
-                self._readers.setdefault(id(tensor), []).append(op)
-        self._shares: dict[tuple[int, int], float] = {}
+                self._readers.setdefault(tensor, []).append(op)
+        self._shares: dict[tuple[TensorInfo, int], float] = {}
 
-    def row(self, index: int, op: OperatorInfo) -> LayerReport:
+    def row(self, index: int, op: OperatorInfo) -> tuple[str, str, list[OperatorInfo], Reason]:
         name = f"operator {index}" if op.output is None else op.output.name
-        kernel = kernel_of(op, self._made_by)
-        kind, reason = self._judge(op, kernel)
-        return describe(name, kind, [op], reason, self._made_by)
+        kind, reason = self._judge(op, kernel_of(op, self._made_by))
+        return name, kind, [op], reason
 
     def _judge(self, op: OperatorInfo, kernel: Kernel | None) -> tuple[str, Reason]:
         if op.name == "LceBconv2d":
@@ -89,14 +74,15 @@ class _Network:
         if kind == "int8":
             if share == 1 and _is_binary_int8(stored) and _is_binary_int8(op.output):
                 return "binary", NO_REASON
-            return kind, _why_int8(share)
+            kernel_is = "is ±1, its input is not" if share == 1 else "has more than two values"
+            return kind, Reason(f"its kernel {kernel_is}", "")
         if share == 1 and op.name == "CONV_2D" and _is_dynamic(op) and self._comes_from_bits(stored):
             return "binary", Reason("its sums are wanted as numbers", "")
         return kind, self._why_float(op, share)
 
     def _share(self, kernel: Kernel) -> float:
         """Remembered, as a damaged file can have many operators with one large kernel."""
-        key = (id(kernel.tensor), kernel.channel_axis)
+        key = (kernel.tensor, kernel.channel_axis)
         if key not in self._shares:
             self._shares[key] = kernel.share_of_two_values()
         return self._shares[key]
@@ -110,7 +96,7 @@ class _Network:
                 "its border is padded with 0, which is no binary value",
                 "train it with a border of +1 (pad_values=1 in Larq, the default of keras_sbn)",
             )
-        readers = [reader.name for reader in self._readers.get(id(output), [])]
+        readers = [reader.name for reader in self._readers.get(output, [])]
         if not self._leads_to_sign(output):
             return Reason("no sign alone reads its sums, which are an output or are added to others", "")
         if len(readers) == 1 and readers[0] != "LceQuantize":
@@ -124,8 +110,8 @@ class _Network:
     def _leads_to_sign(self, tensor: TensorInfo) -> bool:
         """Whether a chain of operators, each the only reader of the one before, ends in LceQuantize."""
         for _ in range(8):
-            readers = self._readers.get(id(tensor), [])
-            if len(readers) != 1 or id(tensor) in self._outputs or readers[0].output is None:
+            readers = self._readers.get(tensor, [])
+            if len(readers) != 1 or tensor in self._outputs or readers[0].output is None:
                 return False
             if readers[0].name == "LceQuantize":
                 return True
@@ -162,7 +148,7 @@ class _Network:
     def _comes_from_bits(self, tensor: TensorInfo | None) -> bool:
         """Whether a float tensor holds unpacked bits, perhaps reshaped or padded."""
         for _ in range(4):
-            maker = self._made_by.get(id(tensor))
+            maker = self._made_by.get(tensor)
             if maker is None:
                 return False
             if maker.name == "LceDequantize":
@@ -189,9 +175,3 @@ def _is_dynamic(op: OperatorInfo) -> bool:
     """Whether an operator of a float32 input has an int8 kernel, and so rounds its input to 8 bits."""
     kernel = op.input(1)
     return kernel is not None and kernel.dtype == "int8" and len(kernel.scales) == 1
-
-
-def _why_int8(share: float) -> Reason:
-    if share == 1:
-        return Reason("its kernel is ±1, its input is not", "")
-    return Reason("its kernel has more than two values", "")

@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-#: Operators whose version 2 is the one that takes int8.
-INT8_FROM_2 = frozenset(
-    {
-        "ABS",
-        "ADD",
-        "AVERAGE_POOL_2D",
-        "CONCATENATION",
-        "DEQUANTIZE",
-        "EXP",
-        "LOGISTIC",
-        "MAXIMUM",
-        "MAX_POOL_2D",
-        "MEAN",
-        "MINIMUM",
-        "MUL",
-        "PAD",
-        "PADV2",
-        "REDUCE_MAX",
-        "REDUCE_MIN",
-        "RELU",
-        "RELU6",
-        "RESIZE_NEAREST_NEIGHBOR",
-        "SLICE",
-        "SOFTMAX",
-        "SQUARED_DIFFERENCE",
-        "STRIDED_SLICE",
-        "SUB",
-        "SUM",
-        "TANH",
-        "TRANSPOSE",
-    }
-)
-#: The version of each that takes int16; what is not here takes it in version 3, or has one for all types.
+#: The version of each that takes int16; int8 it takes in version 2. What is not here has one version for
+#: all types.
 INT16_FROM = {
     "ABS": 3,
+    "ADD": 3,
+    "AVERAGE_POOL_2D": 3,
+    "CONCATENATION": 3,
+    "DEQUANTIZE": 3,
+    "EXP": 3,
+    "LOGISTIC": 3,
     "MAXIMUM": 4,
+    "MAX_POOL_2D": 3,
+    "MEAN": 3,
     "MINIMUM": 4,
     "MUL": 4,
+    "PAD": 3,
+    "PADV2": 3,
+    "REDUCE_MAX": 3,
+    "REDUCE_MIN": 3,
+    "RELU": 3,
+    "RELU6": 3,
     "RESIZE_NEAREST_NEIGHBOR": 4,
     "SLICE": 4,
+    "SOFTMAX": 3,
+    "SQUARED_DIFFERENCE": 3,
+    "STRIDED_SLICE": 3,
     "SUB": 5,
+    "SUM": 3,
+    "TANH": 3,
     "TRANSPOSE": 5,
 }
 
@@ -52,6 +40,6 @@ def version_of(operator: str, dtype: str) -> int:
 
     Operators whose version depends on more than the type of their first input are not here.
     """
-    if operator not in INT8_FROM_2:
+    if operator not in INT16_FROM:
         return 1
-    return {"int8": 2, "int16": INT16_FROM.get(operator, 3)}.get(dtype, 1)
+    return {"int8": 2, "int16": INT16_FROM[operator]}.get(dtype, 1)

@@ -1,4 +1,4 @@
-"""What is meant to be written, for comparison with the file that was written, and why."""
+"""Why a layer is not written as it was meant to be."""
 
 from __future__ import annotations
 
@@ -25,22 +25,3 @@ class Unsupported(Reason):
     """Why a layer that should be binary cannot be, with the error that says so."""
 
     message: str
-
-
-@dataclass(frozen=True)
-class PlannedOperator:
-    """An operator that the conversion means to write.
-
-    `binary` says that it computes with binary values, however the target stores them; `quantization` is
-    scale, zero point and type of what it writes.
-    """
-
-    layer: str
-    operator: str
-    output: str
-    dtype: str
-    shape: tuple[int, ...]
-    constant_bytes: int
-    binary: bool
-    reason: Reason
-    quantization: tuple[float, int, str] | None = None

@@ -22,10 +22,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sbn.conversion import operators
-from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
+from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.scales import Scales
@@ -44,45 +44,43 @@ class Call:
 
     Attributes:
         node: The node.
-        op: What it computes: an operation of the fold, or a Keras layer; what is fused is taken off.
-        layer: Name of the layer whose row of the report counts the operators.
         emitter: Receives tensors and operators.
         values: Where the values of other nodes live.
         scales: How values are stored in int8.
         inputs: The tensors of its inputs, all in the type that the layer is written in.
+        inner: The operation of the node, what is fused taken off.
+        op: What it computes: an operation of the fold, or a Keras layer.
+        layer: Name of the layer whose row of the report counts the operators.
+        activation: The fused activation function.
         output: The tensor to write.
     """
 
     node: Node
-    emitter: Emitter
+    emitter: Operators
     values: Values
     scales: Scales
     inputs: list[Tensor] = field(default_factory=list)
+    inner: Any = field(init=False)
+    op: Any = field(init=False)
+    layer: str = field(init=False)
+    activation: str = field(init=False)
     output: Output = field(init=False)
 
     def __post_init__(self) -> None:
+        op: Any = self.node.op
+        fused = isinstance(op, FusedActivation | FusedThreshold)
+        self.inner, self.layer = (op.op, op.layer) if fused else (op, self.node.name)
+        self.op = self.inner.operation if isinstance(self.inner, KerasCall) else self.inner
+        self.activation = op.activation if isinstance(op, FusedActivation) else "none"
         self.output = Output(self.layer, static_shape(self.node), name=self.node.name)
 
     @property
-    def inner(self) -> Any:
-        """The operation of the node, what is fused taken off."""
-        op = self.node.op
-        return op.op if isinstance(op, FusedActivation | FusedThreshold) else op
-
-    @property
-    def op(self) -> Any:
-        return self.inner.operation if isinstance(self.inner, KerasCall) else self.inner
-
-    @property
-    def layer(self) -> str:
-        op = self.node.op
-        return op.layer if isinstance(op, FusedActivation | FusedThreshold) else self.node.name
-
-    @property
-    def activation(self) -> str:
-        """The fused activation function."""
-        op = self.node.op
-        return op.activation if isinstance(op, FusedActivation) else "none"
+    def affine(self) -> tuple[np.ndarray, np.ndarray]:
+        """The fused factor and offset of each channel."""
+        op, channels = self.node.op, self.output.shape[-1]
+        if isinstance(op, FusedActivation):
+            return op.factor, op.offset
+        return np.ones(channels), np.zeros(channels)
 
     @property
     def input(self) -> Tensor:
@@ -90,20 +88,17 @@ class Call:
         (only,) = self.inputs
         return only
 
-    def constant(self, suffix: str, value: np.ndarray, *args: Any, **kwargs: Any) -> Tensor:
-        """Adds a constant of the layer."""
-        return self.emitter.constant(self.layer, suffix, value, *args, **kwargs)
-
     def requantized(self, source: Node, x: Tensor, quant: QuantParams) -> Tensor:
         """The tensor of an input in another scale."""
         if x.quant == quant:
             return x
         suffix = f"for_{self.node.name}"
         output = Output(self.layer, x.shape, quant, name=source.name, suffix=suffix)
-        return operators.quantize(self.emitter, x, output)
+        return self.emitter.quantize(x, output)
 
 
 Function = Callable[[Call], Tensor]
+FunctionOfEach = Callable[[Call, Any], Tensor]
 #: Prepares the inputs of a call and returns how its output is stored.
 Int8Rule = Callable[[Call], QuantParams]
 
@@ -111,8 +106,7 @@ Int8Rule = Callable[[Call], QuantParams]
 def same(call: Call) -> QuantParams:
     """The output is stored as the only input is: values are moved or selected."""
     call.inputs = [call.values.number(call.node.input)]
-    assert call.input.quant is not None
-    return call.input.quant
+    return call.input.params
 
 
 def one_scale(call: Call) -> QuantParams:
@@ -120,26 +114,15 @@ def one_scale(call: Call) -> QuantParams:
     sources = call.node.inputs
     tensors = [call.values.number(source) for source in sources]
     quants = {tensor.quant for tensor in tensors}
-    quant = tensors[0].quant if len(quants) == 1 else call.scales.of(call.node)
-    assert quant is not None
+    quant = tensors[0].params if len(quants) == 1 else call.scales.of(call.node)
     call.inputs = [call.requantized(*pair, quant) for pair in zip(sources, tensors, strict=True)]
     return quant
 
 
 def calibrated(call: Call) -> QuantParams:
-    """The output is stored as its values on representative data ask for."""
+    """The output is stored as TFLite prescribes, or as its values on representative data ask for."""
     call.inputs = [call.values.number(source) for source in call.node.inputs]
     return call.scales.of(call.node)
-
-
-def fixed(quant: QuantParams) -> Int8Rule:
-    """The output is stored as TFLite prescribes for the operator."""
-
-    def rule(call: Call) -> QuantParams:
-        call.inputs = [call.values.number(source) for source in call.node.inputs]
-        return call.scales.fixed(quant)
-
-    return rule
 
 
 @dataclass(frozen=True)
@@ -164,15 +147,48 @@ class Lowering:
 LOWERINGS: dict[type, Lowering] = {}
 
 
-def lowers(*kinds: type, int8: Int8Rule | None = None, bits: str = "") -> Callable[[Function], Function]:
-    """Registers the function that writes layers of these classes, or operations of the fold."""
+def lowers(
+    *kinds: type | str,
+    int8: Int8Rule | None = None,
+    bits: str = "",
+    reads: Iterable[str] = (),
+) -> Callable[[Function], Function]:
+    """Registers the function that writes layers, or operations of the fold or of `keras.ops`.
+
+    Args:
+        kinds: Classes, and names of functions of `keras.ops`.
+        int8: See `Lowering`; so are the rest.
+        bits: What bits do.
+        reads: Arguments of an operation that the function reads, beside tensors.
+    """
 
     def register(function: Function) -> Function:
         for kind in kinds:
-            LOWERINGS[kind] = Lowering(function, int8, bits)
+            found = operation_class(kind) if isinstance(kind, str) else kind
+            LOWERINGS[found] = Lowering(function, int8, bits, tuple(reads))
         return function
 
     return register
+
+
+def lowers_each(parameters: dict[Any, Any], **traits: Any) -> Callable[[FunctionOfEach], FunctionOfEach]:
+    """Registers a function of two arguments: a call, and what the dictionary has for its kind.
+
+    Args:
+        parameters: By class or name of a function of `keras.ops`, such as the name of an operator.
+        traits: As for `lowers`.
+    """
+
+    def register(function: FunctionOfEach) -> FunctionOfEach:
+        for kind, parameter in parameters.items():
+            lowers(kind, **traits)(_bound(function, parameter))
+        return function
+
+    return register
+
+
+def _bound(function: FunctionOfEach, parameter: Any) -> Function:
+    return lambda call: function(call, parameter)
 
 
 def operation_class(name: str) -> type:
@@ -180,25 +196,6 @@ def operation_class(name: str) -> type:
     function = getattr(keras.ops, name)
     camel = "".join(part.capitalize() for part in name.split("_"))
     return getattr(sys.modules[function.__module__], camel)
-
-
-def lowers_operation(
-    *names: str, reads: Iterable[str] = (), int8: Int8Rule | None = None
-) -> Callable[[Function], Function]:
-    """Registers the function that writes operations of `keras.ops` of these names.
-
-    Args:
-        names: Names of the functions.
-        reads: Arguments that the function reads, beside tensors.
-        int8: See `Lowering`.
-    """
-
-    def register(function: Function) -> Function:
-        for name in names:
-            LOWERINGS[operation_class(name)] = Lowering(function, int8, reads=tuple(reads))
-        return function
-
-    return register
 
 
 def lowering_of(call: Call) -> Lowering:
@@ -225,16 +222,15 @@ def lowering_of(call: Call) -> Lowering:
     return found
 
 
+def _is_operation(kind: type) -> bool:
+    return issubclass(kind, keras.Operation) and not issubclass(kind, keras.layers.Layer)
+
+
 def _unknown(op: Any, name: str, rank: int) -> str:
     """The error for a layer or an operation that no function writes."""
-    is_operation = isinstance(op, keras.Operation) and not isinstance(op, keras.layers.Layer)
-    known = sorted(
-        {
-            kind.__name__
-            for kind in LOWERINGS
-            if (_is_operation_class(kind) if is_operation else issubclass(kind, keras.layers.Layer))
-        }
-    )
+    is_operation = _is_operation(type(op))
+    wanted = _is_operation if is_operation else lambda kind: issubclass(kind, keras.layers.Layer)
+    known = sorted({kind.__name__ for kind in LOWERINGS if wanted(kind)})
     remedy = "Replace it, or end the model before it and run the rest outside."
     if rank == 5:
         remedy = (
@@ -245,10 +241,6 @@ def _unknown(op: Any, name: str, rank: int) -> str:
         f"Expected {'an operation' if is_operation else 'a layer'} that converts. Received: "
         f"{type(op).__name__} {name!r}. These do: {', '.join(known)}. {remedy}"
     )
-
-
-def _is_operation_class(kind: type) -> bool:
-    return issubclass(kind, keras.Operation) and not issubclass(kind, keras.layers.Layer)
 
 
 def _check_arguments(op: Any, name: str, lowering: Lowering) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 from keras_sbn.conversion.plan import Reason
 from keras_sbn.files import write_atomically
 from keras_sbn.tables import format_table
-from keras_sbn.tflite.costs import kernel_of
-from keras_sbn.tflite.reader import OperatorInfo, TensorInfo
+from keras_sbn.tflite.costs import kernel_of, producers
+from keras_sbn.tflite.memory import live_bytes
+from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo
 
 #: What a table shows of a name.
 _LONGEST_NAME = 40
@@ -204,20 +205,6 @@ class ConversionReport:
         return write_atomically(path, self.to_json().encode())
 
 
-def tensors(found: Sequence[TensorInfo]) -> tuple[TensorReport, ...]:
-    """Describes inputs or outputs of a file."""
-    return tuple(
-        TensorReport(
-            tensor.name,
-            tensor.dtype,
-            tensor.shape,
-            tensor.scales[0] if len(tensor.scales) == 1 else None,
-            tensor.zero_points[0] if len(tensor.scales) == len(tensor.zero_points) == 1 else None,
-        )
-        for tensor in found
-    )
-
-
 #: Operators that compute nothing: they move values or store them another way.
 MOVING = (
     "CONCATENATION",
@@ -251,31 +238,43 @@ def kind_of(operators: Sequence[OperatorInfo]) -> str:
     return "int8" if types & {"int8", "uint8"} else "float"
 
 
-def describe(
-    name: str,
-    kind: str,
-    operators: Sequence[OperatorInfo],
-    reason: Reason,
-    made_by: dict[int, OperatorInfo],
-) -> LayerReport:
-    """Returns the row of the operators that one layer became."""
-    kernels = [kernel for op in operators if (kernel := kernel_of(op, made_by)) is not None]
-    macs = sum(kernel.macs for kernel in kernels)
-    return LayerReport(
-        name=name,
-        kind=kind,
-        operators=tuple(op.name for op in operators),
-        input_type=_type(operators[0].inputs),
-        output_type=_type(operators[-1].outputs),
-        bytes=sum(op.constant_bytes for op in operators),
-        kernel_bytes=sum(kernel.tensor.bytes for kernel in kernels),
-        weights=sum(kernel.weights for kernel in kernels),
-        binary_macs=macs if kind == "binary" else 0,
-        int8_macs=macs if kind in ("int8", "int16") else 0,
-        float_macs=macs if kind not in ("binary", "int8", "int16") else 0,
-        reason=reason.reason,
-        remedy=reason.remedy,
-    )
+def report_of(
+    info: FileInfo, rows: Iterable[tuple[str, str, Sequence[OperatorInfo], Reason]]
+) -> ConversionReport:
+    """Returns the report of a file from the name, kind and operators of each row, and its reason."""
+    made_by = producers(info.operators)
+    memory = dict(zip(info.operators, live_bytes(info), strict=True))
+    layers = []
+    for name, kind, operators, reason in rows:
+        kernels = [kernel for op in operators if (kernel := kernel_of(op, made_by)) is not None]
+        macs = sum(kernel.macs for kernel in kernels)
+        layers.append(
+            LayerReport(
+                name=name,
+                kind=kind,
+                operators=tuple(op.name for op in operators),
+                input_type=_type(operators[0].input(0)),
+                output_type=_type(operators[-1].output),
+                bytes=sum(op.constant_bytes for op in operators),
+                kernel_bytes=sum(kernel.tensor.bytes for kernel in kernels),
+                weights=sum(kernel.weights for kernel in kernels),
+                binary_macs=macs if kind == "binary" else 0,
+                int8_macs=macs if kind in ("int8", "int16") else 0,
+                float_macs=macs if kind not in ("binary", "int8", "int16") else 0,
+                reason=reason.reason,
+                remedy=reason.remedy,
+                ram_bytes=max(memory[op] for op in operators),
+            )
+        )
+    inputs, outputs = (tuple(map(_described, found)) for found in (info.inputs, info.outputs))
+    return ConversionReport(tuple(layers), info.size, inputs, outputs)
+
+
+def _described(tensor: TensorInfo) -> TensorReport:
+    """An input or output of the file."""
+    scale = tensor.scales[0] if len(tensor.scales) == 1 else None
+    zero_point = tensor.zero_points[0] if len(tensor.scales) == len(tensor.zero_points) == 1 else None
+    return TensorReport(tensor.name, tensor.dtype, tensor.shape, scale, zero_point)
 
 
 def _joined(operators: Sequence[str]) -> str:
@@ -296,6 +295,6 @@ def _short(name: str) -> str:
     return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
-def _type(tensors: Sequence[Any]) -> str:
-    dtype = tensors[0].dtype if tensors and tensors[0] is not None else ""
+def _type(tensor: TensorInfo | None) -> str:
+    dtype = "" if tensor is None else tensor.dtype
     return "bitpacked" if dtype == "int32" else dtype

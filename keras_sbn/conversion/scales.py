@@ -57,10 +57,6 @@ class Scales:
         """How a node's value is stored in int8, where the target computes with it in another type."""
         return self.of(node)
 
-    def fixed(self, quant: QuantParams) -> QuantParams:
-        """How values are stored that TFLite stores in int8 as `quant` says."""
-        return quant
-
     def finest(self, node: Node) -> QuantParams:
         """The finest scale that holds a node's value, its grid aside."""
         if is_image(node):
@@ -99,9 +95,9 @@ class WideScales(Scales):
             return super().of(node)
         if is_binary(node):
             return WIDE_INTEGER
-        fixed, values = _fixed(node), grid_of_sums(node)
-        if fixed is not None:
-            return self.fixed(fixed)
+        if _fixed(node):
+            return WIDE_FRACTION
+        values = grid_of_sums(node)
         return wide_params(values.bound if values else self._largest(node), values)
 
     def exact(self, node: Node) -> bool:
@@ -115,15 +111,12 @@ class WideScales(Scales):
     def in_int8(self, node: Node) -> QuantParams:
         if is_image(node) or is_binary(node) or isinstance(node.op, Placeholder):
             return super().of(node)
-        quant = self.of(node)
-        if quant.scale == WIDE_FRACTION.scale and _fixed(node) is not None:
-            return _fixed(node) or quant
+        fixed = _fixed(node)
+        if fixed is not None:
+            return fixed
         bound = interval(node)
         low, high = self._ranges(node).range(node) if self._calibration or bound is None else bound
         return params_of_range(low, high, grid(node))
-
-    def fixed(self, quant: QuantParams) -> QuantParams:
-        return WIDE_FRACTION
 
     def finest(self, node: Node) -> QuantParams:
         return wide_params(self._largest(node))

@@ -6,11 +6,12 @@ Each form is made from another one, once, where a consumer asks for it.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from typing import ClassVar
 
-from keras_sbn.conversion import operators
-from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.geometry import static_shape
+from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.quantization import HIGHEST, QuantParams
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.folding.graph import Node
@@ -19,6 +20,7 @@ from keras_sbn.folding.value_ranges import grid, is_binary, is_image
 
 #: What an unsigned zero point is above the signed one.
 _UNSIGNED = 128
+_BITS = "bits"
 
 
 class BinaryForm(ABC):
@@ -29,9 +31,9 @@ class BinaryForm(ABC):
     #: Whether what is not binary is computed in int16, and nothing in float32.
     wide_numbers: ClassVar[bool] = False
 
-    @abstractmethod
     def bits_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that bits of values of this shape are stored in."""
+        return shape
 
     @abstractmethod
     def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
@@ -49,89 +51,79 @@ class BinaryForm(ABC):
 class Values:
     """The tensors that hold the values of nodes, and conversions between their forms."""
 
-    def __init__(self, emitter: Emitter, form: BinaryForm, scales: Scales) -> None:
+    def __init__(self, emitter: Operators, form: BinaryForm, scales: Scales) -> None:
         self._emitter = emitter
         self._form = form
         self._scales = scales
-        self._floats: dict[int, Tensor] = {}
-        self._int8s: dict[int, Tensor] = {}
-        self._unsigned: dict[int, Tensor] = {}
-        self._bits: dict[int, Tensor] = {}
-        self._wide: dict[int, Tensor] = {}
+        #: By node, the tensors that hold its value, by their types; bits have none of their own.
+        self._tensors: dict[Node, dict[str, Tensor]] = defaultdict(dict)
 
     def set(self, node: Node, tensor: Tensor) -> None:
         """Says which tensor holds a node's value, as float32, int8, uint8 or int16."""
-        forms = {"float32": self._floats, "int8": self._int8s, "uint8": self._unsigned}
-        forms["int16"] = self._wide
-        forms[tensor.dtype][id(node)] = tensor
+        self._tensors[node][tensor.dtype] = tensor
 
     def set_bits(self, node: Node, tensor: Tensor) -> None:
         """Says which tensor holds a node's value as bits."""
-        self._bits[id(node)] = tensor
+        self._tensors[node][_BITS] = tensor
 
     def has_bits(self, node: Node) -> bool:
-        return id(node) in self._bits
+        return _BITS in self._tensors[node]
 
     def is_float_alone(self, node: Node) -> bool:
-        return id(node) in self._floats and id(node) not in self._int8s
+        return "float32" in self._tensors[node] and "int8" not in self._tensors[node]
 
     def integers(self, node: Node) -> Tensor | None:
         """The 8-bit tensor of a node that exists in no other form, as it is stored."""
-        key = id(node)
-        if key in self._floats or key in self._bits or key in self._wide:
-            return None
-        return self._unsigned.get(key) or self._int8s.get(key)
+        found = self._tensors[node]
+        return None if found.keys() - {"uint8", "int8"} else _first(found, "uint8", "int8")
 
     def float32(self, node: Node) -> Tensor:
         """The float32 tensor of a node; bits are unpacked on first use, 8-bit values converted."""
-        key = id(node)
-        if key not in self._floats:
-            if key in self._bits:
-                self._floats[key] = self._form.bits_to_float(node, self._bits[key])
+        found = self._tensors[node]
+        if "float32" not in found:
+            if _BITS in found:
+                found["float32"] = self._form.bits_to_float(node, found[_BITS])
             else:
-                stored = self._unsigned.get(key) or self._int8s[key]
                 output = Output(node.name, static_shape(node), suffix="float")
-                self._floats[key] = operators.dequantize(self._emitter, stored, output)
-        return self._floats[key]
+                found["float32"] = self._emitter.dequantize(_first(found, "uint8", "int8"), output)
+        return found["float32"]
 
     def int8(self, node: Node) -> Tensor:
         """The int8 tensor of a node; another form is converted on first use."""
-        key = id(node)
-        if key not in self._int8s:
-            if key in self._bits:
-                self._int8s[key] = self._form.bits_to_int8(node, self._bits[key])
+        found = self._tensors[node]
+        if "int8" not in found:
+            if _BITS in found:
+                found["int8"] = self._form.bits_to_int8(node, found[_BITS])
             else:
-                stored = self._unsigned.get(key) or self._wide.get(key) or self._floats[key]
-                quant = self._scales.in_int8(node)
-                output = Output(node.name, static_shape(node), quant, suffix="int8")
-                self._int8s[key] = operators.quantize(self._emitter, stored, output)
-        return self._int8s[key]
+                stored = _first(found, "uint8", "int16", "float32")
+                output = Output(node.name, static_shape(node), self._scales.in_int8(node), suffix="int8")
+                found["int8"] = self._emitter.quantize(stored, output)
+        return found["int8"]
 
     def number(self, node: Node) -> Tensor:
         """The tensor that operators compute with that are not binary: int8, or int16 in some targets."""
-        key = id(node)
         if not self._form.wide_numbers:
             return self.int8(node)
-        if key not in self._wide:
+        found = self._tensors[node]
+        if "int16" not in found:
             x = self.int8(node)
-            assert x.quant is not None
             # In units of the same size, so that no value changes.
-            quant = QuantParams(x.quant.scale, 0, "int16")
+            quant = QuantParams(x.params.scale, 0, "int16")
             output = Output(node.name, static_shape(node), quant, suffix="wide")
-            self._wide[key] = operators.quantize(self._emitter, x, output)
-        return self._wide[key]
+            found["int16"] = self._emitter.quantize(x, output)
+        return found["int16"]
 
     def compared(self, node: Node) -> Tensor:
         """The tensor that a comparison reads: as it is stored in 8 bits, or else as numbers."""
-        return self.number(node) if id(node) in self._wide else self.int8(node)
+        return self.number(node) if "int16" in self._tensors[node] else self.int8(node)
 
     def bits(self, node: Node) -> Tensor:
         """The bits of a ±1 node; another form is packed on first use."""
-        key = id(node)
-        if key not in self._bits:
-            stored = self._int8s.get(key) or self._wide.get(key) or self._floats[key]
-            self._bits[key] = self._form.to_bits(node, stored, suffix="packed")
-        return self._bits[key]
+        found = self._tensors[node]
+        if _BITS not in found:
+            stored = _first(found, "int8", "int16", "float32")
+            found[_BITS] = self._form.to_bits(node, stored, suffix="packed")
+        return found[_BITS]
 
     def add_input(self, node: Node, dtype: str | None) -> Tensor:
         """Adds an input of the model, "float32", "int8" or "uint8"; by default as the model has it."""
@@ -155,10 +147,9 @@ class Values:
         value = self.int8(node)
         if dtype == "int8":
             return value
-        assert value.quant is not None
-        quant = self._as_stored(value.quant, dtype)
+        quant = self._as_stored(value.params, dtype)
         output = Output(node.name, static_shape(node), quant, dtype, suffix="uint8")
-        return operators.quantize(self._emitter, value, output)
+        return self._emitter.quantize(value, output)
 
     def _integer_type(self, node: Node) -> str:
         values = grid(node)
@@ -168,3 +159,8 @@ class Values:
     @staticmethod
     def _as_stored(quant: QuantParams, dtype: str) -> QuantParams:
         return QuantParams(quant.scale, quant.zero_point + (_UNSIGNED if dtype == "uint8" else 0))
+
+
+def _first(tensors: dict[str, Tensor], *dtypes: str) -> Tensor:
+    """The tensor of the first of these types that there is."""
+    return next(tensors[dtype] for dtype in dtypes if dtype in tensors)

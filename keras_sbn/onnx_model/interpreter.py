@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from keras_sbn.extras import installed, remedy
 from keras_sbn.onnx_model.translate import translate
 from keras_sbn.tflite.interpreter import Interpreter
-from keras_sbn.tflite.reader import read_file
 
 
 def why_no_onnxruntime() -> str | None:
@@ -44,15 +45,9 @@ class OnnxInterpreter(Interpreter):
             )
         except Exception as error:  # Each kind of error is a class of its own, all of Exception.
             raise RuntimeError(f"Expected a model that onnxruntime runs. Received: {error}") from error
-        info = read_file(content)
-        self.input_shapes = [tensor.shape for tensor in info.inputs]
-        self.input_types = [np.dtype(tensor.dtype) for tensor in info.inputs]
-        self.output_shapes = [tuple(output.shape) for output in self._session.get_outputs()]
-        self.output_types = [np.dtype("float32") for _ in info.outputs]
-        self.input_scales = [
-            (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else None for tensor in info.inputs
-        ]
-        self.output_scales = [None for _ in info.outputs]
+        # What the file has in integers is a number here.
+        numbers = (replace(y, dtype="float32", scales=(), zero_points=()) for y in self.file.outputs)
+        self.file = replace(self.file, outputs=tuple(numbers))
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         names = [source.name for source in self._session.get_inputs()]

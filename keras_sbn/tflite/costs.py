@@ -11,15 +11,10 @@ import numpy as np
 from keras_sbn import bits
 from keras_sbn.tflite.reader import OperatorInfo, TensorInfo
 
-#: Operators with a kernel, and which of their inputs it is.
-KERNEL_INPUT = {
-    "CONV_2D": 1,
-    "CONV_3D": 1,
-    "DEPTHWISE_CONV_2D": 1,
-    "FULLY_CONNECTED": 1,
-    "LceBconv2d": 1,
-    "TRANSPOSE_CONV": 1,
-}
+#: Operators whose second input is a kernel.
+WITH_KERNEL = frozenset(
+    {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "LceBconv2d", "TRANSPOSE_CONV"}
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,12 +46,12 @@ class Kernel:
         return float(np.mean((size >= 0.995 * largest) & (largest > 0)))
 
 
-def producers(operators: Sequence[OperatorInfo]) -> dict[int, OperatorInfo]:
-    """Returns which operator writes a tensor, by the identity of the tensor."""
-    return {id(tensor): op for op in operators for tensor in op.outputs}
+def producers(operators: Sequence[OperatorInfo]) -> dict[TensorInfo | None, OperatorInfo]:
+    """Returns which operator writes a tensor."""
+    return {tensor: op for op in operators for tensor in op.outputs}
 
 
-def kernel_of(op: OperatorInfo, made_by: dict[int, OperatorInfo]) -> Kernel | None:
+def kernel_of(op: OperatorInfo, made_by: dict[TensorInfo | None, OperatorInfo]) -> Kernel | None:
     """Returns the kernel of an operator, or `None` where it has none or its shapes make no sense.
 
     Args:
@@ -64,12 +59,11 @@ def kernel_of(op: OperatorInfo, made_by: dict[int, OperatorInfo]) -> Kernel | No
         made_by: What `producers` returns: a kernel that is dequantized when the model is loaded is the
             constant before that.
     """
-    at = KERNEL_INPUT.get(op.name)
-    tensor = None if at is None else op.input(at)
+    tensor = op.input(1) if op.name in WITH_KERNEL else None
     if tensor is None or op.output is None or len(tensor.shape) < 2:
         return None
     shape, output = tensor.shape, op.output.shape
-    maker = made_by.get(id(tensor))
+    maker = made_by.get(tensor)
     if tensor.bytes == 0 and maker is not None and maker.name == "DEQUANTIZE":
         tensor = maker.input(0) or tensor
     weights = math.prod(shape)

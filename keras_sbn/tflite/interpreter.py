@@ -33,7 +33,7 @@ from keras_sbn.tflite.options import KERNELS as KERNELS
 from keras_sbn.tflite.options import RUNTIMES as RUNTIMES
 from keras_sbn.tflite.options import Kernel as Kernel
 from keras_sbn.tflite.options import Runtime as Runtime
-from keras_sbn.tflite.reader import read_file
+from keras_sbn.tflite.reader import FileInfo, TensorInfo, read_file
 from keras_sbn.tflite.schema import file_of_package, load_module
 
 
@@ -83,17 +83,14 @@ class Interpreter(ABC):
 
     #: What runs it: "LCE, indirect kernel, XNNPACK", "LiteRT, XNNPACK".
     runtime: str
-    #: Shapes and types of the model's inputs and outputs; a batch is one sample.
-    input_shapes: list[tuple[int, ...]]
-    input_types: list[np.dtype]
-    output_shapes: list[tuple[int, ...]]
-    output_types: list[np.dtype]
-    #: Scale and zero point of inputs and outputs, `None` where a value is stored as it is.
-    input_scales: list[tuple[float, int] | None]
-    output_scales: list[tuple[float, int] | None]
 
     def __init__(self, content: bytes, runtime: str) -> None:
         self._content, self.runtime = content, runtime
+
+    @functools.cached_property
+    def file(self) -> FileInfo:
+        """The file, with the inputs and outputs of the model; a batch is one sample."""
+        return read_file(self._content)
 
     @abstractmethod
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -103,9 +100,10 @@ class Interpreter(ABC):
     def _random_inputs(self) -> list[np.ndarray]:
         rng = np.random.default_rng(0)
         inputs = []
-        for shape, dtype in zip(self.input_shapes, self.input_types, strict=True):
-            values = rng.integers(0, 128, shape)
-            inputs.append((values / 128 if dtype.kind == "f" else values).astype(dtype))
+        for tensor in self.file.inputs:
+            values = rng.integers(0, 128, tensor.shape)
+            kind = np.dtype(tensor.dtype).kind
+            inputs.append((values / 128 if kind == "f" else values).astype(tensor.dtype))
         return inputs
 
     def time(self) -> float:
@@ -129,7 +127,7 @@ class Interpreter(ABC):
         Raises:
             ValueError: If the arrays do not fit the inputs of the model.
         """
-        shapes = self.input_shapes
+        shapes = [tensor.shape for tensor in self.file.inputs]
         given = [tuple(array.shape) for array in inputs]
         fits = len(given) == len(shapes) and all(
             found[1:] == wanted[1:] for found, wanted in zip(given, shapes, strict=True)
@@ -137,8 +135,7 @@ class Interpreter(ABC):
         if not fits or len({shape[0] for shape in given}) != 1:
             wanted = [("samples", *shape[1:]) for shape in shapes]
             raise ValueError(f"Expected inputs of shapes {wanted}. Received: shapes {given}")
-        described = zip(inputs, self.input_types, self.input_scales, strict=True)
-        ready = [_stored(array, dtype, scale) for array, dtype, scale in described]
+        ready = [_stored(array, tensor) for array, tensor in zip(inputs, self.file.inputs, strict=True)]
         try:
             samples = [self.run([array[i : i + 1] for array in ready]) for i in range(given[0][0])]
         except RuntimeError as error:
@@ -146,22 +143,23 @@ class Interpreter(ABC):
         if samples:
             outputs = [np.concatenate(parts) for parts in zip(*samples, strict=True)]
         else:
-            kinds = zip(self.output_shapes, self.output_types, strict=True)
-            outputs = [np.zeros((0, *shape[1:]), dtype) for shape, dtype in kinds]
+            outputs = [np.zeros((0, *tensor.shape[1:]), tensor.dtype) for tensor in self.file.outputs]
         if not dequantize:
             return outputs
-        return [_values(array, scale) for array, scale in zip(outputs, self.output_scales, strict=True)]
+        return [_values(array, tensor) for array, tensor in zip(outputs, self.file.outputs, strict=True)]
 
 
-def _values(stored: np.ndarray, scale: tuple[float, int] | None) -> np.ndarray:
-    """What a tensor of this scale and zero point stores."""
+def _values(stored: np.ndarray, tensor: TensorInfo) -> np.ndarray:
+    """What a tensor stores."""
+    scale = tensor.quantization
     if scale is None:
         return stored
     return (scale[0] * (stored.astype(np.float64) - scale[1])).astype(np.float32)
 
 
-def _stored(array: np.ndarray, dtype: np.dtype, scale: tuple[float, int] | None) -> np.ndarray:
+def _stored(array: np.ndarray, tensor: TensorInfo) -> np.ndarray:
     """The array as an input stores it: quantized, but for one that has the input's 8-bit type."""
+    dtype, scale = np.dtype(tensor.dtype), tensor.quantization
     if scale is None or array.dtype == dtype or scale == (1.0, 0):
         return _as_type(array, dtype)
     steps = np.asarray(array, np.float64) / scale[0] + scale[1]
@@ -182,12 +180,6 @@ def _as_type(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
             f"values that {dtype} does not have, in [{array.min():.6g}, {array.max():.6g}]"
         )
     return cast
-
-
-def _pairs(scales: Sequence[float | None], zero_points: Sequence[int | None]) -> list[Any]:
-    """Scale and zero point of each tensor; runtimes say 0 or `None` where there is none."""
-    pairs = zip(scales, zero_points, strict=True)
-    return [(float(scale), int(zero or 0)) if scale else None for scale, zero in pairs]
 
 
 class LceInterpreter(Interpreter):
@@ -217,20 +209,15 @@ class LceInterpreter(Interpreter):
         if xnnpack is None:
             # On x86 the stock operators between LCE's run faster in XNNPACK.
             xnnpack = not has_fast_default_kernel()
-        super().__init__(content, f"LCE, {kernel} kernel" + (", XNNPACK" if xnnpack else ""))
-        self._engine = engine = opened(
+        runtime = f"LCE, {kernel} kernel" + (", XNNPACK" if xnnpack else "")
+        self._engine = opened(
             lambda: _extension().LiteInterpreter(
                 content, num_threads, kernel == "reference", kernel == "indirect", xnnpack
             ),
             content,
-            self.runtime,
+            runtime,
         )
-        self.input_shapes = [tuple(shape) for shape in engine.input_shapes]
-        self.input_types = [np.dtype(dtype) for dtype in engine.input_types]
-        self.output_shapes = [tuple(shape) for shape in engine.output_shapes]
-        self.output_types = [np.dtype(dtype) for dtype in engine.output_types]
-        self.input_scales = _pairs(engine.input_scales, engine.input_zero_points)
-        self.output_scales = _pairs(engine.output_scales, engine.output_zero_points)
+        super().__init__(content, runtime)
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         return list(self._engine.predict(inputs))
@@ -258,21 +245,15 @@ class TfliteInterpreter(Interpreter):
         xnnpack: bool | None = None,
         package: str | None = None,
     ) -> None:
-        package, runtime = _tflite_runtime(package)
-        xnnpack = True if xnnpack is None else xnnpack
-        super().__init__(content, _RUNTIME_NAMES[package] + (", XNNPACK" if xnnpack else ""))
-        self._engine = opened(
-            lambda: self._open(runtime, content, num_threads, bool(xnnpack)), content, self.runtime
-        )
-        inputs, outputs = self._engine.get_input_details(), self._engine.get_output_details()
-        self._inputs = [detail["index"] for detail in inputs]
-        self._outputs = [detail["index"] for detail in outputs]
-        self.input_shapes = [tuple(detail["shape"].tolist()) for detail in inputs]
-        self.input_types = [np.dtype(detail["dtype"]) for detail in inputs]
-        self.output_shapes = [tuple(detail["shape"].tolist()) for detail in outputs]
-        self.output_types = [np.dtype(detail["dtype"]) for detail in outputs]
-        self.input_scales = _pairs(*zip(*(detail["quantization"] for detail in inputs), strict=True))
-        self.output_scales = _pairs(*zip(*(detail["quantization"] for detail in outputs), strict=True))
+        name, module = _tflite_runtime(package)
+        xnnpack = xnnpack is not False
+        runtime = name + (", XNNPACK" if xnnpack else "")
+        self._engine = opened(lambda: self._open(module, content, num_threads, xnnpack), content, runtime)
+        super().__init__(content, runtime)
+        self._indices = [
+            [detail["index"] for detail in details]
+            for details in (self._engine.get_input_details(), self._engine.get_output_details())
+        ]
 
     @staticmethod
     def _open(runtime: Any, content: bytes, num_threads: int, xnnpack: bool) -> Any:
@@ -290,30 +271,27 @@ class TfliteInterpreter(Interpreter):
         return engine
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        for index, array in zip(self._inputs, inputs, strict=True):
+        read, written = self._indices
+        for index, array in zip(read, inputs, strict=True):
             self._engine.set_tensor(index, array)
         self._engine.invoke()
-        return [self._engine.get_tensor(index) for index in self._outputs]
+        return [self._engine.get_tensor(index) for index in written]
 
 
-#: Packages that bring stock TFLite and its module, in the order they are tried: the small ones first.
+#: Packages that bring stock TFLite, the module and what it is called, in the order they are tried: the
+#: small ones first.
 TFLITE_RUNTIMES = {
-    "ai_edge_litert": "ai_edge_litert.interpreter",
-    "tflite_runtime": "tflite_runtime.interpreter",
-    "tensorflow": "tensorflow.lite.python.interpreter",
-}
-_RUNTIME_NAMES = {
-    "ai_edge_litert": "LiteRT",
-    "tflite_runtime": "tflite-runtime",
-    "tensorflow": "TensorFlow Lite",
+    "ai_edge_litert": ("ai_edge_litert.interpreter", "LiteRT"),
+    "tflite_runtime": ("tflite_runtime.interpreter", "tflite-runtime"),
+    "tensorflow": ("tensorflow.lite.python.interpreter", "TensorFlow Lite"),
 }
 
 
 @functools.cache
 def _tflite_runtime(package: str | None = None) -> tuple[str, Any]:
-    """A package that brings stock TFLite, and its module; the first that is there."""
-    for name, module in TFLITE_RUNTIMES.items():
-        if package in (None, name) and importlib.util.find_spec(name):
+    """What stock TFLite is called, and its module: of a package, or of the first that is there."""
+    for found, (module, name) in TFLITE_RUNTIMES.items():
+        if package in (None, found) and importlib.util.find_spec(found):
             return name, importlib.import_module(module)
     raise ImportError(
         "Running the file needs ai-edge-litert, tflite-runtime or tensorflow, and none is installed: "
@@ -362,20 +340,17 @@ def open_interpreter(
             names what to install.
         RuntimeError: If the runtime refuses the file; the message names the layer.
     """
-    if kernel is not None and kernel not in KERNELS:
-        raise ValueError(f"Expected `kernel` to be one of {list(KERNELS)}. Received: kernel={kernel!r}")
-    if runtime is not None and runtime not in RUNTIMES:
-        raise ValueError(
-            f"Expected `runtime` to be one of {list(RUNTIMES)}. Received: runtime={runtime!r}"
-        )
+    for name, value, known in (("kernel", kernel, KERNELS), ("runtime", runtime, RUNTIMES)):
+        if value is not None and value not in known:
+            raise ValueError(f"Expected `{name}` to be one of {list(known)}. Received: {name}={value!r}")
     if target in _TRANSLATED:
         if runtime is not None:
             raise ValueError(
                 f"Expected no `runtime` with target={target!r}, which has its own. Received: "
                 f"runtime={runtime!r}"
             )
-        module, name = _TRANSLATED[target]
-        made: Interpreter = getattr(importlib.import_module(module), name)(content, num_threads)
+        module, kind = _TRANSLATED[target]
+        made: Interpreter = getattr(importlib.import_module(module), kind)(content, num_threads)
         return made
     if runtime is None and target == "micro" and xnnpack is None:
         from keras_sbn.tflite.micro import MicroInterpreter, has_micro
@@ -472,24 +447,12 @@ class InterpreterPool:
 
     Args:
         content: The bytes of the file.
-        target: As for `open_interpreter`; so are the rest.
-        runtime: Which runtime.
-        kernel: Which of LCE's binary kernels.
-        xnnpack: Whether stock operators run in XNNPACK.
+        target: As for `open_interpreter`.
+        options: As for `open_interpreter`: `runtime`, `kernel` and `xnnpack`.
     """
 
-    def __init__(
-        self,
-        content: bytes,
-        target: str,
-        *,
-        runtime: Runtime | None = None,
-        kernel: Kernel | None = None,
-        xnnpack: bool | None = None,
-    ) -> None:
-        self._open = functools.partial(
-            open_interpreter, content, target, runtime=runtime, kernel=kernel, xnnpack=xnnpack
-        )
+    def __init__(self, content: bytes, target: str, **options: Any) -> None:
+        self._open = functools.partial(open_interpreter, content, target, **options)
         self._reset()
 
     def _reset(self) -> None:

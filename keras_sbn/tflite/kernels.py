@@ -63,12 +63,6 @@ class KernelsInterpreter(Interpreter):
         super().__init__(content, f"LiteRT, one-bit kernels, {model.instructions}")
         #: Name of the instruction set in use.
         self.instructions: str = model.instructions
-        self.input_shapes = [port.shape for port in model.inputs]
-        self.input_types = [port.dtype for port in model.inputs]
-        self.output_shapes = [port.shape for port in model.outputs]
-        self.output_types = [port.dtype for port in model.outputs]
-        self.input_scales = [port.scale for port in model.inputs]
-        self.output_scales = [port.scale for port in model.outputs]
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         outputs: list[np.ndarray] = self._model.run(inputs)

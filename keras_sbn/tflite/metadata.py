@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.tflite.reader import TensorInfo, read_file
+from keras_sbn.tflite.reader import DAMAGED, TensorInfo, read_file
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
 
@@ -41,21 +40,8 @@ _COLOR_SPACES = {3: 1, 1: 2}
 
 #: An image has values 0 to 255.
 _LARGEST = 255
-#: What damaged flatbuffers and archives raise.
-_ERRORS = (
-    AssertionError,
-    EOFError,
-    IndexError,
-    KeyError,
-    NotImplementedError,
-    OverflowError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+#: What damaged archives raise, beside what damaged flatbuffers do.
+_OF_ARCHIVES = (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error)
 _LONGEST_LABELS_FILE = 2**24
 
 
@@ -109,7 +95,7 @@ def with_metadata(
     interval = _checked_range(input_range, source)
     file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
     entries = list(file.metadata or [])
-    if any(_bytes(entry.name) == _NAME for entry in entries):
+    if any(entry.name == _NAME for entry in entries):
         raise ValueError("Expected a model without TFLite metadata. Received: a model that has some")
     buffer = schema().BufferT()
     buffer.data = np.frombuffer(_pack(name, source, target, known is not None, interval), np.uint8)
@@ -141,7 +127,7 @@ def read_metadata(content: bytes) -> Metadata:
         if buffer is None or buffer.DataLength() == 0:
             raise ValueError(f"its buffer, number {places[0]}, is empty")
         return _unpack(buffer.DataAsNumpy().tobytes(), content)
-    except _ERRORS as error:
+    except (*DAMAGED, *_OF_ARCHIVES) as error:
         raise ValueError(
             f"Expected whole TFLite metadata. Received: {type(error).__name__}: {error}"
         ) from error
@@ -320,7 +306,3 @@ def _unpack(packed: bytes, content: bytes) -> Metadata:
                     raise ValueError(f"labels of {archive.getinfo(name).file_size} bytes")
                 labels = tuple(archive.read(name).decode().splitlines())
     return Metadata(labels, interval)
-
-
-def _bytes(text: bytes | str | None) -> bytes:
-    return text.encode() if isinstance(text, str) else text or b""

@@ -15,7 +15,7 @@ import numpy as np
 from keras_sbn.extras import installed, remedy
 from keras_sbn.tflite.interpreter import Interpreter, opened, said_by
 from keras_sbn.tflite.memory import bytes_of
-from keras_sbn.tflite.reader import FileInfo, read_file
+from keras_sbn.tflite.reader import FileInfo
 from keras_sbn.tflite.schema import file_of_package, load_module
 
 #: What the arena holds beside tensors, an operator, and in all: more than TensorFlow Lite Micro asks for.
@@ -57,26 +57,20 @@ class MicroInterpreter(Interpreter):
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content, "TensorFlow Lite Micro")
-        runtime, info = _extension(), read_file(content)
+        runtime, size = _extension(), _enough(self.file)
         recording = runtime.PythonInterpreterConfig.kAllocationRecording
         self._engine = opened(
-            lambda: runtime.InterpreterWrapper(content, [], _enough(info), 0, recording, 0),
+            lambda: runtime.InterpreterWrapper(content, [], size, 0, recording, 0),
             content,
             self.runtime,
         )
-        self.input_shapes = [tensor.shape for tensor in info.inputs]
-        self.input_types = [np.dtype(tensor.dtype) for tensor in info.inputs]
-        self.output_shapes = [tensor.shape for tensor in info.outputs]
-        self.output_types = [np.dtype(tensor.dtype) for tensor in info.outputs]
-        self.input_scales = [tensor.quantization for tensor in info.inputs]
-        self.output_scales = [tensor.quantization for tensor in info.outputs]
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         for index, array in enumerate(inputs):
             self._engine.SetInputTensor(np.ascontiguousarray(array), index)
         self._engine.Invoke()
-        outputs = enumerate(self.output_shapes)
-        return [np.array(self._engine.GetOutputTensor(i)).reshape(shape) for i, shape in outputs]
+        outputs = enumerate(self.file.outputs)
+        return [np.array(self._engine.GetOutputTensor(i)).reshape(out.shape) for i, out in outputs]
 
     def arena_bytes(self) -> int:
         """Bytes of the arena that the network takes: tensors, and what the interpreter notes of them."""

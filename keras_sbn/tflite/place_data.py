@@ -14,273 +14,115 @@ Types are written as `places.types_of` has them. Where each number comes from:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+#: The Larq Compute Engine, whose versions are older than those of every release of LiteRT below.
+LCE = "Larq Compute Engine 0.16"
 #: Releases of ai-edge-litert that were asked, the oldest first.
 LITERT_RELEASES = ("1.2.0", "2.0.2", "2.1.0", "2.1.3", "2.3.0")
 _R0, _R1, _R2, _R3, _R4 = LITERT_RELEASES
 #: The oldest release that runs kernels of other packages.
 OLDEST_WITH_KERNELS = _R2
-#: By operator, the highest version and the first release that has it.
-LITERT_VERSIONS: dict[str, tuple[tuple[int, str], ...]] = {
-    "ABS": ((5, _R0),),
-    "ADD": ((5, _R0), (6, _R4)),
-    "AVERAGE_POOL_2D": ((3, _R0),),
-    "CAST": ((7, _R0), (8, _R2), (9, _R4)),
-    "CONCATENATION": ((4, _R0), (5, _R3), (7, _R4)),
-    "CONV_2D": ((8, _R0),),
-    "DEPTHWISE_CONV_2D": ((7, _R0),),
-    "DEQUANTIZE": ((6, _R0), (7, _R2), (8, _R3), (9, _R4)),
-    "DIV": ((2, _R0),),
-    "ELU": ((1, _R0),),
-    "EXP": ((2, _R0),),
-    "FULLY_CONNECTED": ((13, _R0), (14, _R2)),
-    "GELU": ((2, _R0), (3, _R4)),
-    "HARD_SWISH": ((1, _R0),),
-    "LEAKY_RELU": ((2, _R0),),
-    "LOGISTIC": ((3, _R0),),
-    "MAXIMUM": ((4, _R0),),
-    "MAX_POOL_2D": ((3, _R0),),
-    "MEAN": ((3, _R0),),
-    "MINIMUM": ((4, _R0),),
-    "MUL": ((7, _R0), (8, _R4)),
-    "NEG": ((1, _R0),),
-    "PAD": ((4, _R0), (5, _R1), (6, _R4)),
-    "PADV2": ((4, _R0), (5, _R1), (6, _R4)),
-    "PRELU": ((1, _R0),),
-    "QUANTIZE": ((3, _R0), (4, _R2), (6, _R3)),
-    "REDUCE_MAX": ((3, _R0),),
-    "REDUCE_MIN": ((3, _R0),),
-    "RELU": ((3, _R0),),
-    "RELU6": ((3, _R0),),
-    "RESHAPE": ((1, _R0),),
-    "RESIZE_NEAREST_NEIGHBOR": ((4, _R0),),
-    "ROUND": ((1, _R0),),
-    "RSQRT": ((3, _R0),),
-    "SLICE": ((6, _R0), (7, _R2), (8, _R4)),
-    "SOFTMAX": ((3, _R0), (4, _R4)),
-    "SPLIT": ((4, _R0), (5, _R4)),
-    "SQUARED_DIFFERENCE": ((2, _R0),),
-    "STRIDED_SLICE": ((8, _R0),),
-    "SUB": ((5, _R0),),
-    "SUM": ((2, _R0),),
-    "TANH": ((3, _R0),),
-    "TRANSPOSE": ((7, _R0), (9, _R4)),
-    "TRANSPOSE_CONV": ((5, _R0),),
-}
+
+LCE_OPERATORS = frozenset({"LceBMaxPool2d", "LceBconv2d", "LceDequantize", "LceQuantize"})
 #: Types that a version lets in, and the kernel of the operator refuses.
-NOT_IN_LITERT = {
+REFUSED = {
     "CONV_2D": frozenset({"int8*int2"}),
     "DEPTHWISE_CONV_2D": frozenset({"int8*int2"}),
 }
-
 #: By operator, types that its version lets in and the kernel takes from a release on.
 TYPES_FROM = {"QUANTIZE": {"int8>int16": _R3}}
 
-LCE_OPERATORS = frozenset({"LceBMaxPool2d", "LceBconv2d", "LceDequantize", "LceQuantize"})
-#: By operator, the highest version in LCE 0.16.
-LCE_VERSIONS = {
-    "ABS": 5,
-    "ADD": 5,
-    "AVERAGE_POOL_2D": 3,
-    "CAST": 6,
-    "CONCATENATION": 4,
-    "CONV_2D": 8,
-    "DEPTHWISE_CONV_2D": 7,
-    "DEQUANTIZE": 5,
-    "DIV": 2,
-    "ELU": 1,
-    "EXP": 2,
-    "FULLY_CONNECTED": 11,
-    "GELU": 2,
-    "HARD_SWISH": 1,
-    "LEAKY_RELU": 2,
-    "LOGISTIC": 3,
-    "MAXIMUM": 4,
-    "MAX_POOL_2D": 3,
-    "MEAN": 3,
-    "MINIMUM": 4,
-    "MUL": 7,
-    "NEG": 1,
-    "PAD": 4,
-    "PADV2": 4,
-    "PRELU": 1,
-    "QUANTIZE": 3,
-    "REDUCE_MAX": 3,
-    "REDUCE_MIN": 3,
-    "RELU": 3,
-    "RELU6": 3,
-    "RESHAPE": 1,
-    "RESIZE_NEAREST_NEIGHBOR": 4,
-    "ROUND": 1,
-    "RSQRT": 3,
-    "SLICE": 6,
-    "SOFTMAX": 3,
-    "SPLIT": 4,
-    "SQUARED_DIFFERENCE": 2,
-    "STRIDED_SLICE": 8,
-    "SUB": 5,
-    "SUM": 2,
-    "TANH": 3,
-    "TRANSPOSE": 6,
-    "TRANSPOSE_CONV": 5,
+_GPU_TYPES = frozenset({"float32", "float32*float32"})
+#: The types of delegates, as their documentation has them (ai.google.dev/edge/litert): the GPU's takes
+#: float models, and 8-bit ones that it computes in float; Core ML's float models alone.
+DELEGATES = {
+    "GPU delegate": _GPU_TYPES
+    | {"int8", "int8*int8", "int8>float32", "float32>int8", "uint8>float32", "uint8>int8", "uint8"},
+    "Core ML delegate": _GPU_TYPES,
 }
+_GPU, _CORE_ML = (frozenset({name}) for name in DELEGATES)
 
-#: Types that a version lets in, and LCE's kernel of the operator refuses.
-NOT_IN_LCE = {**NOT_IN_LITERT, "QUANTIZE": frozenset({"int8>int16"})}
-
-_FLOAT, _INT8, _INT16 = "float32", "int8", "int16"
-_ALL = frozenset({_FLOAT, _INT8, _INT16})
+_NONE: frozenset[str] = frozenset()
+_FLOAT = frozenset({"float32"})
+_FLOAT_OR_INT8 = frozenset({"float32", "int8"})
+_ALL = frozenset({"float32", "int8", "int16"})
 _CONVOLUTION = frozenset({"float32*float32", "int8*int8", "int8*int4", "int16*int8"})
-#: By operator, the types in TensorFlow Lite Micro.
-MICRO_TYPES: dict[str, frozenset[str]] = {
-    "ABS": _ALL,
-    "ADD": _ALL | {"int32"},
-    "AVERAGE_POOL_2D": _ALL,
-    "CONCATENATION": _ALL | {"bool", "int32", "int64"},
-    "CONV_2D": _CONVOLUTION,
-    "DEPTHWISE_CONV_2D": _CONVOLUTION,
-    "DEQUANTIZE": frozenset({"int8>float32", "int16>float32", "uint8>float32"}),
-    "DIV": frozenset({_FLOAT, _INT8}),
-    "ELU": frozenset({_FLOAT, _INT8}),
-    "EXP": frozenset({_FLOAT}),
-    "FULLY_CONNECTED": _CONVOLUTION,
-    "LEAKY_RELU": _ALL,
-    "LOGISTIC": _ALL,
-    "MAXIMUM": _ALL | {"int32", "int64"},
-    "MAX_POOL_2D": _ALL,
-    "MEAN": _ALL,
-    "MINIMUM": _ALL | {"int32", "int64"},
-    "MUL": _ALL | {"int32"},
-    "NEG": frozenset({_FLOAT}),
-    "PAD": _ALL | {"int32"},
-    "PADV2": _ALL | {"int32"},
-    "PRELU": frozenset({_FLOAT, _INT8}),
-    "QUANTIZE": frozenset(
-        {
-            "float32>int16",
-            "float32>int8",
-            "int16",
-            "int16>int8",
-            "int8",
-            "int8>int16",
-            "int8>uint8",
-            "uint8>int8",
-        }
-    ),
-    "REDUCE_MAX": frozenset({_FLOAT, _INT8}),
-    "REDUCE_MIN": frozenset({_FLOAT, _INT8}),
-    "RELU": _ALL,
-    "RELU6": _ALL,
-    "RESHAPE": _ALL | {"uint8", "int32"},
-    "RESIZE_NEAREST_NEIGHBOR": _ALL,
-    "ROUND": frozenset({_FLOAT}),
-    "RSQRT": frozenset({_FLOAT, _INT8}),
-    "SLICE": _ALL | {"bool", "int32"},
-    "SOFTMAX": frozenset({_FLOAT, _INT8, _INT16, "int8>int16"}),
-    "STRIDED_SLICE": _ALL | {"bool", "int32"},
-    "SUB": _ALL | {"int32"},
-    "SUM": _ALL,
-    "TANH": _ALL,
-    "TRANSPOSE": _ALL,
-    "TRANSPOSE_CONV": frozenset({"float32*float32", "int8*int8", "int16*int8"}),
-}
-
-_NPU = frozenset({_INT8, _INT16, "uint8"})
+_DEQUANTIZED = frozenset({"int8>float32", "int16>float32", "uint8>float32"})
+_REQUANTIZED = frozenset({"int16", "int16>int8", "int8", "int8>int16", "int8>uint8", "uint8>int8"})
+_NPU = frozenset({"int8", "int16", "uint8"})
 _NPU_CONVOLUTION = frozenset({"int8*int8", "uint8*uint8", "int16*int8"})
-#: By operator, the types on the Ethos-U55 and U65.
-ETHOS_TYPES: dict[str, frozenset[str]] = {
-    "ABS": _NPU,
-    "ADD": _NPU | {"int32"},
-    "AVERAGE_POOL_2D": _NPU,
-    "CONCATENATION": _NPU,
-    "CONV_2D": _NPU_CONVOLUTION,
-    "DEPTHWISE_CONV_2D": _NPU_CONVOLUTION,
-    "FULLY_CONNECTED": _NPU_CONVOLUTION,
-    "LEAKY_RELU": _NPU,
-    "LOGISTIC": _NPU,
-    "MAXIMUM": _NPU,
-    "MAX_POOL_2D": _NPU,
-    "MEAN": _NPU,
-    "MINIMUM": _NPU,
-    "MUL": _NPU | {"int32"},
-    "PAD": _NPU,
-    "PADV2": _NPU,
-    "QUANTIZE": frozenset(
-        {"int16", "int16>int8", "int8", "int8>int16", "int8>uint8", "uint8>int8", "uint8>int16"}
-    ),
-    "RELU": _NPU,
-    "RELU6": _NPU,
-    "RESHAPE": _NPU | {"int32"},
-    "RESIZE_NEAREST_NEIGHBOR": _NPU,
-    "SLICE": _NPU,
-    "SOFTMAX": _NPU,
-    "STRIDED_SLICE": _NPU,
-    "SUB": _NPU | {"int32"},
-    "TANH": _NPU,
-    "TRANSPOSE": _NPU,
-    "TRANSPOSE_CONV": _NPU_CONVOLUTION,
-}
 
-_GPU_TYPES = frozenset({_FLOAT, "float32*float32"})
-#: Operators and types of delegates, as their documentation has them (ai.google.dev/edge/litert): the
-#: GPU's takes float models, and 8-bit ones that it computes in float; Core ML's float models alone.
-DELEGATES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
-    "GPU delegate": (
-        frozenset(
-            {
-                "ADD",
-                "AVERAGE_POOL_2D",
-                "CONCATENATION",
-                "CONV_2D",
-                "DEPTHWISE_CONV_2D",
-                "DEQUANTIZE",
-                "EXP",
-                "FULLY_CONNECTED",
-                "LOGISTIC",
-                "MAXIMUM",
-                "MAX_POOL_2D",
-                "MEAN",
-                "MINIMUM",
-                "MUL",
-                "PAD",
-                "PRELU",
-                "QUANTIZE",
-                "RELU",
-                "RELU6",
-                "RESHAPE",
-                "RESIZE_NEAREST_NEIGHBOR",
-                "SLICE",
-                "SOFTMAX",
-                "STRIDED_SLICE",
-                "SUB",
-                "TANH",
-                "TRANSPOSE_CONV",
-            }
-        ),
-        _GPU_TYPES
-        | {"int8", "int8*int8", "int8>float32", "float32>int8", "uint8>float32", "uint8>int8", "uint8"},
+
+class Support(NamedTuple):
+    """Where an operator is.
+
+    Attributes:
+        versions: By runtime, LCE and then releases of LiteRT, the highest version: of each runtime that
+            has a higher one than those before it.
+        micro: The types in TensorFlow Lite Micro; none where it is not there.
+        ethos: The types on the Ethos-U55 and U65, likewise.
+        delegates: The delegates that have it.
+    """
+
+    versions: dict[str, int]
+    micro: frozenset[str] = _NONE
+    ethos: frozenset[str] = _NONE
+    delegates: frozenset[str] = _NONE
+
+
+OPERATORS = {
+    "ABS": Support({LCE: 5}, _ALL, _NPU),
+    "ADD": Support({LCE: 5, _R4: 6}, _ALL | {"int32"}, _NPU | {"int32"}, _GPU | _CORE_ML),
+    "AVERAGE_POOL_2D": Support({LCE: 3}, _ALL, _NPU, _GPU | _CORE_ML),
+    "CAST": Support({LCE: 6, _R0: 7, _R2: 8, _R4: 9}),
+    "CONCATENATION": Support(
+        {LCE: 4, _R3: 5, _R4: 7}, _ALL | {"bool", "int32", "int64"}, _NPU, _GPU | _CORE_ML
     ),
-    "Core ML delegate": (
-        frozenset(
-            {
-                "ADD",
-                "AVERAGE_POOL_2D",
-                "CONCATENATION",
-                "CONV_2D",
-                "DEPTHWISE_CONV_2D",
-                "FULLY_CONNECTED",
-                "HARD_SWISH",
-                "LOGISTIC",
-                "MAX_POOL_2D",
-                "MUL",
-                "PAD",
-                "RELU",
-                "RELU6",
-                "RESHAPE",
-                "SOFTMAX",
-                "TANH",
-                "TRANSPOSE_CONV",
-            }
-        ),
-        _GPU_TYPES,
+    "CONV_2D": Support({LCE: 8}, _CONVOLUTION, _NPU_CONVOLUTION, _GPU | _CORE_ML),
+    "DEPTHWISE_CONV_2D": Support({LCE: 7}, _CONVOLUTION, _NPU_CONVOLUTION, _GPU | _CORE_ML),
+    "DEQUANTIZE": Support({LCE: 5, _R0: 6, _R2: 7, _R3: 8, _R4: 9}, _DEQUANTIZED, delegates=_GPU),
+    "DIV": Support({LCE: 2}, _FLOAT_OR_INT8),
+    "ELU": Support({LCE: 1}, _FLOAT_OR_INT8),
+    "EXP": Support({LCE: 2}, _FLOAT, delegates=_GPU),
+    "FULLY_CONNECTED": Support(
+        {LCE: 11, _R0: 13, _R2: 14}, _CONVOLUTION, _NPU_CONVOLUTION, _GPU | _CORE_ML
     ),
+    "GELU": Support({LCE: 2, _R4: 3}),
+    "HARD_SWISH": Support({LCE: 1}, delegates=_CORE_ML),
+    "LEAKY_RELU": Support({LCE: 2}, _ALL, _NPU),
+    "LOGISTIC": Support({LCE: 3}, _ALL, _NPU, _GPU | _CORE_ML),
+    "MAXIMUM": Support({LCE: 4}, _ALL | {"int32", "int64"}, _NPU, _GPU),
+    "MAX_POOL_2D": Support({LCE: 3}, _ALL, _NPU, _GPU | _CORE_ML),
+    "MEAN": Support({LCE: 3}, _ALL, _NPU, _GPU),
+    "MINIMUM": Support({LCE: 4}, _ALL | {"int32", "int64"}, _NPU, _GPU),
+    "MUL": Support({LCE: 7, _R4: 8}, _ALL | {"int32"}, _NPU | {"int32"}, _GPU | _CORE_ML),
+    "NEG": Support({LCE: 1}, _FLOAT),
+    "PAD": Support({LCE: 4, _R1: 5, _R4: 6}, _ALL | {"int32"}, _NPU, _GPU | _CORE_ML),
+    "PADV2": Support({LCE: 4, _R1: 5, _R4: 6}, _ALL | {"int32"}, _NPU),
+    "PRELU": Support({LCE: 1}, _FLOAT_OR_INT8, delegates=_GPU),
+    "QUANTIZE": Support(
+        {LCE: 3, _R2: 4, _R3: 6},
+        _REQUANTIZED | {"float32>int16", "float32>int8"},
+        _REQUANTIZED | {"uint8>int16"},
+        _GPU,
+    ),
+    "REDUCE_MAX": Support({LCE: 3}, _FLOAT_OR_INT8),
+    "REDUCE_MIN": Support({LCE: 3}, _FLOAT_OR_INT8),
+    "RELU": Support({LCE: 3}, _ALL, _NPU, _GPU | _CORE_ML),
+    "RELU6": Support({LCE: 3}, _ALL, _NPU, _GPU | _CORE_ML),
+    "RESHAPE": Support({LCE: 1}, _ALL | {"int32", "uint8"}, _NPU | {"int32"}, _GPU | _CORE_ML),
+    "RESIZE_NEAREST_NEIGHBOR": Support({LCE: 4}, _ALL, _NPU, _GPU),
+    "ROUND": Support({LCE: 1}, _FLOAT),
+    "RSQRT": Support({LCE: 3}, _FLOAT_OR_INT8),
+    "SLICE": Support({LCE: 6, _R2: 7, _R4: 8}, _ALL | {"bool", "int32"}, _NPU, _GPU),
+    "SOFTMAX": Support({LCE: 3, _R4: 4}, _ALL | {"int8>int16"}, _NPU, _GPU | _CORE_ML),
+    "SPLIT": Support({LCE: 4, _R4: 5}),
+    "SQUARED_DIFFERENCE": Support({LCE: 2}),
+    "STRIDED_SLICE": Support({LCE: 8}, _ALL | {"bool", "int32"}, _NPU, _GPU),
+    "SUB": Support({LCE: 5}, _ALL | {"int32"}, _NPU | {"int32"}, _GPU),
+    "SUM": Support({LCE: 2}, _ALL),
+    "TANH": Support({LCE: 3}, _ALL, _NPU, _GPU | _CORE_ML),
+    "TRANSPOSE": Support({LCE: 6, _R0: 7, _R4: 9}, _ALL, _NPU),
+    "TRANSPOSE_CONV": Support({LCE: 5}, _CONVOLUTION - {"int8*int4"}, _NPU_CONVOLUTION, _GPU | _CORE_ML),
 }

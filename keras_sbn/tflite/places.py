@@ -7,13 +7,16 @@ lacks. Nothing is run for this.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keras_sbn.tables import format_table
 from keras_sbn.tflite import place_data as data
-from keras_sbn.tflite.costs import KERNEL_INPUT
+from keras_sbn.tflite.costs import WITH_KERNEL
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo
+
+_RUNTIMES = (data.LCE, *data.LITERT_RELEASES)
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,10 @@ def types_of(op: OperatorInfo) -> str:
     "int8", or "int8>uint8" where it writes another type; an operator with a kernel has that behind a
     star, "int16*int8".
     """
-    at = KERNEL_INPUT.get(op.name)
     source = op.input(2 if op.name == "TRANSPOSE_CONV" else 0)
     found = "" if source is None else source.dtype
     written = found if op.output is None else op.output.dtype
-    kernel = None if at is None else op.input(at)
+    kernel = op.input(1) if op.name in WITH_KERNEL else None
     if kernel is not None:
         return f"{found}*{kernel.dtype}" + ("" if written == found else f">{written}")
     return found if written == found else f"{found}>{written}"
@@ -54,23 +56,28 @@ def types_of(op: OperatorInfo) -> str:
 
 def oldest_litert(info: FileInfo) -> str:
     """The oldest release of LiteRT that was seen to read a file, "" where it is the oldest of all."""
-    found = [_litert_release(op) or data.LITERT_RELEASES[0] for op in info.operators]
-    newest = max(found, key=data.LITERT_RELEASES.index, default=data.LITERT_RELEASES[0])
+    newest = _newest(info)
     return "" if newest == data.LITERT_RELEASES[0] else f"LiteRT {newest}"
+
+
+def _newest(info: FileInfo, since: str = data.LITERT_RELEASES[0]) -> str:
+    """The release of LiteRT that has all operators of a file that any has, and not before `since`."""
+    found = filter(None, map(_litert_release, info.operators))
+    return max([since, *found], key=data.LITERT_RELEASES.index)
 
 
 def where_it_runs(info: FileInfo) -> tuple[Verdict, ...]:
     """Returns a verdict a place, of a file that was read."""
     return (
-        _verdict(info, "Larq Compute Engine 0.16", _not_in_lce),
+        _verdict(info, data.LCE, _not_in_lce),
         _litert(info, "LiteRT with keras-sbn-kernels", data.LCE_OPERATORS, data.OLDEST_WITH_KERNELS),
         _litert(info, "LiteRT", frozenset(), data.LITERT_RELEASES[0]),
         _verdict(info, "TensorFlow Lite Micro", _not_in_micro),
         _verdict(info, "Arm Ethos-U55, U65 (all operators)", _not_in_ethos),
-        _verdict(info, "LiteRT.js", _not_in_litert_js, tried=False),
+        _verdict(info, "LiteRT.js", _not_in_litert, tried=False),
         *(
-            _verdict(info, place, _only_in(operators, types), tried=False)
-            for place, (operators, types) in data.DELEGATES.items()
+            _verdict(info, delegate, functools.partial(_not_in_delegate, delegate), tried=False)
+            for delegate in data.DELEGATES
         ),
     )
 
@@ -97,64 +104,66 @@ def _verdict(
 
 
 def _litert(info: FileInfo, place: str, custom: frozenset[str], since: str) -> Verdict:
-    newest = since
-    for op in info.operators:
-        if op.name in custom:
-            continue
-        release = _litert_release(op)
-        if release is None:
-            return Verdict(place, False, reason=f"{_described(op)} is not there ({_written_by(op)})")
-        newest = max(newest, release, key=data.LITERT_RELEASES.index)
-    return Verdict(place, True, since=newest)
+    verdict = _verdict(info, place, lambda op: None if op.name in custom else _not_in_litert(op))
+    return replace(verdict, since=_newest(info, since)) if verdict.runs else verdict
+
+
+def _first_runtime(op: OperatorInfo) -> str | None:
+    """The first of LCE and LiteRT's releases that was seen to have an operator, `None` if none was."""
+    types = types_of(op)
+    if types in data.REFUSED.get(op.name, ()):
+        return None
+    versions = _support(op).versions
+    found = [runtime for runtime, highest in versions.items() if op.version <= highest][:1]
+    if not found:
+        return None
+    found.append(data.TYPES_FROM.get(op.name, {}).get(types, data.LCE))
+    return max(found, key=_RUNTIMES.index)
 
 
 def _litert_release(op: OperatorInfo) -> str | None:
-    """The first release that was seen to have an operator, `None` if none was."""
-    versions = data.LITERT_VERSIONS.get(op.name)
-    if versions is None or types_of(op) in data.NOT_IN_LITERT.get(op.name, ()):
-        return None
-    found = [release for highest, release in versions if op.version <= highest][:1]
-    if not found:
-        return None
-    found.append(data.TYPES_FROM.get(op.name, {}).get(types_of(op), data.LITERT_RELEASES[0]))
-    return max(found, key=data.LITERT_RELEASES.index)
+    """The first release of LiteRT that was seen to have an operator, `None` if none was."""
+    first = _first_runtime(op)
+    return data.LITERT_RELEASES[0] if first == data.LCE else first
+
+
+def _support(op: OperatorInfo) -> data.Support:
+    return data.OPERATORS.get(op.name, data.Support({}))
 
 
 def _not_in_lce(op: OperatorInfo) -> str | None:
-    if op.name in data.LCE_OPERATORS:
+    if op.name in data.LCE_OPERATORS or _first_runtime(op) == data.LCE:
         return None
-    if op.version > data.LCE_VERSIONS.get(op.name, 0):
+    if op.version > _support(op).versions.get(data.LCE, 0):
         return f"{_described(op)} is newer than it, or not there"
-    if types_of(op) in data.NOT_IN_LCE.get(op.name, ()):
-        return f"{_described(op)} is not there"
-    return None
+    return f"{_described(op)} is not there"
 
 
 def _not_in_micro(op: OperatorInfo) -> str | None:
-    types = data.MICRO_TYPES.get(op.name)
-    if types is None:
+    types = _support(op).micro
+    if not types:
         return f"{op.name} is not there"
     return None if types_of(op) in types else f"{_described(op)} is not there"
 
 
-def _not_in_ethos(op: OperatorInfo) -> str | None:
-    types = data.ETHOS_TYPES.get(op.name)
-    if types is None:
-        return f"{op.name} runs on the CPU beside it"
-    return None if types_of(op) in types else f"{_described(op)} runs on the CPU beside it"
-
-
-def _not_in_litert_js(op: OperatorInfo) -> str | None:
+def _not_in_litert(op: OperatorInfo) -> str | None:
     return None if _litert_release(op) else f"{_described(op)} is not there"
 
 
-def _only_in(operators: frozenset[str], types: frozenset[str]) -> Callable[[OperatorInfo], str | None]:
-    def lacks(op: OperatorInfo) -> str | None:
-        if op.name not in operators:
-            return f"{op.name} runs on the CPU beside it"
-        return None if types_of(op) in types else f"{_described(op)} runs on the CPU beside it"
+def _not_in_ethos(op: OperatorInfo) -> str | None:
+    return _on_the_cpu(op, _support(op).ethos)
 
-    return lacks
+
+def _not_in_delegate(delegate: str, op: OperatorInfo) -> str | None:
+    there = delegate in _support(op).delegates
+    return _on_the_cpu(op, data.DELEGATES[delegate] if there else frozenset())
+
+
+def _on_the_cpu(op: OperatorInfo, types: frozenset[str]) -> str | None:
+    """Why the processor beside it computes an operator: it has none, or not of these types."""
+    if types_of(op) in types:
+        return None
+    return f"{_described(op) if types else op.name} runs on the CPU beside it"
 
 
 def _written_by(op: OperatorInfo) -> str:

@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.bits import unpack_integers
-from keras_sbn.tflite.schema import operator_names, schema, tensor_type_names
+from keras_sbn.tflite.schema import names_of, schema
 
 _IDENTIFIER = b"TFL3"
-_ERRORS = (struct.error, IndexError, KeyError, TypeError, ValueError, OverflowError, AssertionError)
+#: What damaged flatbuffers raise.
+DAMAGED = (struct.error, IndexError, KeyError, TypeError, ValueError, OverflowError, AssertionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +174,7 @@ def read_file(content: bytes) -> FileInfo:
         )
     try:
         return _Parser(content).parse()
-    except _ERRORS as error:
+    except DAMAGED as error:
         raise ValueError(
             f"Expected a whole TFLite model. Received: {len(content)} bytes that do not parse "
             f"({type(error).__name__}: {error}). The file is truncated or damaged."
@@ -193,14 +194,11 @@ class _Parser:
             raise ValueError("the model has no subgraph")
         self._buffers = self._range(model.BuffersLength(), 4)
         graph = model.Subgraphs(0)
-        tensors = tuple(self._tensor(graph.Tensors(i)) for i in self._range(graph.TensorsLength(), 4))
-        codes = [self._code(model.OperatorCodes(i)) for i in self._range(model.OperatorCodesLength(), 4)]
-        operators = tuple(
-            self._operator(graph.Operators(i), codes, tensors)
-            for i in self._range(graph.OperatorsLength(), 4)
-        )
-        inputs = [_natural(graph.Inputs(i)) for i in self._range(graph.InputsLength(), 4)]
-        outputs = [_natural(graph.Outputs(i)) for i in self._range(graph.OutputsLength(), 4)]
+        tensors = tuple(self._tensor(tensor) for tensor in self._vector(graph, "Tensors"))
+        codes = [self._code(code) for code in self._vector(model, "OperatorCodes")]
+        operators = tuple(self._operator(op, codes, tensors) for op in self._vector(graph, "Operators"))
+        inputs = [_natural(index) for index in self._vector(graph, "Inputs")]
+        outputs = [_natural(index) for index in self._vector(graph, "Outputs")]
         names = self._signature()
         return FileInfo(
             size=self._size,
@@ -215,17 +213,18 @@ class _Parser:
     def _signature(self) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
         """Names of inputs and of outputs by their tensors, of the signature of the first subgraph."""
         found: tuple[dict[int, list[str]], dict[int, list[str]]] = ({}, {})
-        for i in self._range(self._model.SignatureDefsLength(), 4):
-            signature = self._model.SignatureDefs(i)
+        for signature in self._vector(self._model, "SignatureDefs"):
             if signature.SubgraphIndex() != 0 or found[0] or found[1]:
                 continue
-            for names, length, entry in (
-                (found[0], signature.InputsLength(), signature.Inputs),
-                (found[1], signature.OutputsLength(), signature.Outputs),
-            ):
-                for j in self._range(length, 4):
-                    names.setdefault(entry(j).TensorIndex(), []).append(self._text(entry(j).Name()))
+            for names, vector in zip(found, ("Inputs", "Outputs"), strict=True):
+                for entry in self._vector(signature, vector):
+                    names.setdefault(entry.TensorIndex(), []).append(self._text(entry.Name()))
         return found
+
+    def _vector(self, table: Any, field: str, element_bytes: int = 4) -> Iterator[Any]:
+        """The elements of a vector of a table, once it is known to fit into the file."""
+        length = self._range(getattr(table, f"{field}Length")(), element_bytes)
+        return map(getattr(table, field), length)
 
     def _range(self, length: int, element_bytes: int) -> range:
         """The indices of a vector, once it is known to fit into the file."""
@@ -245,7 +244,7 @@ class _Parser:
         return text.decode("utf-8", "replace")
 
     def _tensor(self, tensor: Any) -> TensorInfo:
-        shape = tuple(tensor.Shape(i) for i in self._range(tensor.ShapeLength(), 4))
+        shape = tuple(self._vector(tensor, "Shape"))
         if min((*shape, 0)) < 0:
             raise ValueError(f"a tensor of shape {shape}")
         index = tensor.Buffer()
@@ -259,7 +258,7 @@ class _Parser:
         return TensorInfo(
             name=self._text(tensor.Name()),
             shape=shape,
-            dtype=tensor_type_names()[tensor.Type()],
+            dtype=names_of("TensorType")[tensor.Type()].lower(),
             bytes=length,
             scales=scales,
             zero_points=zero_points,
@@ -269,21 +268,22 @@ class _Parser:
     def _quantization(self, quantization: Any) -> tuple[tuple[float, ...], tuple[int, ...]]:
         if quantization is None:
             return (), ()
-        scales = {quantization.Scale(i) for i in self._range(quantization.ScaleLength(), 4)}
-        zero_points = {quantization.ZeroPoint(i) for i in self._range(quantization.ZeroPointLength(), 8)}
+        scales = set(self._vector(quantization, "Scale"))
+        zero_points = set(self._vector(quantization, "ZeroPoint", 8))
         return tuple(sorted(scales)), tuple(sorted(zero_points))
 
     def _code(self, code: Any) -> tuple[str, int]:
         """Name and version of an operator."""
         custom = self._text(code.CustomCode())
-        name = custom or operator_names()[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        name = (
+            custom or names_of("BuiltinOperator")[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
+        )
         return name, code.Version()
 
     def _operator(
         self, op: Any, codes: list[tuple[str, int]], tensors: tuple[TensorInfo, ...]
     ) -> OperatorInfo:
-        inputs = [op.Inputs(i) for i in self._range(op.InputsLength(), 4)]
-        outputs = [op.Outputs(i) for i in self._range(op.OutputsLength(), 4)]
+        inputs, outputs = self._vector(op, "Inputs"), self._vector(op, "Outputs")
         name, version = codes[op.OpcodeIndex()]
         return OperatorInfo(
             name=name,
@@ -310,8 +310,7 @@ class _Parser:
 @functools.cache
 def _option_fields(kind: int) -> tuple[Any, tuple[tuple[str, str], ...]]:
     """The class of a table of options, and of its numbers the names of field and method."""
-    types = vars(schema().BuiltinOptions)
-    name = next((name for name, code in types.items() if code == kind), "")
+    name = names_of("BuiltinOptions").get(kind, "")
     table, object_class = (getattr(schema(), found, None) for found in (name, f"{name}T"))
     if not kind or table is None or object_class is None:
         return None, ()

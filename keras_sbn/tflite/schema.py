@@ -61,14 +61,7 @@ def load_module(name: str, path: Path) -> ModuleType:
 
 
 @functools.cache
-def operator_names() -> dict[int, str]:
-    """Returns the names of the builtin operators by their code."""
-    codes = vars(schema().BuiltinOperator)
+def names_of(enumeration: str) -> dict[int, str]:
+    """Returns the names in an enumeration of the schema by their code, such as "BuiltinOperator"."""
+    codes = vars(getattr(schema(), enumeration))
     return {code: name for name, code in codes.items() if isinstance(code, int)}
-
-
-@functools.cache
-def tensor_type_names() -> dict[int, str]:
-    """Returns the names of the tensor types by their code, in lower case: float32, int8, ..."""
-    codes = vars(schema().TensorType)
-    return {code: name.lower() for name, code in codes.items() if isinstance(code, int)}

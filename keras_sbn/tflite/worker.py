@@ -6,13 +6,12 @@ process of its own such a file is an error like any other.
 
 from __future__ import annotations
 
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from keras_sbn.process import ChildProcess, Connection
-from keras_sbn.tflite.interpreter import Kernel, Runtime, open_interpreter
+from keras_sbn.tflite.interpreter import open_interpreter
 
 
 class Worker:
@@ -20,29 +19,18 @@ class Worker:
 
     Args:
         content: The bytes of a `.tflite` model.
-        target: As for `open_interpreter`; so are the rest.
+        target: As for `open_interpreter`.
         num_threads: Positive number of threads.
-        runtime: Which runtime.
-        kernel: Which of LCE's binary kernels.
-        xnnpack: Whether stock operators run in XNNPACK.
         name: What messages call the file.
+        options: As for `open_interpreter`: `runtime`, `kernel` and `xnnpack`.
     """
 
     def __init__(
-        self,
-        content: bytes,
-        target: str,
-        num_threads: int = 1,
-        *,
-        runtime: Runtime | None = None,
-        kernel: Kernel | None = None,
-        xnnpack: bool | None = None,
-        name: str = "the file",
+        self, content: bytes, target: str, num_threads: int = 1, *, name: str = "the file", **options: Any
     ) -> None:
         self._runtime: str | None = None
         self._process = ChildProcess(work, f"run {name}")
         try:
-            options = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
             self._process.send((content, target, num_threads, options))
         except BaseException:
             self._process.close()
@@ -89,12 +77,7 @@ class Worker:
     def __enter__(self) -> Worker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._process.close()
 
 

@@ -38,7 +38,7 @@ class ModelWriter:
         self._graph.tensors = []
         self._graph.operators = []
         self._model.subgraphs = [self._graph]
-        self._codes: dict[tuple[int, str], int] = {}
+        self._codes: dict[str, int] = {}
         self._constants: dict[tuple[str, bytes], int] = {}
 
     def tensor(
@@ -49,9 +49,22 @@ class ModelWriter:
         scale: float | Sequence[float] | None = None,
         zero_point: int = 0,
         axis: int = 0,
+        buffer: int = 0,
     ) -> int:
-        """Adds a tensor that an operator writes, or an input, and returns its index."""
-        return self._add_tensor(name, shape, dtype, 0, scale, zero_point, axis)
+        """Adds a tensor and returns its index; one without a buffer is no constant."""
+        tensor = self._schema.TensorT()
+        tensor.name = name
+        tensor.shape = [int(size) for size in shape]
+        tensor.type = self._type(dtype)
+        tensor.buffer = buffer
+        if scale is not None:
+            quantization = self._schema.QuantizationParametersT()
+            quantization.scale = list(np.atleast_1d(scale).astype(float))
+            quantization.zeroPoint = [zero_point] * len(quantization.scale)
+            quantization.quantizedDimension = axis
+            tensor.quantization = quantization
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
 
     def constant(
         self,
@@ -72,31 +85,7 @@ class ModelWriter:
             buffer = self._schema.BufferT()
             buffer.data = np.frombuffer(data, np.uint8)
             self._model.buffers.append(buffer)
-        return self._add_tensor(name, value.shape, dtype, self._constants[key], scale, zero_point, axis)
-
-    def _add_tensor(
-        self,
-        name: str,
-        shape: Sequence[int],
-        dtype: str,
-        buffer: int,
-        scale: float | Sequence[float] | None,
-        zero_point: int,
-        axis: int,
-    ) -> int:
-        tensor = self._schema.TensorT()
-        tensor.name = name
-        tensor.shape = [int(size) for size in shape]
-        tensor.type = self._type(dtype)
-        tensor.buffer = buffer
-        if scale is not None:
-            quantization = self._schema.QuantizationParametersT()
-            quantization.scale = list(np.atleast_1d(scale).astype(float))
-            quantization.zeroPoint = [zero_point] * len(quantization.scale)
-            quantization.quantizedDimension = axis
-            tensor.quantization = quantization
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
+        return self.tensor(name, value.shape, dtype, scale, zero_point, axis, self._constants[key])
 
     def _type(self, dtype: str) -> int:
         found: int | None = getattr(self._schema.TensorType, dtype.upper(), None)
@@ -107,10 +96,6 @@ class ModelWriter:
             )
         return found
 
-    def shape(self, tensor: int) -> tuple[int, ...]:
-        """The shape of a tensor."""
-        return tuple(self._graph.tensors[tensor].shape)
-
     def operator(
         self,
         name: str,
@@ -119,69 +104,42 @@ class ModelWriter:
         options: tuple[str, dict[str, Any]] | None = None,
         version: int = 1,
     ) -> None:
-        """Adds a builtin operator.
+        """Adds an operator.
 
         Args:
-            name: Name in the schema, as "CONV_2D".
+            name: Name in the schema, as "CONV_2D"; one that starts with "Lce" is a custom operator.
             inputs: Tensor indices; -1 for one left out.
             outputs: Tensor indices.
-            options: Name of the options table without "Options", and its fields.
+            options: Name of the options table without "Options", and its fields. A custom operator has no
+                table: its fields are integers, and are written as a flexbuffer map.
             version: Version of the operator the runtime has to know.
         """
-        op = self._add_operator(getattr(self._schema.BuiltinOperator, name), "", inputs, outputs, version)
-        if options is not None:
-            table, fields = options
-            op.builtinOptionsType = getattr(self._schema.BuiltinOptions, f"{table}Options")
-            op.builtinOptions = getattr(self._schema, f"{table}OptionsT")()
-            for field, value in fields.items():
-                setattr(op.builtinOptions, field, value)
-
-    def custom_operator(
-        self,
-        name: str,
-        inputs: Sequence[int],
-        outputs: Sequence[int],
-        options: dict[str, int] | None = None,
-    ) -> None:
-        """Adds a custom operator; its options are written as a flexbuffer map."""
-        from flatbuffers import flexbuffers
-
-        op = self._add_operator(self._schema.BuiltinOperator.CUSTOM, name, inputs, outputs, 1)
-        data = b""
-        if options is not None:
-            builder = flexbuffers.Builder()
-            with builder.Map():
-                for key in sorted(options):
-                    builder.Int(key, options[key])
-            data = bytes(builder.Finish())
-        op.customOptions = np.frombuffer(data, np.uint8)
-
-    def _add_operator(
-        self,
-        code: int,
-        custom: str,
-        inputs: Sequence[int],
-        outputs: Sequence[int],
-        version: int,
-    ) -> Any:
-        key = (code, custom)
-        if key not in self._codes:
-            self._codes[key] = len(self._model.operatorCodes)
+        custom = name.startswith("Lce")
+        code = getattr(self._schema.BuiltinOperator, "CUSTOM" if custom else name)
+        if name not in self._codes:
+            self._codes[name] = len(self._model.operatorCodes)
             entry = self._schema.OperatorCodeT()
             entry.builtinCode = code
             # Readers from before the list outgrew a byte look here.
             entry.deprecatedBuiltinCode = min(code, 127)
-            entry.customCode = custom or None
+            entry.customCode = name if custom else None
             entry.version = version
             self._model.operatorCodes.append(entry)
-        entry = self._model.operatorCodes[self._codes[key]]
+        entry = self._model.operatorCodes[self._codes[name]]
         entry.version = max(entry.version, version)
         op = self._schema.OperatorT()
-        op.opcodeIndex = self._codes[key]
+        op.opcodeIndex = self._codes[name]
         op.inputs = list(inputs)
         op.outputs = list(outputs)
         self._graph.operators.append(op)
-        return op
+        table, fields = options or ("", {})
+        if custom:
+            op.customOptions = np.frombuffer(_flexbuffer(fields), np.uint8)
+        elif table:
+            op.builtinOptionsType = getattr(self._schema.BuiltinOptions, f"{table}Options")
+            op.builtinOptions = getattr(self._schema, f"{table}OptionsT")()
+            for field, value in fields.items():
+                setattr(op.builtinOptions, field, value)
 
     def finish(
         self,
@@ -217,6 +175,19 @@ class ModelWriter:
             entry.name, entry.tensorIndex = name, index
             found.append(entry)
         return found
+
+
+def _flexbuffer(fields: dict[str, int]) -> bytes:
+    """A map as a flexbuffer; no bytes where it is empty."""
+    from flatbuffers import flexbuffers
+
+    if not fields:
+        return b""
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key in sorted(fields):
+            builder.Int(key, fields[key])
+    return bytes(builder.Finish())
 
 
 def finish(model: Any) -> bytes:

@@ -23,7 +23,11 @@ class Comparison:
         self._tensors = converted.report.outputs
         self._names = converted.output_names
         self._model = model
-        self._order: list[int] | None = None
+        structure = output_structure(model)
+        known: list[list[str]] = []
+        if structure is not None:
+            known = [names_in_order(structure), list(getattr(model, "output_names", []))]
+        self._order = order_by_name(self._names, *known)
         self._decisions, self._ties, self._largest = 0, 0, 0.0
         self._first: Difference | None = None
 
@@ -31,20 +35,21 @@ class Comparison:
         expected = [np.asarray(value, _float(value)) for value in outputs_in_order(outputs, self._model)]
         received = self._paired(expected, received)
         samples = len(batch.for_model[0])
-        differing, tied = np.zeros(samples, bool), np.ones(samples, bool)
-        first: Difference | None = None
-        for index, (a, b) in enumerate(zip(expected, received, strict=True)):
+        pairs = list(zip(expected, received, strict=True))
+        for a, b in pairs:
             self.differing += int(np.count_nonzero(~((a == b) | (np.isnan(a) & np.isnan(b)))))
             self._largest = max(self._largest, float(np.abs(a - b).max(initial=0)))
-            here = (decisions(a) != decisions(b)).reshape(samples, -1).any(axis=1)
-            tied &= ~here | _ties(a, b, samples)
-            differing |= here
-            at = int(here.argmax()) if here.any() else samples
-            if at < samples and (first is None or self.samples + at < first.sample):
-                first = Difference(self.samples + at, index, a[at], b[at])
-        if first is not None and self._first is None:
-            self._first = first
-            self.first_batch = batch.sample(first.sample - self.samples)
+        wrong = np.array(
+            [(decisions(a) != decisions(b)).reshape(samples, -1).any(axis=1) for a, b in pairs]
+        )
+        tied = (~wrong | [_ties(a, b, samples) for a, b in pairs]).all(axis=0)
+        differing = wrong.any(axis=0)
+        if differing.any() and self._first is None:
+            at = int(differing.argmax())
+            output = int(wrong[:, at].argmax())
+            a, b = pairs[output]
+            self._first = Difference(self.samples + at, output, a[at], b[at])
+            self.first_batch = batch.sample(at)
         self._decisions += int(differing.sum())
         self._ties += int((differing & tied).sum())
         self.samples += samples
@@ -55,12 +60,6 @@ class Comparison:
         Raises:
             ValueError: If they are not as many, or of other shapes.
         """
-        if self._order is None:
-            structure = output_structure(self._model)
-            known: list[list[str]] = []
-            if structure is not None:
-                known = [names_in_order(structure), list(getattr(self._model, "output_names", []))]
-            self._order = order_by_name(self._names, *known)
         wanted = [array.shape[1:] for array in expected]
         found = [array.shape[1:] for array in received]
         if len(wanted) == len(found):

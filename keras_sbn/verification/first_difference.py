@@ -12,6 +12,7 @@ from keras_sbn import bits
 from keras_sbn.conversion.quantization import BINARY
 from keras_sbn.folding.fold import fold
 from keras_sbn.tflite.interpreter import open_interpreter
+from keras_sbn.tflite.reader import TensorInfo, read_file
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
 from keras_sbn.verification.inputs import Batch
@@ -67,23 +68,23 @@ def compare_layers(
         folded = fold(model, input_scaling=input_scaling if _takes_floats(model) else None)
     except ValueError:
         return None, 0
-    copy, found = layers_as_outputs(content, folded)
-    if not found:
+    copy, layers = layers_as_outputs(content, folded)
+    if not layers:
         return None, 0
     received = run(copy, batch.for_file)
-    wanted = keras.Model(folded.inputs, [folded.get_layer(name).output for name, _ in found])
+    wanted = keras.Model(folded.inputs, [folded.get_layer(layer.name).output for layer in layers])
     inputs = batch.for_model if input_scaling is None else batch.for_images
     expected = wanted.predict_on_batch(inputs)
-    for agreeing, ((name, tensor), a, b) in enumerate(zip(found, expected, received, strict=True)):
+    for agreeing, (layer, a, b) in enumerate(zip(layers, expected, received, strict=True)):
         a = cropped(np.asarray(a), b)
-        value = _value(b, tensor, a.shape)
-        near = max(_TOLERANCE, _STEPS * _step(tensor))
+        value = _value(b, layer, a.shape)
+        near = max(_TOLERANCE, _STEPS * _step(layer))
         if value is None or not np.allclose(a, value, rtol=_TOLERANCE, atol=near):
-            return name, agreeing
-    return None, len(found)
+            return layer.name, agreeing
+    return None, len(layers)
 
 
-def layers_as_outputs(content: bytes, folded: Any) -> tuple[bytes, list[tuple[str, Any]]]:
+def layers_as_outputs(content: bytes, folded: Any) -> tuple[bytes, tuple[TensorInfo, ...]]:
     """A copy of the file whose outputs are the values of the folded model's layers.
 
     Args:
@@ -91,7 +92,7 @@ def layers_as_outputs(content: bytes, folded: Any) -> tuple[bytes, list[tuple[st
         folded: The folded model.
 
     Returns:
-        The copy, and for each of its outputs the name of the layer and the tensor.
+        The copy, and its outputs, each named as its layer.
     """
     layers = {layer.name for layer in folded.layers if len(layer._inbound_nodes) == 1}
     file = schema().ModelT.InitFromObj(schema().Model.GetRootAs(content, 0))
@@ -104,8 +105,8 @@ def layers_as_outputs(content: bytes, folded: Any) -> tuple[bytes, list[tuple[st
     ]
     # A signature names outputs that the copy does not have, and metadata a file that was behind it.
     file.signatureDefs, file.metadata = [], []
-    tensors = [graph.tensors[index] for index in graph.outputs]
-    return finish(file), [(tensor.name.decode(), tensor) for tensor in tensors]
+    copy = finish(file)
+    return copy, read_file(copy).outputs
 
 
 def cropped(expected: np.ndarray, stored: np.ndarray) -> np.ndarray:
@@ -124,25 +125,20 @@ def _takes_floats(model: Any) -> bool:
     return all(keras.backend.standardize_dtype(t.dtype).startswith("float") for t in model.inputs)
 
 
-def _step(tensor: Any) -> float:
+def _step(tensor: TensorInfo) -> float:
     """What one step of a quantized tensor is worth; 0 where it holds floats, bits or ±1."""
-    quantization = tensor.quantization
-    if quantization is None or quantization.scale is None or not len(quantization.scale):
-        return 0.0
-    pair = float(quantization.scale[0]), int(quantization.zeroPoint[0])
-    return 0.0 if pair == (BINARY.scale, BINARY.zero_point) else pair[0]
+    pair = tensor.quantization
+    return 0.0 if pair in (None, BINARY[:2]) else pair[0]
 
 
-def _value(stored: np.ndarray, tensor: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+def _value(stored: np.ndarray, tensor: TensorInfo, shape: tuple[int, ...]) -> np.ndarray | None:
     """The value that a tensor of any target stores, or `None` if it is of another shape."""
     if stored.dtype == np.int32:
         if stored.shape != (*shape[:-1], bits.words(shape[-1])):
             return None
         return bits.unpack(stored, shape[-1])
-    if stored.dtype == np.int8:
-        stored = stored.astype(np.float32) - int(tensor.quantization.zeroPoint[0])
+    if stored.dtype in (np.int8, np.int16):
+        stored = stored.astype(np.float32) - (tensor.zero_points or (0,))[0]
         step = _step(tensor)
         stored = step * stored if step else 2 * stored + 1
-    if stored.dtype == np.int16:
-        stored = _step(tensor) * stored.astype(np.float32)
     return stored if stored.shape == shape else None

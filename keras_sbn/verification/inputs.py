@@ -109,9 +109,7 @@ class InputForms:
             model_form, file_form = self._forms(array, floats, self._tensors[index])
             for_model.append(model_form)
             in_order.append(file_form)
-        for_file: list[Any] = [None] * len(arrays)
-        for array, place in zip(in_order, self._order, strict=True):
-            for_file[place] = array
+        for_file = [in_order[self._order.index(place)] for place in range(len(arrays))]
         return Batch(for_model, for_file, tuple(self._order))
 
     def _forms(

@@ -13,7 +13,6 @@ import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.structures import input_structure
-from keras_sbn.tflite.interpreter import Kernel, Runtime
 from keras_sbn.tflite.worker import Worker
 from keras_sbn.verification.inputs import Batch
 
@@ -22,17 +21,10 @@ class Runner:
     """Runs the file, in this process or in others, with the runtime and kernels that were asked for."""
 
     def __init__(
-        self,
-        converted: ConvertedModel,
-        workers: int,
-        isolated: bool,
-        runtime: Runtime | None,
-        kernel: Kernel | None,
-        xnnpack: bool | None,
+        self, converted: ConvertedModel, workers: int, isolated: bool, options: dict[str, Any]
     ) -> None:
-        self._converted, self._workers = converted, workers
+        self._converted, self._workers, self._options = converted, workers, options
         self._in_child = isolated or workers > 1
-        self._options: dict[str, Any] = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
         self.runtime = ""
 
     def whole(self, content: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:

@@ -101,7 +101,8 @@ def verify(
             f"required_agreement={required_agreement}"
         )
     converted = ConvertedModel.load(converted)
-    run = Runner(converted, workers, isolated, runtime, kernel, xnnpack)
+    options = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
+    run = Runner(converted, workers, isolated, options)
     forms = InputForms(model, converted, input_scaling)
     comparison = Comparison(converted, model)
     total = sample_count(x)

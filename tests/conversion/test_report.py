@@ -8,7 +8,8 @@ from conftest import digit_network, randomize
 import keras_sbn
 from keras_sbn import layers
 from keras_sbn.conversion.against_plan import compare_with_plan
-from keras_sbn.conversion.plan import NO_REASON, LoweringError, PlannedOperator
+from keras_sbn.conversion.emitter import Output, PlannedOperator
+from keras_sbn.conversion.plan import NO_REASON, LoweringError
 from keras_sbn.tflite.reader import read_file
 
 
@@ -108,13 +109,15 @@ def _plan_of(content):
     info = read_file(content)
     plan = [
         PlannedOperator(
-            op.outputs[0].name.split("/")[0],
             op.name,
-            op.outputs[0].name,
-            op.outputs[0].dtype,
-            op.outputs[0].shape,
+            Output(
+                op.outputs[0].name.split("/")[0],
+                op.outputs[0].shape,
+                dtype=op.outputs[0].dtype,
+                name=op.outputs[0].name,
+                binary=op.name.startswith("LceB"),
+            ),
             op.constant_bytes,
-            op.name.startswith("LceB"),
             NO_REASON,
         )
         for op in info.operators
@@ -126,16 +129,18 @@ def _plan_of(content):
     "surprise",
     [
         {"operator": "CONV_2D"},
-        {"output": "other"},
-        {"dtype": "float32"},
-        {"shape": (1, 1, 1, 1)},
+        {"output": {"name": "other"}},
+        {"output": {"dtype": "float32"}},
+        {"output": {"shape": (1, 1, 1, 1)}},
         {"constant_bytes": 7},
     ],
 )
 def test_what_is_not_as_planned_is_an_error_or_a_row(model, surprise):
     plan, info = _plan_of(keras_sbn.convert(model).content)
     at = [op.operator for op in plan].index("LceBconv2d")
-    layer = plan[at].layer
+    layer = plan[at].output.layer
+    if "output" in surprise:
+        surprise = {"output": plan[at].output.also(**surprise["output"])}
     changed = [*plan[:at], replace(plan[at], **surprise), *plan[at + 1 :]]
     with pytest.raises(LoweringError, match=f"Expected layer '{layer}' to be written as"):
         compare_with_plan(changed, info)

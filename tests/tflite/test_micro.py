@@ -23,7 +23,7 @@ def _file(dtype, operator="RELU"):
 def test_it_runs_int16():
     interpreter = open_interpreter(_file("int16"), "micro")
     assert interpreter.runtime == "TensorFlow Lite Micro"
-    assert interpreter.input_scales == [(0.5, 0)]
+    assert interpreter.file.inputs[0].quantization == (0.5, 0)
     x = np.array([[[-3.0, 2.0, 0.5], [7.0, -0.5, 0.0]]])
     (y,) = interpreter.predict([x])
     np.testing.assert_array_equal(y, np.maximum(x, 0))

@@ -14,7 +14,7 @@ def _file():
     b = writer.tensor("b", (1, 2), "float32")
     writer.operator("FULLY_CONNECTED", [a, kernel, -1], [b], ("FullyConnected", {}))
     c = writer.tensor("c", (1, 1), "int32")
-    writer.custom_operator("LceQuantize", [b], [c], {"x": 3})
+    writer.operator("LceQuantize", [b], [c], ("", {"x": 3}))
     return writer.finish([a], [c])
 
 

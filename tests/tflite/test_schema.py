@@ -14,11 +14,7 @@ INSTALLED = [
 @pytest.fixture
 def take(monkeypatch):
     """Takes the schema from some places alone, without what is remembered of others."""
-    remembered = (
-        schema_module.schema,
-        schema_module.operator_names,
-        schema_module.tensor_type_names,
-    )
+    remembered = (schema_module.schema, schema_module.names_of)
 
     def take(*places):
         monkeypatch.setattr(schema_module, "_PLACES", places)

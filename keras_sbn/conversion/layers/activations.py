@@ -12,79 +12,72 @@ import keras
 import numpy as np
 from keras import activations, ops
 
-from keras_sbn.conversion import operators
-from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
+from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import LoweringError
-from keras_sbn.conversion.quantization import HYPERBOLIC, PROBABILITY, QuantParams
+from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.registry import (
     Call,
     NotInInt8,
     calibrated,
-    fixed,
     lowers,
     same,
 )
+from keras_sbn.folding.ops import KerasCall
 
 K = keras.layers
-_Write = Callable[[Emitter, Tensor, Output], Tensor]
+_Write = Callable[[Operators, Tensor, Output], Tensor]
 
 
 def _unary(operator: str) -> _Write:
-    return lambda emitter, x, output: operators.unary(emitter, operator, x, output)
+    return lambda emitter, x, output: emitter.unary(operator, x, output)
 
 
-def _hard_sigmoid(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+def _hard_sigmoid(emitter: Operators, x: Tensor, output: Output) -> Tensor:
     """``relu6(x + 3) / 6``, rounded as Keras rounds it."""
     above = output.also(suffix="above")
-    shifted = operators.with_constant(emitter, "ADD", x, 3.0, above)
-    clipped = operators.unary(emitter, "RELU6", shifted, output.also(suffix="clipped"))
-    return operators.with_constant(emitter, "DIV", clipped, 6.0, output)
+    shifted = emitter.with_constant("ADD", x, 3.0, above)
+    clipped = emitter.unary("RELU6", shifted, output.also(suffix="clipped"))
+    return emitter.with_constant("DIV", clipped, 6.0, output)
 
 
 def _times(factor: _Write) -> _Write:
     """``x * factor(x)``."""
 
-    def write(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
+    def write(emitter: Operators, x: Tensor, output: Output) -> Tensor:
         found = factor(emitter, x, output.also(suffix="factor"))
-        return operators.elementwise(emitter, "MUL", x, found, output)
+        return emitter.elementwise("MUL", x, found, output)
 
     return write
 
 
-def _softsign(emitter: Emitter, x: Tensor, output: Output) -> Tensor:
-    magnitude = operators.unary(emitter, "ABS", x, output.also(suffix="magnitude"))
-    divisor = operators.with_constant(emitter, "ADD", magnitude, 1.0, output.also(suffix="divisor"))
-    return operators.elementwise(emitter, "DIV", x, divisor, output)
+def _softsign(emitter: Operators, x: Tensor, output: Output) -> Tensor:
+    magnitude = emitter.unary("ABS", x, output.also(suffix="magnitude"))
+    divisor = emitter.with_constant("ADD", magnitude, 1.0, output.also(suffix="divisor"))
+    return emitter.elementwise("DIV", x, divisor, output)
 
 
 #: What writes each function of `keras.activations` in float32.
 FUNCTIONS: dict[Any, _Write] = {
     activations.elu: _unary("ELU"),
     activations.exponential: _unary("EXP"),
-    activations.gelu: operators.gelu,
+    activations.gelu: Operators.gelu,
     activations.hard_sigmoid: _hard_sigmoid,
-    activations.leaky_relu: lambda emitter, x, output: operators.leaky_relu(emitter, x, 0.2, output),
+    activations.hard_silu: _times(_hard_sigmoid),
+    activations.leaky_relu: lambda emitter, x, output: emitter.leaky_relu(x, 0.2, output),
     activations.relu: _unary("RELU"),
     activations.relu6: _unary("RELU6"),
     activations.sigmoid: _unary("LOGISTIC"),
     activations.silu: _times(_unary("LOGISTIC")),
-    activations.softmax: operators.softmax,
+    activations.softmax: Operators.softmax,
     activations.softsign: _softsign,
     activations.tanh: _unary("TANH"),
 }
-if hasattr(activations, "hard_silu"):
-    FUNCTIONS[activations.hard_silu] = _times(_hard_sigmoid)
 
 #: The functions that convolutions and other operators can compute themselves, by their names there.
-_FUSED = {activations.linear: "none", activations.relu: "relu", activations.relu6: "relu6"}
-#: How what a function computes is stored in int8; `None` where its range decides.
-_INT8: dict[Any, QuantParams | None] = {
-    activations.relu: None,
-    activations.relu6: None,
-    activations.sigmoid: PROBABILITY,
-    activations.softmax: PROBABILITY,
-    activations.tanh: HYPERBOLIC,
-}
+_FUSED = {activations.relu: "relu", activations.relu6: "relu6"}
+#: The functions that have an int8 operator.
+_INT8 = (activations.relu, activations.relu6, activations.sigmoid, activations.softmax, activations.tanh)
 
 
 def name_of(activation: Any) -> str:
@@ -94,18 +87,16 @@ def name_of(activation: Any) -> str:
 
 def fused_name(activation: Any) -> str | None:
     """The fused activation function that an activation is, or `None` if it is none."""
-    return "none" if activation is None else _FUSED.get(activation)
+    return "none" if activation in (None, activations.linear) else _FUSED.get(activation)
 
 
-def fused_name_of_layer(layer: Any, kind: type | None) -> str | None:
-    """The fused activation function that a layer is, or `None` if it is none."""
+def relu_name(op: Any) -> str | None:
+    """The fused activation function that an operation is the layer of, or `None` if it is none."""
+    kind = op.kind if isinstance(op, KerasCall) else None
     if kind is K.ReLU:
-        plain = not layer.negative_slope and not layer.threshold
-        return {None: "relu", 6: "relu6"}.get(layer.max_value) if plain else None
-    if kind is K.Activation:
-        name = fused_name(layer.activation)
-        return None if name == "none" else name
-    return None
+        plain = not op.operation.negative_slope and not op.operation.threshold
+        return {None: "relu", 6: "relu6"}.get(op.operation.max_value) if plain else None
+    return _FUSED.get(op.operation.activation) if kind is K.Activation else None
 
 
 def activated(call: Call, x: Tensor, activation: Any, output: Output) -> Tensor:
@@ -133,8 +124,7 @@ def _activation_int8(call: Call) -> QuantParams:
         return same(call)
     if activation not in _INT8:
         raise NotInInt8
-    quant = _INT8[activation]
-    return calibrated(call) if quant is None else fixed(quant)(call)
+    return calibrated(call)
 
 
 @lowers(K.Activation, int8=_activation_int8)
@@ -143,7 +133,7 @@ def _activation(call: Call) -> Tensor:
 
 
 def _relu_int8(call: Call) -> QuantParams:
-    if fused_name_of_layer(call.op, K.ReLU) is None:
+    if relu_name(call.inner) is None:
         raise NotInInt8
     return calibrated(call)
 
@@ -152,9 +142,9 @@ def _relu_int8(call: Call) -> QuantParams:
 def _relu(call: Call) -> Tensor:
     """``max(x, 0)``, or ``slope * (x - threshold)`` below the threshold, cut off at `max_value`."""
     layer = call.op
-    name = fused_name_of_layer(layer, K.ReLU)
+    name = relu_name(call.inner)
     if name is not None:
-        return operators.unary(call.emitter, name.upper(), call.input, call.output)
+        return call.emitter.unary(name.upper(), call.input, call.output)
     if layer.threshold or (layer.max_value is not None and layer.negative_slope):
         raise LoweringError(
             "Expected a ReLU of threshold 0 that has a slope or a largest value. Received: "
@@ -163,20 +153,20 @@ def _relu(call: Call) -> Tensor:
         )
     slope = float(layer.negative_slope or 0)
     if layer.max_value is None:
-        return operators.leaky_relu(call.emitter, call.input, slope, call.output)
-    positive = operators.unary(call.emitter, "RELU", call.input, call.output.also(suffix="positive"))
-    return operators.with_constant(call.emitter, "MINIMUM", positive, float(layer.max_value), call.output)
+        return call.emitter.leaky_relu(call.input, slope, call.output)
+    positive = call.emitter.unary("RELU", call.input, call.output.also(suffix="positive"))
+    return call.emitter.with_constant("MINIMUM", positive, float(layer.max_value), call.output)
 
 
 def _softmax_int8(call: Call) -> QuantParams:
     _require_last_axis(call)
-    return fixed(PROBABILITY)(call)
+    return calibrated(call)
 
 
 @lowers(K.Softmax, int8=_softmax_int8)
 def _softmax(call: Call) -> Tensor:
     _require_last_axis(call)
-    return operators.softmax(call.emitter, call.input, call.output)
+    return call.emitter.softmax(call.input, call.output)
 
 
 def _require_last_axis(call: Call) -> None:
@@ -191,12 +181,13 @@ def _require_last_axis(call: Call) -> None:
 def _prelu(call: Call) -> Tensor:
     """``x`` where it is positive, ``alpha x`` elsewhere; alpha broadcasts against a sample."""
     slopes = ops.convert_to_numpy(call.op.alpha).astype(np.float32)
-    return operators.prelu(call.emitter, call.input, slopes, call.output)
+    return call.emitter.prelu(call.input, slopes, call.output)
 
 
 @lowers(K.LeakyReLU, int8=calibrated)
+@lowers("leaky_relu", reads=("negative_slope",))
 def _leaky_relu(call: Call) -> Tensor:
-    return operators.leaky_relu(call.emitter, call.input, float(call.op.negative_slope), call.output)
+    return call.emitter.leaky_relu(call.input, float(call.op.negative_slope), call.output)
 
 
 @lowers(K.ELU)
@@ -206,4 +197,4 @@ def _elu(call: Call) -> Tensor:
             f"Expected an ELU of alpha 1. Received: {call.layer!r}, alpha={call.op.alpha}. Take alpha=1, "
             "or a LeakyReLU."
         )
-    return operators.unary(call.emitter, "ELU", call.input, call.output)
+    return call.emitter.unary("ELU", call.input, call.output)

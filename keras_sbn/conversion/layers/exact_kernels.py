@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.registry import Call
 
@@ -36,8 +35,8 @@ def stored_kernel(call: Call, kernel: np.ndarray) -> Tensor:
     kernel = kernel.astype(np.float32)
     step = power_of_two(kernel) if kernel.nbytes >= _WORTHWHILE else None
     if step is None:
-        return call.constant("kernel", kernel)
+        return call.emitter.constant("kernel", kernel)
     whole = np.round(kernel.astype(np.float64) / step).astype(np.int8)
-    stored = call.constant("kernel", whole, step)
+    stored = call.emitter.constant("kernel", whole, step)
     output = Output(call.layer, kernel.shape, suffix="float_kernel")
-    return operators.dequantize(call.emitter, stored, output)
+    return call.emitter.dequantize(stored, output)

@@ -12,7 +12,6 @@ import itertools
 
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.quantization import BINARY
 from keras_sbn.conversion.registry import Call
@@ -41,11 +40,10 @@ def few_bits_convolution(call: Call, x: Tensor, least: np.ndarray, bits: int) ->
     kernel = np.ascontiguousarray(op.kernel.transpose(3, 0, 1, 2).reshape(op.kernel.shape[3], -1))
     # XNNPACK takes 2 bits a weight with a scale a filter alone, and LCE's runtime 4 with one for all.
     ones: float | list[float] = [1.0] * len(kernel) if bits == 2 else 1.0
-    return operators.fully_connected(
-        call.emitter,
+    return call.emitter.fully_connected(
         _windows(call, op, x),
-        call.constant("kernel", kernel, ones, bits=bits),
-        call.constant("bias", (-least).astype(np.int32), ones),
+        call.emitter.constant("kernel", kernel, ones, bits=bits),
+        call.emitter.constant("bias", (-least).astype(np.int32), ones),
         call.output.also(quant=BINARY, binary=True),
         "relu_n1_to_1",
     )
@@ -58,7 +56,7 @@ def _windows(call: Call, op: BinaryConv2D, x: Tensor) -> Tensor:
     shape = (1, rows, columns, channels)
     if is_dense(op, x.shape[1:3], (rows, columns)) and x.shape != shape:
         whole = Output(call.layer, (1, 1, 1, int(np.prod(x.shape))), x.quant, suffix="windows")
-        return operators.reshape(call.emitter, x, whole)
+        return call.emitter.reshape(x, whole)
     parts = []
     for place in itertools.product(*map(range, window)):
         begin = [step * rate for step, rate in zip(place, op.dilation_rate, strict=True)]
@@ -67,11 +65,11 @@ def _windows(call: Call, op: BinaryConv2D, x: Tensor) -> Tensor:
             continue
         output = Output(call.layer, shape, x.quant, suffix=f"window_{place[0]}_{place[1]}")
         if tuple(op.strides) == (1, 1):
-            parts.append(operators.slice_of(call.emitter, x, [0, *begin, 0], output))
+            parts.append(call.emitter.slice_of(x, [0, *begin, 0], output))
         else:
             strides = (1, *op.strides, 1)
-            parts.append(operators.strided_slice(call.emitter, x, [0, *begin, 0], strides, output))
+            parts.append(call.emitter.strided_slice(x, [0, *begin, 0], strides, output))
     if len(parts) == 1:
         return parts[0]
     joined = Output(call.layer, (*shape[:3], len(parts) * channels), x.quant, suffix="windows")
-    return operators.concatenation(call.emitter, parts, 3, joined)
+    return call.emitter.concatenation(parts, 3, joined)

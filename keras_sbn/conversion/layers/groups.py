@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.registry import Call
 
@@ -52,7 +51,7 @@ def by_group(call: Call, x: Tensor, output: Output, write: Callable[[Part], Tens
         )
         suffix = f"read_by_group_{group}"
         words = Output(call.layer, (*x.shape[:-1], read), x.quant, x.dtype, suffix=suffix)
-        source = operators.slice_of(call.emitter, x, [0, 0, 0, group * read], words)
+        source = call.emitter.slice_of(x, [0, 0, 0, group * read], words)
         own = output.also(shape=(*output.shape[:-1], written), suffix=f"group_{group}")
         parts.append(write(Part(part, source, own, of_group)))
-    return operators.concatenation(call.emitter, parts, len(output.shape) - 1, output)
+    return call.emitter.concatenation(parts, len(output.shape) - 1, output)

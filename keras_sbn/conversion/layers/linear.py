@@ -18,9 +18,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Output, Tensor
-from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.geometry import (
     leaves_values_over,
     margins_of,
@@ -84,29 +82,23 @@ def linear_of(op: Any, node: Node, name: str) -> Linear | None:
         LoweringError: If its channels come first, or are padded with different values.
     """
     shape = static_shape(node)
-    if isinstance(op, KerasCall):
-        layer: Any = op.operation
-        require_channels_last(name, layer)
-        if op.kind in (K.Conv2D, K.DepthwiseConv2D):
-            return _convolution(node, layer, op.kind is K.DepthwiseConv2D)
-        if op.kind is K.Dense:
-            bias = _array(layer.bias) if layer.use_bias else np.zeros(layer.units)
-            return _dense(_array(layer.kernel), bias, shape)
+    if isinstance(op, Affine):
+        parameters = per_channel(op, shape[-1])
+        return None if parameters is None else identity(shape).scaled(*parameters)
+    layer, kind = (op.operation, op.kind) if isinstance(op, KerasCall) else (op, type(op))
+    require_channels_last(name, layer)
+    if kind in (K.Dense, BinaryDense):
+        kernel, positions = array(layer.kernel), int(np.prod(shape[:-1]))
+        rows, results = ((1, 1, positions, size) for size in kernel.shape)
+        return Linear(kernel[None, None], bias_of(layer, shape[-1]), rows, results)
+    if kind not in (K.Conv2D, K.DepthwiseConv2D, BinaryConv2D, IntegerConv2D):
         return None
-    if isinstance(op, BinaryConv2D | IntegerConv2D):
-        kernel = op.kernel.astype(np.float64)
-        return Linear(
-            kernel,
-            np.zeros(kernel.shape[-1]),
-            static_shape(node.input),
-            shape,
-            window=window_of(op),
-            pad_value=_pad_value(name, op),
-        )
-    if isinstance(op, BinaryDense):
-        return _dense(op.kernel.astype(np.float64), np.zeros(op.kernel.shape[-1]), shape)
-    parameters = per_channel(op, shape[-1]) if isinstance(op, Affine) else None
-    return None if parameters is None else identity(shape).scaled(*parameters)
+    kernel, depthwise = array(layer.kernel), kind is K.DepthwiseConv2D
+    if depthwise:
+        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
+    pad_value = 0.0 if isinstance(op, KerasCall) else _pad_value(name, op)
+    bias, source = bias_of(layer, kernel.shape[-1]), static_shape(node.input)
+    return Linear(kernel, bias, source, shape, depthwise, window_of(layer), pad_value)
 
 
 def _pad_value(name: str, op: BinaryConv2D | IntegerConv2D) -> float:
@@ -118,26 +110,6 @@ def _pad_value(name: str, op: BinaryConv2D | IntegerConv2D) -> float:
             "image alike."
         )
     return value or 0.0
-
-
-def _convolution(node: Node, layer: Any, depthwise: bool) -> Linear:
-    kernel = _array(layer.kernel)
-    if depthwise:
-        kernel = kernel.reshape(*kernel.shape[:2], 1, -1)
-    return Linear(
-        kernel,
-        _array(layer.bias) if layer.use_bias else np.zeros(kernel.shape[-1]),
-        static_shape(node.input),
-        static_shape(node),
-        depthwise=depthwise,
-        window=Window(tuple(layer.strides), layer.padding, tuple(layer.dilation_rate)),
-    )
-
-
-def _dense(kernel: np.ndarray, bias: np.ndarray, shape: tuple[int, ...]) -> Linear:
-    positions = int(np.prod(shape[:-1]))
-    source = (1, 1, positions, kernel.shape[0])
-    return Linear(kernel[None, None], bias, source, (1, 1, positions, shape[-1]))
 
 
 def identity(shape: tuple[int, ...]) -> Linear:
@@ -159,8 +131,14 @@ def per_channel(op: Affine | Threshold, channels: int) -> tuple[np.ndarray, np.n
     return np.broadcast_to(first, (channels,)), np.broadcast_to(second, (channels,))
 
 
-def _array(weight: Any) -> np.ndarray:
+def array(weight: Any) -> np.ndarray:
+    """A weight of Keras or of the fold in float64."""
     return ops.convert_to_numpy(weight).astype(np.float64)
+
+
+def bias_of(layer: Any, filters: int) -> np.ndarray:
+    """The bias of a layer of Keras or of the fold in float64; 0 where it has none."""
+    return array(layer.bias) if getattr(layer, "use_bias", False) else np.zeros(filters)
 
 
 def _linear_int8(call: Call) -> QuantParams:
@@ -192,53 +170,50 @@ def _affine(call: Call) -> Tensor:
     if call.output.quant is not None:
         return _in_int8(call)
     offset = call.op.offset - call.op.scale * call.op.center
-    return _scaled(call, call.op.scale, offset)
+    return scaled(call, call.input, call.op.scale, offset)
 
 
 @lowers(K.Rescaling)
 def _rescaling(call: Call) -> Tensor:
-    return _scaled(call, call.op.scale, call.op.offset)
+    return scaled(call, call.input, call.op.scale, call.op.offset)
 
 
-def _scaled(call: Call, scale: Any, offset: Any) -> Tensor:
-    output = call.output
-    product = output.also(suffix="product")
-    x = operators.with_constant(call.emitter, "MUL", call.input, scale, product)
-    return operators.with_constant(call.emitter, "ADD", x, offset, output)
+def scaled(call: Call, x: Tensor, scale: Any, offset: Any) -> Tensor:
+    """Emits ``scale * x + offset`` in float32, rounded as Keras rounds them."""
+    product = call.emitter.with_constant("MUL", x, scale, call.output.also(suffix="product"))
+    return call.emitter.with_constant("ADD", product, offset, call.output)
 
 
 def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:
     linear = linear_of(call.inner, call.node, call.layer)
     assert linear is not None
-    x, window = _with_padding(call, linear, call.input, np.array(linear.pad_value, np.float32))
-    kernel = stored_kernel(call, _in_order(linear.kernel, linear.depthwise))
-    bias = call.constant("bias", linear.bias.astype(np.float32))
-    depthwise = linear.depthwise
-    return operators.convolution(call.emitter, x, kernel, bias, output, window, activation, depthwise)
+    x, window = _with_padding(call, linear, call.input)
+    kernel = stored_kernel(call, in_order(linear.kernel, linear.depthwise))
+    bias = call.emitter.constant("bias", linear.bias.astype(np.float32))
+    return call.emitter.convolution(x, kernel, bias, output, window, activation, linear.depthwise)
 
 
 def _fully_connected(call: Call, output: Output, activation: str) -> Tensor:
-    layer = call.op
-    kernel = layer.kernel if isinstance(layer, BinaryDense) else ops.convert_to_numpy(layer.kernel)
+    kernel, values = array(call.op.kernel), bias_of(call.op, 0)
     weights = stored_kernel(call, kernel.T)
-    bias = None
-    if getattr(layer, "use_bias", False):
-        values = ops.convert_to_numpy(layer.bias).astype(np.float32)
-        bias = call.constant("bias", values) if values.any() else None
-    return operators.fully_connected(call.emitter, call.input, weights, bias, output, activation)
+    bias = call.emitter.constant("bias", values.astype(np.float32)) if values.any() else None
+    return call.emitter.fully_connected(call.input, weights, bias, output, activation)
 
 
-def _with_padding(call: Call, linear: Linear, x: Tensor, value: np.ndarray) -> tuple[Tensor, Window]:
+def _with_padding(call: Call, linear: Linear, x: Tensor) -> tuple[Tensor, Window]:
     """Emits the padding that the operator does not do itself: on all sides, with 0."""
     window, size = linear.window, linear.kernel.shape[:2]
     native = window.padding == "valid" or (window.padding == "same" and linear.pad_value == 0)
     if native and not leaves_values_over(linear.source[1:3], size, window):
         return x, window
+    value = np.array(linear.pad_value, np.float32)
+    if x.quant is not None:
+        value = x.quant.stored(linear.pad_value)
     margins = margins_of(linear.source[1:3], size, window)
-    return padded(call.emitter, call.layer, x, margins, value), replace(window, padding="valid")
+    return padded(call, x, margins, value), replace(window, padding="valid")
 
 
-def _in_order(kernel: np.ndarray, depthwise: bool) -> np.ndarray:
+def in_order(kernel: np.ndarray, depthwise: bool = False) -> np.ndarray:
     """A kernel `(height, width, depth, filters)` in the order of its operator."""
     return np.ascontiguousarray(kernel.transpose((2, 0, 1, 3) if depthwise else (3, 0, 1, 2)))
 
@@ -246,32 +221,28 @@ def _in_order(kernel: np.ndarray, depthwise: bool) -> np.ndarray:
 def _in_int8(call: Call) -> Tensor:
     linear = linear_of(call.inner, call.node, call.layer)
     assert linear is not None
-    fused = call.node.op
-    if isinstance(fused, FusedActivation):
-        linear = linear.scaled(fused.factor, fused.offset)
-    return rounded(call, linear, call.input)
+    return rounded(call, linear.scaled(*call.affine), call.input)
 
 
 def rounded(call: Call, linear: Linear, x: Tensor, largest: int = HIGHEST) -> Tensor:
     """Emits a linear layer whose sums are rounded; factor and offset are in it already."""
-    assert x.quant is not None
     output, activation = call.output, call.activation
     most = _exact_largest(linear.kernel, largest) if x.dtype == "int16" else largest
-    weights, scales, bias = quantized_kernel(linear.kernel, linear.bias, x.quant, output.quant, most)
+    weights, scales, bias = quantized_kernel(linear.kernel, linear.bias, x.params, output.quant, most)
     rest: np.ndarray = linear.kernel - weights * scales.astype(np.float64)
     if x.dtype != "int16" or np.abs(rest).max() <= _AS_GOOD_AS_EXACT * np.abs(linear.kernel).max():
         y = integer_convolution(call, linear, x, weights, scales, bias, output, activation)
-        return shaped(call, y, output.shape, output)
+        return shaped(call, y, output)
     parts = []
     for suffix, of_part in (("coarse", linear.kernel - rest), ("rest", rest)):
         values = linear.bias if suffix == "rest" else np.zeros_like(linear.bias)
-        stored = quantized_kernel(of_part, values, x.quant, output.quant)
+        stored = quantized_kernel(of_part, values, x.params, output.quant)
         part = output.also(suffix=suffix)
         parts.append(integer_convolution(call, linear, x, *stored, part, "none"))
     as_map = output.also(shape=parts[0].shape, suffix="" if parts[0].shape == output.shape else "map")
     coarse, fine = parts
-    y = operators.elementwise(call.emitter, "ADD", coarse, fine, as_map, activation)
-    return shaped(call, y, output.shape, output)
+    y = call.emitter.elementwise("ADD", coarse, fine, as_map, activation)
+    return shaped(call, y, output)
 
 
 def _exact_largest(kernel: np.ndarray, largest: int) -> np.ndarray:
@@ -299,28 +270,23 @@ def integer_convolution(
     activation: str,
 ) -> Tensor:
     """Emits CONV_2D or DEPTHWISE_CONV_2D of int8 weights `(height, width, depth, filters)`."""
-    assert x.quant is not None
     source = Output(call.layer, linear.source, x.quant, suffix="map")
-    quant = x.quant
-    x = shaped(call, x, linear.source, source)
-    value = quant.stored(np.array(linear.pad_value))
-    x, window = _with_padding(call, linear, x, value)
+    quant = x.params
+    x, window = _with_padding(call, linear, shaped(call, x, source))
     groups = linear.source[-1] // weights.shape[2]
     depthwise = linear.depthwise or (groups > 1 and weights.shape[2] == 1)
     as_layer = linear.target == static_shape(call.node)
     suffix = output.suffix if as_layer else "_".join(part for part in (output.suffix, "map") if part)
-    kernel = _in_order(weights, depthwise)
-    stored = call.constant("kernel", kernel, scales.tolist(), axis=3 if depthwise else 0)
+    kernel = in_order(weights, depthwise)
+    stored = call.emitter.constant("kernel", kernel, scales.tolist(), axis=3 if depthwise else 0)
     bias_scales = np.float32(quant.scale) * scales
     if x.dtype == "int16" and (depthwise or (np.abs(bias) + reach(weights, quant) > _INT32).any()):
         bias = bias.astype(np.int64)
-    constant = call.constant("bias", bias, bias_scales.tolist())
+    constant = call.emitter.constant("bias", bias, bias_scales.tolist())
     output = output.also(shape=linear.target, suffix=suffix)
-    return operators.convolution(call.emitter, x, stored, constant, output, window, activation, depthwise)
+    return call.emitter.convolution(x, stored, constant, output, window, activation, depthwise)
 
 
-def shaped(call: Call, x: Tensor, shape: tuple[int, ...], output: Output) -> Tensor:
+def shaped(call: Call, x: Tensor, output: Output) -> Tensor:
     """Emits a reshape where an operator sees a layer's values as a map of another shape."""
-    if x.shape == shape:
-        return x
-    return operators.reshape(call.emitter, x, output.also(shape=shape, quant=x.quant))
+    return x if x.shape == output.shape else call.emitter.reshape(x, output.also(quant=x.quant))

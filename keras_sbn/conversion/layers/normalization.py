@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Output, Tensor
+from keras_sbn.conversion.layers.linear import scaled
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.registry import Call, lowers
 
@@ -41,10 +41,10 @@ def _group_normalization(call: Call) -> Tensor:
     groups = shape[-1] if layer.groups == -1 else layer.groups
     grouped = (1, int(np.prod(shape[1:-1])), groups, shape[-1] // groups)
     as_groups = Output(call.layer, grouped, suffix="groups")
-    x = operators.reshape(call.emitter, call.input, as_groups)
+    x = call.emitter.reshape(call.input, as_groups)
     normalized = _normalized(call, x, [1, 3], float(layer.epsilon))
     back = call.output.also(suffix="normalized")
-    y = operators.reshape(call.emitter, normalized, back)
+    y = call.emitter.reshape(normalized, back)
     return _scaled(call, y, [1] * (len(shape) - 1) + [shape[-1]])
 
 
@@ -56,13 +56,13 @@ def _normalized(call: Call, x: Tensor, axes: list[int], epsilon: float) -> Tenso
         return Output(call.layer, shape, name=call.node.name, suffix=suffix)
 
     reduced = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
-    mean = operators.reduction(emitter, "MEAN", x, axes, output("mean", reduced), True)
-    centered = operators.elementwise(emitter, "SUB", x, mean, output("centered"))
-    squares = operators.elementwise(emitter, "MUL", centered, centered, output("squares"))
-    variance = operators.reduction(emitter, "MEAN", squares, axes, output("variance", reduced), True)
-    above = operators.with_constant(emitter, "ADD", variance, epsilon, output("above", reduced))
-    factor = operators.unary(emitter, "RSQRT", above, output("factor", reduced))
-    return operators.elementwise(emitter, "MUL", centered, factor, output("normalized_by_factor"))
+    mean = emitter.reduction("MEAN", x, axes, output("mean", reduced), True)
+    centered = emitter.elementwise("SUB", x, mean, output("centered"))
+    squares = emitter.elementwise("MUL", centered, centered, output("squares"))
+    variance = emitter.reduction("MEAN", squares, axes, output("variance", reduced), True)
+    above = emitter.with_constant("ADD", variance, epsilon, output("above", reduced))
+    factor = emitter.unary("RSQRT", above, output("factor", reduced))
+    return emitter.elementwise("MUL", centered, factor, output("normalized_by_factor"))
 
 
 def _scaled(call: Call, x: Tensor, shape: list[int]) -> Tensor:
@@ -70,7 +70,4 @@ def _scaled(call: Call, x: Tensor, shape: list[int]) -> Tensor:
     layer, count = call.op, int(np.prod(shape))
     gamma = ops.convert_to_numpy(layer.gamma) if layer.scale else np.ones(count)
     beta = ops.convert_to_numpy(layer.beta) if layer.center else np.zeros(count)
-    output = call.output
-    product = output.also(suffix="product")
-    y = operators.with_constant(call.emitter, "MUL", x, np.reshape(gamma, shape[1:]), product)
-    return operators.with_constant(call.emitter, "ADD", y, np.reshape(beta, shape[1:]), output)
+    return scaled(call, x, np.reshape(gamma, shape[1:]), np.reshape(beta, shape[1:]))

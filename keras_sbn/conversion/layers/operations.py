@@ -11,84 +11,65 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.layers.activations import activated
 from keras_sbn.conversion.plan import LoweringError
-from keras_sbn.conversion.registry import Call, lowers_operation, operation_class, same
+from keras_sbn.conversion.registry import Call, lowers, lowers_each, same
 from keras_sbn.folding.ops import Slot
 
-_BINARY = {
-    operation_class(name): operator
-    for name, operator in (
-        ("add", "ADD"),
-        ("divide", "DIV"),
-        ("maximum", "MAXIMUM"),
-        ("minimum", "MINIMUM"),
-        ("multiply", "MUL"),
-        ("subtract", "SUB"),
-        ("true_divide", "DIV"),
-    )
-}
-_UNARY = {
-    operation_class(name): operator
-    for name, operator in (
-        ("absolute", "ABS"),
-        ("ceil", "CEIL"),
-        ("exp", "EXP"),
-        ("floor", "FLOOR"),
-        ("log", "LOG"),
-        ("negative", "NEG"),
-        ("relu", "RELU"),
-        ("relu6", "RELU6"),
-        ("round", "ROUND"),
-        ("rsqrt", "RSQRT"),
-        ("sigmoid", "LOGISTIC"),
-        ("sqrt", "SQRT"),
-        ("tanh", "TANH"),
-    )
-}
-_REDUCTIONS = {
-    operation_class(name): operator
-    for name, operator in (
-        ("max", "REDUCE_MAX"),
-        ("mean", "MEAN"),
-        ("min", "REDUCE_MIN"),
-        ("sum", "SUM"),
-    )
-}
+#: Functions that are activations as well.
+_ACTIVATIONS = ("hard_sigmoid", "hard_silu", "relu", "relu6", "sigmoid", "silu", "softsign", "tanh")
 
 
-def _arguments(call: Call) -> tuple[list[Any], dict[str, Any]]:
+def _arguments(call: Call) -> list[Any]:
     """The arguments of a call, with a `Slot` for every tensor."""
     args, kwargs = call.inner.arguments
-    return list(args), dict(kwargs)
+    return [*args, *kwargs.values()]
 
 
-@lowers_operation("add", "divide", "maximum", "minimum", "multiply", "subtract", "true_divide")
-def _binary(call: Call) -> Tensor:
-    args, kwargs = _arguments(call)
+@lowers_each(
+    {
+        "add": "ADD",
+        "divide": "DIV",
+        "maximum": "MAXIMUM",
+        "minimum": "MINIMUM",
+        "multiply": "MUL",
+        "subtract": "SUB",
+        "true_divide": "DIV",
+    }
+)
+def _binary(call: Call, operator: str) -> Tensor:
     inputs = []
-    for place, value in enumerate([*args, *kwargs.values()]):
+    for place, value in enumerate(_arguments(call)):
         if isinstance(value, Slot):
             inputs.append(call.inputs[value.index])
         else:
-            inputs.append(call.constant(f"constant_{place}", np.asarray(value, np.float32)))
+            inputs.append(call.emitter.constant(f"constant_{place}", np.asarray(value, np.float32)))
     first, second = inputs
-    operator = _BINARY[call.inner.kind]
-    return operators.elementwise(call.emitter, operator, first, second, call.output)
+    return call.emitter.elementwise(operator, first, second, call.output)
 
 
-@lowers_operation(
-    *("absolute", "ceil", "exp", "floor", "log", "negative", "relu", "relu6"),
-    *("round", "rsqrt", "sigmoid", "sqrt", "tanh"),
+@lowers_each(
+    {
+        "absolute": "ABS",
+        "ceil": "CEIL",
+        "exp": "EXP",
+        "floor": "FLOOR",
+        "log": "LOG",
+        "negative": "NEG",
+        "round": "ROUND",
+        "rsqrt": "RSQRT",
+        "sqrt": "SQRT",
+    }
 )
-def _unary(call: Call) -> Tensor:
-    return operators.unary(call.emitter, _UNARY[call.inner.kind], call.input, call.output)
+def _unary(call: Call, operator: str) -> Tensor:
+    return call.emitter.unary(operator, call.input, call.output)
 
 
-@lowers_operation("max", "mean", "min", "sum", reads=("axis", "keepdims"))
-def _reduction(call: Call) -> Tensor:
+@lowers_each(
+    {"max": "REDUCE_MAX", "mean": "MEAN", "min": "REDUCE_MIN", "sum": "SUM"}, reads=("axis", "keepdims")
+)
+def _reduction(call: Call, operator: str) -> Tensor:
     op, rank = call.op, len(call.input.shape)
     axes = range(rank) if op.axis is None else np.atleast_1d(op.axis)
     wanted = sorted(int(axis) % rank for axis in axes)
@@ -97,53 +78,39 @@ def _reduction(call: Call) -> Tensor:
             f"Expected a reduction that keeps the batch. Received: {call.layer!r} over axes {wanted}. "
             "Give the axes of a sample: axis=(1, 2)."
         )
-    operator = _REDUCTIONS[call.inner.kind]
-    keep = bool(op.keepdims)
-    return operators.reduction(call.emitter, operator, call.input, wanted, call.output, keep)
+    return call.emitter.reduction(operator, call.input, wanted, call.output, bool(op.keepdims))
 
 
-@lowers_operation("clip", reads=("x_min", "x_max"))
+@lowers("clip", reads=("x_min", "x_max"))
 def _clip(call: Call) -> Tensor:
     above = call.output.also(suffix="above")
     low, high = (np.asarray(bound, np.float32) for bound in (call.op.x_min, call.op.x_max))
-    x = operators.with_constant(call.emitter, "MAXIMUM", call.input, low, above)
-    return operators.with_constant(call.emitter, "MINIMUM", x, high, call.output)
+    x = call.emitter.with_constant("MAXIMUM", call.input, low, above)
+    return call.emitter.with_constant("MINIMUM", x, high, call.output)
 
 
-@lowers_operation("split", reads=("indices_or_sections", "axis"), int8=same)
+@lowers("split", reads=("indices_or_sections", "axis"), int8=same)
 def _split(call: Call) -> Tensor:
     # Every part is a slice of the whole (`shapes`).
     return call.input
 
 
-@lowers_operation("pad", reads=("pad_width", "mode"))
+@lowers("pad", reads=("pad_width", "mode"))
 def _pad(call: Call) -> Tensor:
     widths = np.array(call.op.pad_width, np.int32)
-    args, kwargs = _arguments(call)
     if call.op.mode != "constant" or widths.shape != (len(call.node.shape), 2):
         raise LoweringError(
             "Expected padding with a constant and two widths an axis. Received: "
             f"{call.layer!r} with mode={call.op.mode!r}, pad_width={call.op.pad_width}. Give a pair of "
             "widths for every axis, the batch included."
         )
-    others = [value for value in (*args[1:], *kwargs.values()) if value is not None]
+    others = [value for value in _arguments(call)[1:] if value is not None]
     value = float(np.asarray(others[0])) if others else 0.0
     stored = None if value == 0 else np.array(value, np.float32)
-    return operators.pad(call.emitter, call.input, widths.tolist(), call.output, stored)
+    return call.emitter.pad(call.input, widths.tolist(), call.output, stored)
 
 
-@lowers_operation("concatenate", reads=("axis",))
-def _concatenate(call: Call) -> Tensor:
-    axis = call.op.axis % len(call.node.shape)
-    return operators.concatenation(call.emitter, call.inputs, axis, call.output)
-
-
-@lowers_operation("reshape", reads=("newshape",), int8=same)
-def _reshape(call: Call) -> Tensor:
-    return operators.reshape(call.emitter, call.input, call.output)
-
-
-@lowers_operation("transpose", reads=("axes",), int8=same)
+@lowers("transpose", reads=("axes",), int8=same)
 def _transpose(call: Call) -> Tensor:
     rank = len(call.input.shape)
     axes = range(rank)[::-1] if call.op.axes is None else call.op.axes
@@ -153,44 +120,25 @@ def _transpose(call: Call) -> Tensor:
             f"Expected a transposition that keeps the batch first. Received: {call.layer!r} with axes "
             f"{order}. Let axes begin with 0."
         )
-    return operators.transpose(call.emitter, call.input, order, call.output)
+    return call.emitter.transpose(call.input, order, call.output)
 
 
-@lowers_operation("square")
+@lowers("square")
 def _square(call: Call) -> Tensor:
-    return operators.elementwise(call.emitter, "MUL", call.input, call.input, call.output)
+    return call.emitter.elementwise("MUL", call.input, call.input, call.output)
 
 
-@lowers_operation("expand_dims", "squeeze", reads=("axis",), int8=same)
-def _other_rank(call: Call) -> Tensor:
-    return operators.reshape(call.emitter, call.input, call.output)
+@lowers_each({name: getattr(keras.activations, name) for name in _ACTIVATIONS})
+def _activation(call: Call, activation: Any) -> Tensor:
+    return activated(call, call.input, activation, call.output)
 
 
-#: Functions that are activations as well.
-_ACTIVATIONS = {
-    operation_class(name): getattr(keras.activations, name)
-    for name in ("hard_sigmoid", "hard_silu", "silu", "softsign")
-}
-
-
-@lowers_operation("hard_sigmoid", "hard_silu", "silu", "softsign")
-def _activation(call: Call) -> Tensor:
-    return activated(call, call.input, _ACTIVATIONS[call.inner.kind], call.output)
-
-
-@lowers_operation("leaky_relu", reads=("negative_slope",))
-def _leaky_relu(call: Call) -> Tensor:
-    slope = float(call.op.negative_slope)
-    return operators.leaky_relu(call.emitter, call.input, slope, call.output)
-
-
-@lowers_operation("gelu", reads=("approximate",))
+@lowers("gelu", reads=("approximate",))
 def _gelu(call: Call) -> Tensor:
-    approximate = bool(call.op.approximate)
-    return operators.gelu(call.emitter, call.input, call.output, approximate)
+    return call.emitter.gelu(call.input, call.output, bool(call.op.approximate))
 
 
-@lowers_operation("softmax", reads=("axis",))
+@lowers("softmax", reads=("axis",))
 def _softmax(call: Call) -> Tensor:
     rank = len(call.input.shape)
     if call.op.axis % rank != rank - 1:
@@ -198,4 +146,4 @@ def _softmax(call: Call) -> Tensor:
             f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
             "Transpose its input, and its output back."
         )
-    return operators.softmax(call.emitter, call.input, call.output)
+    return call.emitter.softmax(call.input, call.output)

@@ -13,64 +13,52 @@ from collections.abc import Callable
 
 import numpy as np
 
-from keras_sbn.conversion import operators
-from keras_sbn.conversion.emitter import Emitter, Output, Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.geometry import Margins, cropped_margins
+from keras_sbn.conversion.registry import Call
 from keras_sbn.folding.ops import BinaryConv
 
 
-def padded(emitter: Emitter, layer: str, x: Tensor, margins: Margins, value: np.ndarray) -> Tensor:
-    """Emits a padding of one value, as the tensor stores it."""
+def padded(call: Call, x: Tensor, margins: Margins, value: np.ndarray | None = None) -> Tensor:
+    """Emits a padding of one value, as the tensor stores it; by default of what it stores as 0."""
     if not any(map(any, margins)):
         return x
     grown = tuple(size + sum(margin) for size, margin in zip(x.shape[1:3], margins, strict=True))
-    output = Output(layer, (1, *grown, x.shape[-1]), x.quant, suffix="padded")
-    return operators.pad(emitter, x, [(0, 0), *margins, (0, 0)], output, value)
+    output = Output(call.layer, (1, *grown, x.shape[-1]), x.quant, x.dtype, suffix="padded")
+    return call.emitter.pad(x, [(0, 0), *margins, (0, 0)], output, value)
 
 
 def padded_binary(
-    emitter: Emitter,
-    layer: str,
-    op: BinaryConv,
-    x: Tensor,
-    stored: Callable[[np.ndarray], np.ndarray],
-    positions: tuple[int, ...],
+    call: Call, op: BinaryConv, x: Tensor, stored: Callable[[np.ndarray], np.ndarray]
 ) -> Tensor:
     """Emits the padding of a binary convolution around its input, less what no position reads.
 
     Args:
-        emitter: Receives the operators.
-        layer: Name of the convolution.
-        op: The convolution.
+        call: The call of the convolution.
+        op: The convolution, or one of its groups.
         x: Its input, as the target stores it.
         stored: From values `(..., channels)` to what the target stores for them.
-        positions: How many rows and columns of its output are computed.
 
     Returns:
         The tensor with the padding.
     """
     channels = op.kernel.shape[-2] * op.groups
     value = stored(np.broadcast_to(op.pad_values, (1, 1, 1, channels)))
-    margins = cropped_margins(op, x.shape[1:3], positions)
-    output = Output(layer, x.shape, x.quant, x.dtype)
+    margins = cropped_margins(op, x.shape[1:3], call.output.shape[1:3])
     if any(after < 0 for _, after in margins):
         kept = (size + min(after, 0) for size, (_, after) in zip(x.shape[1:3], margins, strict=True))
-        part = output.also(shape=(1, *kept, x.shape[-1]), suffix="read")
-        x = operators.slice_of(emitter, x, [0] * 4, part)
+        part = Output(call.layer, (1, *kept, x.shape[-1]), x.quant, x.dtype, suffix="read")
+        x = call.emitter.slice_of(x, [0] * 4, part)
         margins = tuple((before, max(after, 0)) for before, after in margins)
-    if not any(map(any, margins)):
-        return x
     if (value == (x.quant or (1.0, 0))[1]).all():
-        grown = (size + sum(margin) for size, margin in zip(x.shape[1:3], margins, strict=True))
-        whole = output.also(shape=(1, *grown, x.shape[-1]), suffix="padded")
-        return operators.pad(emitter, x, [(0, 0), *margins, (0, 0)], whole)
+        return padded(call, x, margins)
     for axis, margin in enumerate(margins, start=1):
-        x = _with_constant_sides(emitter, output, x, axis, margin, value)
+        x = _with_constant_sides(call, x, axis, margin, value)
     return x
 
 
 def _with_constant_sides(
-    emitter: Emitter, output: Output, x: Tensor, axis: int, margin: tuple[int, int], value: np.ndarray
+    call: Call, x: Tensor, axis: int, margin: tuple[int, int], value: np.ndarray
 ) -> Tensor:
     """Emits constant rows or columns before and after a map."""
     parts = [x]
@@ -79,11 +67,10 @@ def _with_constant_sides(
             sizes = (1, count, x.shape[2]) if axis == 1 else (1, x.shape[1], count)
             values = np.ascontiguousarray(np.broadcast_to(value, (*sizes, x.shape[-1])))
             scale, zero_point, *_ = x.quant or (None, 0)
-            name = f"padding_{axis}_{side}"
-            constant = emitter.constant(output.layer, name, values, scale, zero_point)
+            constant = call.emitter.constant(f"padding_{axis}_{side}", values, scale, zero_point)
             parts = [constant, *parts] if side == "before" else [*parts, constant]
     if len(parts) == 1:
         return x
     shape = (*x.shape[:axis], x.shape[axis] + sum(margin), *x.shape[axis + 1 :])
-    whole = output.also(shape=shape, suffix=f"border_{axis}")
-    return operators.concatenation(emitter, parts, axis, whole)
+    output = Output(call.layer, shape, x.quant, x.dtype, suffix=f"border_{axis}")
+    return call.emitter.concatenation(parts, axis, output)

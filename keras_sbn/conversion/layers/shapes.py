@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.registry import Call, lowers, same
@@ -27,41 +27,31 @@ def require_channels_last(name: str, layer: Any) -> None:
 
 
 @lowers(Reshape, K.Reshape, K.Flatten, int8=same, bits="moves")
+@lowers("reshape", reads=("newshape",), int8=same)
+@lowers("expand_dims", "squeeze", reads=("axis",), int8=same)
 def _reshape(call: Call) -> Tensor:
-    # A reshape has no order of channels; a Flatten of channels that come first permutes before.
-    if not isinstance(call.op, Reshape | K.Reshape):
-        require_channels_last(call.layer, call.op)
-    return operators.reshape(call.emitter, call.input, call.output)
+    # A Flatten of channels that come first permutes before.
+    require_channels_last(call.layer, call.op)
+    return call.emitter.reshape(call.input, call.output)
 
 
 @lowers(K.Permute, int8=same)
 def _permute(call: Call) -> Tensor:
-    return operators.transpose(call.emitter, call.input, [0, *call.op.dims], call.output)
+    return call.emitter.transpose(call.input, [0, *call.op.dims], call.output)
 
 
-@lowers(K.ZeroPadding2D, int8=same)
+@lowers(K.ZeroPadding1D, K.ZeroPadding2D, int8=same)
 def _zero_padding(call: Call) -> Tensor:
     require_channels_last(call.layer, call.op)
-    widths = [(0, 0), *call.op.padding, (0, 0)]
-    return operators.pad(call.emitter, call.input, widths, call.output)
+    widths = [(0, 0), *np.atleast_2d(call.op.padding).tolist(), (0, 0)]
+    return call.emitter.pad(call.input, widths, call.output)
 
 
-@lowers(K.ZeroPadding1D, int8=same)
-def _zero_padding_1d(call: Call) -> Tensor:
-    require_channels_last(call.layer, call.op)
-    return operators.pad(call.emitter, call.input, [(0, 0), call.op.padding, (0, 0)], call.output)
-
-
-@lowers(K.Cropping2D, int8=same)
+@lowers(K.Cropping1D, K.Cropping2D, int8=same)
 def _cropping(call: Call) -> Tensor:
     require_channels_last(call.layer, call.op)
-    (top, _), (left, _) = call.op.cropping
-    return operators.slice_of(call.emitter, call.input, [0, top, left, 0], call.output)
-
-
-@lowers(K.Cropping1D, int8=same)
-def _cropping_1d(call: Call) -> Tensor:
-    return operators.slice_of(call.emitter, call.input, [0, call.op.cropping[0], 0], call.output)
+    begin = [0, *np.atleast_2d(call.op.cropping)[:, 0].tolist(), 0]
+    return call.emitter.slice_of(call.input, begin, call.output)
 
 
 @lowers(K.UpSampling2D, int8=same)
@@ -73,7 +63,7 @@ def _up_sampling(call: Call) -> Tensor:
             f"{call.layer!r} with interpolation={call.op.interpolation!r}. Take "
             "interpolation='nearest', or a Conv2DTranspose."
         )
-    return operators.resize_nearest(call.emitter, call.input, call.output)
+    return call.emitter.resize_nearest(call.input, call.output)
 
 
 @lowers(K.UpSampling1D, int8=same)
@@ -82,18 +72,18 @@ def _up_sampling_1d(call: Call) -> Tensor:
     x = call.input
     _, steps, channels = x.shape
     as_map = call.output.also(shape=(1, steps, 1, channels), name="", suffix="map")
-    row = operators.reshape(call.emitter, x, as_map)
+    row = call.emitter.reshape(x, as_map)
     shape = (1, steps * call.op.size, 1, channels)
-    repeated = operators.resize_nearest(call.emitter, row, as_map.also(shape=shape, suffix="repeated"))
-    return operators.reshape(call.emitter, repeated, call.output)
+    repeated = call.emitter.resize_nearest(row, as_map.also(shape=shape, suffix="repeated"))
+    return call.emitter.reshape(repeated, call.output)
 
 
 @lowers(K.RepeatVector, int8=same)
 def _repeat_vector(call: Call) -> Tensor:
     parts = [call.input] * call.op.n
     flat = call.output.also(shape=(1, call.op.n * call.input.shape[-1]), name="", suffix="repeated")
-    repeated = operators.concatenation(call.emitter, parts, 1, flat)
-    return operators.reshape(call.emitter, repeated, call.output)
+    repeated = call.emitter.concatenation(parts, 1, flat)
+    return call.emitter.reshape(repeated, call.output)
 
 
 @lowers(Pick, int8=same)
@@ -107,4 +97,4 @@ def _pick(call: Call) -> Tensor:
         places = range(shape[axis] // places, shape[axis], shape[axis] // places)
     begin = [0] * len(shape)
     begin[axis] = (0, *places)[call.op.index]
-    return operators.slice_of(call.emitter, call.input, begin, call.output)
+    return call.emitter.slice_of(call.input, begin, call.output)

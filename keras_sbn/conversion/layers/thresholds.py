@@ -22,15 +22,16 @@ kernel's scale is written as one over it, so that the sum is multiplied by 1.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Output, Tensor
-from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import leaves_values_over, margins_of, uniform_padding, window_of
 from keras_sbn.conversion.layers.linear import (
     Linear,
     identity,
+    in_order,
     integer_convolution,
     linear_of,
     per_channel,
@@ -49,7 +50,7 @@ from keras_sbn.conversion.quantization import (
     reach,
 )
 from keras_sbn.conversion.registry import Call
-from keras_sbn.folding.ops import BinaryConv, Sign, Threshold
+from keras_sbn.folding.ops import BinaryConv, Threshold
 
 _LARGEST_PIXEL = 255
 
@@ -62,9 +63,7 @@ def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
         x: The int8 tensor of the image.
         suffix: What to add to the name of the tensor.
     """
-    fused, op = call.node.op, call.op
-    assert isinstance(fused, FusedThreshold)
-    assert isinstance(op, BinaryConv)
+    op, fused = call.op, cast(Any, call.node.op)
     kernel, thresholds = op.kernel, np.broadcast_to(fused.threshold, (op.kernel.shape[-1],))
     window, pad_value = window_of(op), uniform_padding(op)
     native = window.padding == "valid" or (window.padding == "same" and pad_value == 0)
@@ -72,16 +71,36 @@ def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
         x, kernel, offset = _padded_image(call, op, x)
         thresholds = thresholds + offset
         window = Window(window.strides, "valid", window.dilation_rate)
-    ones = [1.0] * kernel.shape[-1]
-    return operators.convolution(
-        call.emitter,
-        x,
-        call.constant("kernel", np.ascontiguousarray(kernel.transpose(3, 0, 1, 2)), ones),
-        call.constant("bias", (-thresholds).astype(np.int32), ones),
-        call.output.also(quant=BINARY, suffix=suffix),
-        window,
-        "relu_n1_to_1",
-    )
+    return compared_sums(call, x, kernel, thresholds, call.output.also(suffix=suffix), window)
+
+
+def compared_sums(
+    call: Call,
+    x: Tensor,
+    kernel: np.ndarray,
+    least: np.ndarray,
+    output: Output,
+    window: Window,
+    depthwise: bool = False,
+    bits: int | None = None,
+) -> Tensor:
+    """Emits a convolution of integers and the comparison of its sums, in the form of `BINARY`.
+
+    Args:
+        call: The convolution.
+        x: Its input.
+        kernel: Integers `(height, width, depth, filters)`.
+        least: The least integer of each filter, or of all, that is +1.
+        output: The tensor to write.
+        window: How the window moves.
+        depthwise: Whether the operator is DEPTHWISE_CONV_2D.
+        bits: Bits of a weight; `None` for whole bytes.
+    """
+    ones, axis = [1.0] * kernel.shape[-1], 3 if depthwise else 0
+    stored = call.emitter.constant("kernel", in_order(kernel, depthwise), ones, axis=axis, bits=bits)
+    bias = call.emitter.constant("bias", (-least).astype(np.int32), ones)
+    binary = output.also(quant=BINARY)
+    return call.emitter.convolution(x, stored, bias, binary, window, "relu_n1_to_1", depthwise)
 
 
 def can_pad_image(op: BinaryConv) -> bool:
@@ -110,8 +129,7 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
     quant = x.quant or IMAGE
     sizes, pad_value = x.shape[1:3], uniform_padding(op)
     if pad_value is None:
-        positions = call.output.shape[1:3]
-        return padded_binary(call.emitter, call.layer, op, x, quant.stored, positions), op.kernel, 0
+        return padded_binary(call, op, x, quant.stored), op.kernel, 0
     margins = margins_of(sizes, op.kernel.shape[:2], window_of(op))
     pixel = float(np.clip(pad_value, 0, _LARGEST_PIXEL))
     value, kernel, offset = quant.stored(pixel), op.kernel, np.zeros(1)
@@ -123,42 +141,36 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
         shape = (*x.shape[:-1], x.shape[-1] + 1)
         output = Output(call.layer, shape, quant, suffix="with_padding_channel")
         widths = [(0, 0), (0, 0), (0, 0), (0, 1)]
-        x = operators.pad(call.emitter, x, widths, output, quant.stored(inside))
-    return padded(call.emitter, call.layer, x, margins, value), kernel, offset
+        x = call.emitter.pad(x, widths, output, quant.stored(inside))
+    return padded(call, x, margins, value), kernel, offset
 
 
 def rounded_inputs(call: Call, x: Tensor, suffix: str) -> Tensor:
     """Emits a linear layer of int8 values with the comparison of its sums, in the form of `BINARY`."""
-    assert isinstance(call.node.op, FusedThreshold)
     linear = linear_of(call.inner, call.node, call.layer)
     assert linear is not None
     return _compared(call, linear, call.node.op, x, suffix)
 
 
-def value(call: Call, x: Tensor, suffix: str, comparison: Threshold | None = None) -> Tensor:
-    """Emits the sign or threshold of a value; `comparison` takes the place of that of the node."""
-    compared = call.node.op if comparison is None else comparison
-    return _compared(call, identity(call.output.shape), compared, x, suffix)
+def value(call: Call, x: Tensor, suffix: str, comparison: Threshold) -> Tensor:
+    """Emits the comparison of a value."""
+    return _compared(call, identity(call.output.shape), comparison, x, suffix)
 
 
-def _compared(call: Call, linear: Linear, comparison: object, x: Tensor, suffix: str) -> Tensor:
+def _compared(call: Call, linear: Linear, comparison: Any, x: Tensor, suffix: str) -> Tensor:
     """Emits the comparison of sums of `x`, in the form of `BINARY`; of int16 numbers, as -1 and 0."""
-    assert isinstance(comparison, Sign | Threshold)
-    assert x.quant is not None
     channels = linear.kernel.shape[-1]
-    threshold, direction = np.zeros(channels), np.ones(channels)
-    if isinstance(comparison, Threshold):
-        found = per_channel(comparison, channels)
-        assert found is not None
-        threshold, direction = found
+    found = per_channel(comparison, channels)
+    assert found is not None
+    threshold, direction = found
     directed = linear.scaled(direction, np.zeros(channels))
-    input_scale = x.quant.scale
-    weights, scales = _weights(directed.kernel, x.quant)
+    input_scale = x.params.scale
+    weights, scales = _weights(directed.kernel, x.params)
     units = input_scale * scales
     with np.errstate(over="ignore"):
         least = np.ceil((threshold - directed.bias) / units)
     # A bias beyond the reachable sums decides as one a step beyond them, and overflows.
-    farthest = reach(weights, x.quant) + 1
+    farthest = reach(weights, x.params) + 1
     least = np.clip(least, -farthest, farthest).astype(np.int32)
     ones = np.full(channels, np.float32(1 / input_scale))
     quant = BINARY if x.dtype == "int8" else WIDE_INTEGER
@@ -166,7 +178,7 @@ def _compared(call: Call, linear: Linear, comparison: object, x: Tensor, suffix:
         suffix = "_".join(part for part in (suffix, "clamped") if part)
     output = call.output.also(quant=quant, suffix=suffix)
     y = integer_convolution(call, linear, x, weights, ones, -least, output, "relu_n1_to_1")
-    return shaped(call, y, output.shape, output)
+    return shaped(call, y, output)
 
 
 def _weights(kernel: np.ndarray, source: QuantParams) -> tuple[np.ndarray, np.ndarray]:

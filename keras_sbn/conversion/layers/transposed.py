@@ -16,12 +16,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.emitter import Tensor
-from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.layers.activations import activated, fused_name
+from keras_sbn.conversion.layers.linear import array, bias_of, in_order
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import BINARY, QuantParams, int32, quantized_kernel
@@ -46,52 +44,37 @@ def _parts(call: Call) -> tuple[np.ndarray, np.ndarray, Window]:
             f"it. Received: {call.layer!r} with dilation_rate={rate}, data_format={data_format!r}. Take "
             "a larger kernel without dilation, or an UpSampling2D and a convolution."
         )
-    if isinstance(layer, BinaryConv2DTranspose):
-        kernel = layer.kernel.astype(np.float64)
-    else:
-        kernel = ops.convert_to_numpy(layer.kernel).astype(np.float64)
-    bias = np.zeros(kernel.shape[2])
-    if getattr(layer, "use_bias", False):
-        bias = ops.convert_to_numpy(layer.bias).astype(np.float64)
-    return kernel.transpose(0, 1, 3, 2), bias, Window(tuple(layer.strides), layer.padding)
-
-
-def _in_order(kernel: np.ndarray) -> np.ndarray:
-    """A kernel `(height, width, channels, filters)` in the order of the operator."""
-    return np.ascontiguousarray(kernel.transpose(3, 0, 1, 2))
+    kernel = array(layer.kernel).transpose(0, 1, 3, 2)
+    return kernel, bias_of(layer, kernel.shape[-1]), Window(tuple(layer.strides), layer.padding)
 
 
 @lowers(keras.layers.Conv2DTranspose, BinaryConv2DTranspose, int8=calibrated)
 def _transposed(call: Call) -> Tensor:
     kernel, bias, window = _parts(call)
-    fused, x = call.node.op, call.input
+    x = call.input
     if call.output.quant is None:
         inputs = (
-            call.constant("kernel", _in_order(kernel).astype(np.float32)),
-            call.constant("bias", bias.astype(np.float32)),
+            call.emitter.constant("kernel", in_order(kernel).astype(np.float32)),
+            call.emitter.constant("bias", bias.astype(np.float32)),
         )
         activation = getattr(call.op, "activation", None)
         linear = fused_name(activation) == "none"
         output = call.output if linear else call.output.also(suffix="linear")
-        y = operators.transposed_convolution(call.emitter, x, *inputs, output, window)
+        y = call.emitter.transposed_convolution(x, *inputs, output, window)
         return activated(call, y, activation, call.output)
-    assert x.quant is not None
-    if isinstance(fused, FusedActivation):
-        kernel, bias = kernel * fused.factor, bias * fused.factor + fused.offset
-    weights, scales, constant = quantized_kernel(kernel, bias, x.quant, call.output.quant)
+    factor, offset = call.affine
+    kernel, bias = kernel * factor, bias * factor + offset
+    weights, scales, constant = quantized_kernel(kernel, bias, x.params, call.output.quant)
+    constant = constant.astype(np.int64 if x.dtype == "int16" else np.int32)
     inputs = (
-        call.constant("kernel", _in_order(weights), scales.tolist()),
-        call.constant(
-            "bias",
-            constant.astype(np.int64 if x.dtype == "int16" else np.int32),
-            (np.float32(x.quant.scale) * scales).tolist(),
-        ),
+        call.emitter.constant("kernel", in_order(weights), scales.tolist()),
+        call.emitter.constant("bias", constant, (np.float32(x.params.scale) * scales).tolist()),
     )
     # Beyond its range int8 ends, and a ReLU with it; int16 is as wide on both sides.
     relu = call.activation if x.dtype == "int16" else "none"
     output = call.output if relu == "none" else call.output.also(suffix="linear")
-    y = operators.transposed_convolution(call.emitter, x, *inputs, output, window)
-    return y if relu == "none" else operators.unary(call.emitter, relu.upper(), y, call.output)
+    y = call.emitter.transposed_convolution(x, *inputs, output, window)
+    return y if relu == "none" else call.emitter.unary(relu.upper(), y, call.output)
 
 
 def fused_threshold(call: Call, x: Tensor, thresholds: np.ndarray) -> Tensor:
@@ -104,12 +87,11 @@ def fused_threshold(call: Call, x: Tensor, thresholds: np.ndarray) -> Tensor:
     """
     kernel, _, window = _parts(call)
     ones = [1.0] * kernel.shape[-1]
-    saturated = operators.transposed_convolution(
-        call.emitter,
+    saturated = call.emitter.transposed_convolution(
         x,
-        call.constant("kernel", _in_order(kernel).astype(np.int8), ones),
-        call.constant("bias", int32(-thresholds), ones),
+        call.emitter.constant("kernel", in_order(kernel).astype(np.int8), ones),
+        call.emitter.constant("bias", int32(-thresholds), ones),
         call.output.also(quant=_SATURATED, suffix="saturated", binary=True),
         window,
     )
-    return operators.quantize(call.emitter, saturated, call.output.also(quant=BINARY))
+    return call.emitter.quantize(saturated, call.output.also(quant=BINARY))

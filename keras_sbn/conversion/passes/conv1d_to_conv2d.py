@@ -52,12 +52,7 @@ def _after_zeros(row: Node, steps: int, name: str) -> Node:
 
 def _over_rows(layer: Any, kind: Any, row: Node) -> Any:
     """The layer over rows, with the kernel and bias of the one over steps."""
-    depthwise = kind is keras.layers.DepthwiseConv1D
-    sizes: dict[str, Any] = (
-        {"depth_multiplier": layer.depth_multiplier}
-        if depthwise
-        else {"filters": layer.filters, "groups": layer.groups}
-    )
+    sizes = ("filters", "groups", "depth_multiplier")
     made = _KINDS[kind](
         kernel_size=(1, *layer.kernel_size),
         strides=(1, *layer.strides),
@@ -66,7 +61,7 @@ def _over_rows(layer: Any, kind: Any, row: Node) -> Any:
         activation=layer.activation,
         use_bias=layer.use_bias,
         name=layer.name,
-        **sizes,
+        **{size: getattr(layer, size) for size in sizes if hasattr(layer, size)},
     )
     made.build(row.shape)
     kernel, *bias = (ops.convert_to_numpy(weight) for weight in layer.weights)

@@ -7,6 +7,8 @@ nothing. So its output is made smaller here; `layers.padding` pads its input acc
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from keras_sbn.conversion.targets.base import Target
@@ -31,7 +33,9 @@ def crop_unused_outputs(graph: Graph, target: Target) -> None:
         if isinstance(path[0].op, Threshold) and path[0].op.threshold.ndim <= 1:
             path.append(path[0].input)
         conv = path[-1]
-        if not all(graph.has_one_use(step) for step in path) or not target.can_crop_outputs(conv):
+        op: Any = conv.op
+        alone = all(graph.has_one_use(step) for step in path)
+        if not alone or not target.sums_bits(conv) or not target.finishes(op):
             continue
         for step in path:
             step.shape = (step.shape[0], *read, step.shape[-1])

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.conversion.layers.activations import fused_name, fused_name_of_layer
+from keras_sbn.conversion.layers.activations import fused_name, relu_name
 from keras_sbn.folding.computation import base_class, plain_copy
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall, Sign, Slot, Threshold
@@ -42,17 +42,12 @@ class FoldBatchNorm:
         merged = Node(node.name, call, list(source.inputs), node.shape)
         for other in others:
             other.op, other.inputs = Sign(), [merged]
-        if not others and graph.has_one_use(node) and _is_relu(graph.consumers(node)[0]):
+        if not others and graph.has_one_use(node) and relu_name(graph.consumers(node)[0].op) == "relu":
             relu = graph.consumers(node)[0]
             call.operation.activation = keras.activations.relu
             merged.name, node = relu.name, relu
         graph.replace(node, merged)
         return True
-
-
-def _is_relu(node: Node) -> bool:
-    call = node.op
-    return isinstance(call, KerasCall) and fused_name_of_layer(call.operation, call.kind) == "relu"
 
 
 def _decides_as(reader: Node, affine: Affine) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_sbn.conversion.comparisons import as_threshold
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.layers.linear import linear_of, per_channel
@@ -42,10 +43,8 @@ def fuse_thresholds(graph: Graph, target: Target) -> None:
             integers = np.broadcast_to(on_grid(op.threshold, values), (filters,))
             node.op = FusedThreshold(integers, op.direction, source.op, source.name, exact=True)
         elif _has_rounded_inputs(source, op, target):
-            threshold, direction = np.zeros(1), np.ones(1, np.int8)
-            if isinstance(op, Threshold):
-                threshold, direction = op.threshold, op.direction
-            node.op = FusedThreshold(threshold, direction, source.op, source.name, exact=False)
+            same = as_threshold(op)
+            node.op = FusedThreshold(same.threshold, same.direction, source.op, source.name, exact=False)
         else:
             continue
         node.inputs = list(source.inputs)
@@ -64,8 +63,7 @@ def _has_integer_accumulators(node: Node, comparison: Threshold, target: Target)
         return False
     if is_image(node.input):
         return op.padding == "valid" or can_pad_image(op)
-    binary = isinstance(op, BinaryConv2D) and is_binary(node.input)
-    return binary and target.unsupported(node.name, op, node.input) is None
+    return target.sums_bits(node)
 
 
 def _has_rounded_inputs(node: Node, comparison: Sign | Threshold, target: Target) -> bool:
@@ -80,6 +78,4 @@ def _has_rounded_inputs(node: Node, comparison: Sign | Threshold, target: Target
     kernel = isinstance(op, BinaryConv | BinaryDense)
     if kernel and target.unsupported(node.name, op, node.input) is not None:
         return False
-    if isinstance(comparison, Sign):
-        return True
-    return per_channel(comparison, static_shape(node)[-1]) is not None
+    return per_channel(as_threshold(comparison), static_shape(node)[-1]) is not None

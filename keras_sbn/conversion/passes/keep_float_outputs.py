@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import Affine, BinaryConv2D, Reshape
-from keras_sbn.folding.value_ranges import is_binary
+from keras_sbn.folding.ops import Affine, Reshape
 
 
 def keep_float_outputs(graph: Graph, target: Target) -> None:
@@ -13,14 +12,11 @@ def keep_float_outputs(graph: Graph, target: Target) -> None:
 
     So it is where the target has the accumulators in float32 at no cost.
     """
-    if not target.settings.quantize or not target.settings.float_outputs:
-        return
-    if not target.has_float_accumulators:
+    wanted = target.settings.quantize and target.settings.output_type in (None, "float32")
+    if not wanted or not target.has_float_accumulators:
         return
     for node in graph.nodes():
-        if not isinstance(node.op, BinaryConv2D) or not is_binary(node.input):
-            continue
-        if target.unsupported(node.name, node.op, node.input) is None:
+        if target.sums_bits(node):
             target.float_nodes.update(id(step) for step in _path_to_output(graph, node))
 
 

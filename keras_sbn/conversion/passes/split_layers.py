@@ -11,7 +11,7 @@ from keras_sbn.folding.computation import plain_copy
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import KerasCall, Slot
 
-_WITH_ACTIVATION = (
+WITH_ACTIVATION = (
     keras.layers.Conv2D,
     keras.layers.Conv2DTranspose,
     keras.layers.Dense,
@@ -38,7 +38,7 @@ class SplitActivation:
         if node.op.kind is keras.layers.Activation and isinstance(layer.activation, keras.layers.Layer):
             node.op = KerasCall(layer.activation, ((Slot(0),), {}))
             return True
-        if node.op.kind not in _WITH_ACTIVATION:
+        if node.op.kind not in WITH_ACTIVATION:
             return False
         if fused_name(layer.activation) == "none":
             return False

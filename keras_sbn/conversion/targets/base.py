@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from keras_sbn.conversion.calibration import Calibration
+from keras_sbn.conversion.comparisons import as_threshold
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.conversion.emitter import Emitter, Tensor
+from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.layers import thresholds
 from keras_sbn.conversion.layers.linear import Linear, per_channel
 from keras_sbn.conversion.layers.transposed import fused_threshold
+from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import NO_REASON, LoweringError, Reason, Unsupported
 from keras_sbn.conversion.reasons import no_kernel, reason_to_be_float, unsupported_input
 from keras_sbn.conversion.registry import Call, Lowering, NotInInt8, lowering_of
@@ -41,7 +43,8 @@ class Settings:
         allow_float_fallback: Whether a layer that should be binary and cannot be becomes a float layer,
             with the reason in the report, in place of an error.
         quantize: Whether what is not binary computes in int8.
-        float_outputs: Whether the model's outputs are wanted in float32.
+        input_type: The type of the file's inputs, or `None` for that of the model's.
+        output_type: The type of its outputs, or `None` for the target's.
         weight_bits: Bits of a weight of ±1 kernels: 8, 4, 2 or "auto".
         allow_rounded_signs: Whether a target of integers takes signs of numbers that it rounds, in place
             of an error.
@@ -49,7 +52,8 @@ class Settings:
 
     allow_float_fallback: bool = False
     quantize: bool = False
-    float_outputs: bool = True
+    input_type: str | None = None
+    output_type: str | None = None
     weight_bits: int | str = 8
     allow_rounded_signs: bool = False
 
@@ -65,6 +69,8 @@ class Target(BinaryForm):
 
     #: The result of a conversion, which says what is saved.
     result: ClassVar[type[ConvertedModel]] = ConvertedModel
+    #: How numbers are stored in integers.
+    kind_of_scales: ClassVar[type[Scales]] = Scales
     #: Whether what is not binary can compute in int8.
     has_int8: ClassVar[bool] = True
     #: Whether accumulators of binary values come as float32 without another kernel.
@@ -82,17 +88,13 @@ class Target(BinaryForm):
         self, writer: ModelWriter, settings: Settings, calibration: Calibration | None = None
     ) -> None:
         self.settings = settings
-        self.emitter = Emitter(writer)
-        self.scales = self.make_scales(calibration)
+        self.emitter = Operators(writer)
+        self.scales = self.kind_of_scales(calibration)
         self.values = Values(self.emitter, self, self.scales)
         #: Nodes that stay float32 up to a float32 output (`passes.keep_float_outputs`).
         self.float_nodes: set[int] = set()
         #: Signs and thresholds written so far of numbers that the target rounds without being told to.
         self.rounded_signs: list[str] = []
-
-    def make_scales(self, calibration: Calibration | None) -> Scales:
-        """How the target stores numbers in integers."""
-        return Scales(calibration)
 
     @abstractmethod
     def compare(self, call: Call, x: Tensor) -> Tensor:
@@ -110,25 +112,21 @@ class Target(BinaryForm):
     def rounded_convolution(self, call: Call) -> Tensor:
         """Emits a convolution of bits, what is fused included, whose accumulators are wanted as int8."""
 
-    def write_bits(self, call: Call, lowering: Lowering) -> Tensor:
-        """Emits a layer that moves or selects bits."""
-        return lowering.function(call)
-
-    @abstractmethod
     def can_move(self, node: Node) -> bool:
         """Whether a reshape or concatenation can be done on the bits of a node's inputs."""
+        return True
 
-    @abstractmethod
-    def can_crop(self, op: BinaryConv2D) -> bool:
-        """Whether a convolution of bits can leave out the last rows and columns of its output."""
+    def finishes(self, op: BinaryConv2D) -> bool:
+        """Whether a convolution of bits has its sums at once, and not after a correction of its padding.
 
-    @abstractmethod
-    def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
-        """Whether a convolution of bits takes a ReLU of its float32 accumulators."""
+        It can leave out the last rows and columns of its output then, and write its accumulators as int8,
+        a fused ReLU included.
+        """
+        return True
 
-    @abstractmethod
-    def rounds_accumulators(self, op: BinaryConv2D) -> bool:
-        """Whether a convolution of bits writes its accumulators as int8, a fused ReLU included."""
+    def fused_relus(self, op: BinaryConv2D) -> tuple[str, ...]:
+        """Which ReLUs of its float32 accumulators a convolution of bits takes."""
+        return ()
 
     @abstractmethod
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
@@ -167,12 +165,12 @@ class Target(BinaryForm):
         """Whether sums of rounded values are compared inside the operator of a linear layer."""
         return True
 
-    def can_crop_outputs(self, node: Node) -> bool:
-        """Whether a node is a convolution whose last rows and columns need not be computed."""
+    def sums_bits(self, node: Node) -> bool:
+        """Whether a node is a convolution of bits that the target has a kernel for."""
         op = node.op
         if not isinstance(op, BinaryConv2D) or not is_binary(node.input):
             return False
-        return self.unsupported_convolution(node.name, op) is None and self.can_crop(op)
+        return self.unsupported_convolution(node.name, op) is None
 
     def write(self, node: Node) -> None:
         """Emits the operators of one node.
@@ -212,27 +210,28 @@ class Target(BinaryForm):
     def _comparison(self, call: Call) -> Tensor:
         """Emits a sign or threshold of an int8 value or a float32 one."""
         node, source = call.node, call.node.input
-        op = node.op
-        everywhere = isinstance(op, Threshold) and per_channel(op, static_shape(node)[-1]) is None
+        comparison = as_threshold(node.op)
+        everywhere = per_channel(comparison, static_shape(node)[-1]) is None
         if not self.settings.quantize or self.values.is_float_alone(source) or everywhere:
             return self.compare(call, self.values.float32(source))
         x = self.values.int8(source)
         found = self.compare_int8(call, x)
         if found is not None:
             return found
-        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix))
+        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix, comparison))
 
     def _product(self, call: Call) -> None:
         """Emits a convolution or dense layer of a ±1 kernel whose accumulators are wanted as numbers."""
         node, op = call.node, call.op
+        sums = isinstance(op, BinaryConv2D) and is_binary(node.input)
         unsupported = self.unsupported(call.layer, op, node.input)
-        if unsupported is None and isinstance(op, BinaryConv2D) and is_binary(node.input):
-            unsupported = self.unsupported_accumulators(call.layer, op)
+        if sums:
+            unsupported = unsupported or self.unsupported_accumulators(call.layer, op)
         if unsupported is not None:
             if not self.settings.allow_float_fallback:
                 raise LoweringError(unsupported.message)
             self.emitter.reasons[call.layer] = Reason(unsupported.reason, unsupported.remedy)
-        if unsupported is not None or not isinstance(op, BinaryConv2D) or not is_binary(node.input):
+        if unsupported is not None or not sums:
             self._layer(call)
         elif self._in_int8(node):
             self.values.set(node, self.rounded_convolution(call))
@@ -252,9 +251,11 @@ class Target(BinaryForm):
             if lowering.bits == "selects":
                 self.emitter.reasons[call.layer] = NO_REASON
                 call.output = call.output.also(binary=True)
-            self.values.set_bits(node, self.write_bits(call, lowering))
+            self.values.set_bits(node, lowering.function(call))
             return
-        integers = self._moved_integers(node, lowering)
+        moved = lowering.bits == "moves" and len(node.inputs) == 1
+        # The stored 8-bit values, for a first layer to read.
+        integers = self.values.integers(node.input) if moved else None
         if integers is not None:
             call.inputs = [integers]
             call.output = call.output.also(quant=integers.quant, dtype=integers.dtype)
@@ -267,12 +268,6 @@ class Target(BinaryForm):
             return False
         exist = all(self.values.has_bits(source) for source in node.inputs)
         return lowering.bits == "selects" or (exist and self.can_move(node))
-
-    def _moved_integers(self, node: Node, lowering: Lowering) -> Tensor | None:
-        """The stored 8-bit values that a layer moves as they are, for a first layer to read."""
-        if lowering.bits != "moves" or len(node.inputs) != 1:
-            return None
-        return self.values.integers(node.input)
 
     def _has_int8(self, call: Call, lowering: Lowering) -> bool:
         """Prepares a call in int8, or notes that there is no operator."""

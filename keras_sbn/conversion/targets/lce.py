@@ -23,10 +23,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from keras_sbn import bits
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
-from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
+from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import (
     has_binary_padding,
     needs_written_padding,
@@ -36,12 +35,10 @@ from keras_sbn.conversion.geometry import (
 )
 from keras_sbn.conversion.layers.groups import Part, by_group
 from keras_sbn.conversion.layers.padding import padded_binary
-from keras_sbn.conversion.layers.shapes import require_channels_last
 from keras_sbn.conversion.negative_zero import never_negative_zero
-from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
 from keras_sbn.conversion.quantization import INTEGER
-from keras_sbn.conversion.registry import Call, Lowering
+from keras_sbn.conversion.registry import Call
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.conversion.targets.lce_padding import sum_over_padding, zeros_count_as_ones
 from keras_sbn.folding.graph import Node
@@ -72,15 +69,15 @@ class LceTarget(Target):
     def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
         # LceQuantize compares int8 with the zero point, and float32 with 0.
         output = Output(node.name, self.bits_shape(static_shape(node)), suffix=suffix)
-        return operators.lce_quantize(self.emitter, x, output)
+        return self.emitter.lce_quantize(x, output)
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node), suffix="unpacked")
-        return operators.lce_dequantize(self.emitter, x, output)
+        return self.emitter.lce_dequantize(x, output)
 
     def bits_to_int8(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node), INTEGER, suffix="unpacked_int8")
-        return operators.lce_dequantize(self.emitter, x, output)
+        return self.emitter.lce_dequantize(x, output)
 
     def compare_int8(self, call: Call, x: Tensor) -> Tensor | None:
         return self.to_bits(call.node, x) if isinstance(call.node.op, Sign) else None
@@ -92,38 +89,27 @@ class LceTarget(Target):
                 return self.to_bits(node, x)
             # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
             output = call.output.also(suffix="sum")
-            return self.to_bits(node, operators.with_constant(call.emitter, "ADD", x, 0.0, output))
+            return self.to_bits(node, call.emitter.with_constant("ADD", x, 0.0, output))
         assert isinstance(op, Threshold)
         offset = exact_offset(node, op)
         if (op.direction < 0).any():
             output = call.output.also(suffix="directed")
-            x = operators.with_constant(call.emitter, "MUL", x, op.direction, output)
+            x = call.emitter.with_constant("MUL", x, op.direction, output)
         output = call.output.also(suffix="difference")
-        return self.to_bits(node, operators.with_constant(call.emitter, "SUB", x, offset, output))
+        return self.to_bits(node, call.emitter.with_constant("SUB", x, offset, output))
 
-    def can_crop(self, op: BinaryConv2D) -> bool:
-        # Padding with 0 the engine corrects after the convolution, as it is around the whole map.
+    def finishes(self, op: BinaryConv2D) -> bool:
+        # Padding with 0 the engine corrects in float32, as it is around the whole map.
         return not pads_with(op, 0.0)
 
-    def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
-        # The engine takes a ReLU of the integer sums, unless it has the padding to correct after it.
-        return activation == "relu" and not pads_with(op, 0.0)
-
-    def rounds_accumulators(self, op: BinaryConv2D) -> bool:
-        # Where the padding is 0 the engine writes float32 alone, which is converted where int8 is read.
-        return not pads_with(op, 0.0)
+    def fused_relus(self, op: BinaryConv2D) -> tuple[str, ...]:
+        # The engine takes a ReLU of the integer sums.
+        return ("relu",) if self.finishes(op) else ()
 
     def can_move(self, node: Node) -> bool:
         """Whether moving bits is moving words: the channels are whole words, or stay together."""
         channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
         return len(set(channels)) == 1 or all(count % bits.WORD == 0 for count in channels)
-
-    def write_bits(self, call: Call, lowering: Lowering) -> Tensor:
-        if lowering.bits != "selects":
-            return lowering.function(call)
-        require_channels_last(call.layer, call.op)
-        window = Window(tuple(call.op.strides), call.op.padding)
-        return operators.lce_max_pool(call.emitter, call.input, call.output, window, call.op.pool_size)
 
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
         depth = op.kernel.shape[2]
@@ -164,10 +150,10 @@ class LceTarget(Target):
         """Emits LceBconv2d: bits with a threshold, the plain accumulator in float32 without."""
         fused, op = call.node.op, call.op
         if not isinstance(fused, FusedThreshold):
-            return self._accumulators(call, np.ones(1), np.zeros(1), call.output)
+            return self._accumulators(call, call.affine[1], call.output, call.activation)
         if not _writes_bits(op):
             difference = call.output.also(suffix="difference")
-            y = self._accumulators(call, np.ones(1), 0.5 - fused.threshold, difference)
+            y = self._accumulators(call, 0.5 - fused.threshold, difference)
             return self.to_bits(call.node, y)
         self.emitter.reasons[call.layer] = NO_REASON
         tau = np.floor((_products(op) - fused.threshold) / 2).astype(np.int32)
@@ -175,35 +161,25 @@ class LceTarget(Target):
         output = call.output.also(shape=shape, dtype="int32")
 
         def write(part: Part) -> Tensor:
-            threshold = call.constant("threshold", tau[part.filters])
+            threshold = call.emitter.constant("threshold", tau[part.filters])
             return self._convolve(call, part, [None, None, threshold])
 
         return by_group(call, self.values.bits(call.node.input), output, write)
 
     def rounded_convolution(self, call: Call) -> Tensor:
         """Emits LceBconv2d with the factors and offsets of its channels, written as int8."""
-        fused, output = call.node.op, call.output
-        factor, offset = np.ones(output.shape[-1]), np.zeros(output.shape[-1])
-        if isinstance(fused, FusedActivation):
-            factor, offset = fused.factor, fused.offset
-        if self.rounds_accumulators(call.op):
+        output = call.output
+        if self.finishes(call.op):
             # Below the least value of a ReLU int8 ends.
             output = output.also(quant=self.scales.of(call.node))
-        return self._accumulators(call, factor, offset, output, fused_relu=False)
+        return self._accumulators(call, call.affine[1], output)
 
     def _accumulators(
-        self,
-        call: Call,
-        factor: np.ndarray,
-        offset: np.ndarray,
-        output: Output,
-        fused_relu: bool = True,
+        self, call: Call, offset: np.ndarray, output: Output, activation: str = "none"
     ) -> Tensor:
         """Emits the accumulators times a factor a channel, plus an offset, in float32 or int8."""
-        op, filters = call.op, output.shape[-1]
-        self.emitter.reasons[call.layer] = _why_not_bits(op)
-        factors, offsets = np.broadcast_to(factor, (filters,)), np.broadcast_to(offset, (filters,))
-        activation = call.activation if fused_relu else "none"
+        self.emitter.reasons[call.layer] = _why_not_bits(call.op)
+        factors, offsets = np.broadcast_arrays(call.affine[0], offset)
 
         def write(part: Part) -> Tensor:
             own = factors[part.filters], offsets[part.filters]
@@ -229,8 +205,8 @@ class LceTarget(Target):
         ]
         sums = self._convolve(call, dataclasses.replace(part, op=ones, output=own), transform)
         difference = (offset - factor * sum_over_padding(call, part.op)).astype(np.float32)
-        constant = call.constant("difference", difference)
-        return operators.elementwise(call.emitter, "ADD", sums, constant, output)
+        constant = call.emitter.constant("difference", difference)
+        return call.emitter.elementwise("ADD", sums, constant, output)
 
     def _channels(self, call: Call, values: np.ndarray, suffix: str) -> Tensor:
         """Adds a number a filter. The engine has no convolution without, and many are all 1 or all 0.
@@ -241,12 +217,12 @@ class LceTarget(Target):
         vector, filters = values.astype(np.float32), len(values)
         value = vector[0]
         if filters < _LONG or value not in (0, 1) or (vector != value).any():
-            return call.constant(suffix, vector)
+            return call.emitter.constant(suffix, vector)
         name = f"{'ones' if value else 'zeros'}_{filters}"
         if name not in self._vectors:
             ones = np.ones(filters, np.int8)
-            stored = call.emitter.constant(name, "ones", ones, 1.0, int(1 - value))
-            self._vectors[name] = operators.dequantize(call.emitter, stored, Output(name, (filters,)))
+            stored = call.emitter.constant("ones", ones, 1.0, int(1 - value))
+            self._vectors[name] = call.emitter.dequantize(stored, Output(name, (filters,)))
         return self._vectors[name]
 
     def _convolve(
@@ -257,14 +233,13 @@ class LceTarget(Target):
         activation: str = "none",
     ) -> Tensor:
         op, x, output = part.op, part.x, part.output
-        window, positions = window_of(op), output.shape[1:3]
-        if needs_written_padding(op, x.shape[1:3], positions):
+        window = window_of(op)
+        if needs_written_padding(op, x.shape[1:3], output.shape[1:3]):
             window = dataclasses.replace(window, padding="valid")
-            x = padded_binary(call.emitter, call.layer, op, x, bits.pack, positions)
-        kernel = call.constant("kernel", bits.pack(op.kernel.transpose(3, 0, 1, 2)))
+            x = padded_binary(call, op, x, bits.pack)
+        kernel = call.emitter.constant("kernel", bits.pack(op.kernel.transpose(3, 0, 1, 2)))
         ones = pads_with(op, 1.0) and window.padding == "same"
-        return operators.lce_convolution(
-            call.emitter,
+        return call.emitter.lce_convolution(
             [x, kernel, *transform],
             output.also(binary=True),
             window,

@@ -32,15 +32,12 @@ def zeros_count_as_ones(call: Call) -> bool:
     """Whether a convolution is padded with 0, and the engine would take the padding for +1."""
     if not pads_with(call.op, 0.0):
         return False
-    sizes, positions = static_shape(call.node.input)[1:3], call.output.shape[1:3]
-    return _sticks_out(call) or needs_written_padding(call.op, sizes, positions)
-
-
-def _sticks_out(call: Call) -> bool:
-    """Whether the window covers the map on some axis, with padding on one side at least."""
-    return any(
+    # The window covers the map on some axis, with padding on one side at least.
+    sticks_out = any(
         min(start, end) >= 0 and max(start, end) > 0 for axis in _overhang(call) for start, end in axis
     )
+    sizes, positions = static_shape(call.node.input)[1:3], call.output.shape[1:3]
+    return sticks_out or needs_written_padding(call.op, sizes, positions)
 
 
 def sum_over_padding(call: Call, op: BinaryConv2D) -> np.ndarray:

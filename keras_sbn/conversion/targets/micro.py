@@ -21,9 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_sbn.conversion import operators
-from keras_sbn.conversion.calibration import Calibration
-from keras_sbn.conversion.comparisons import exact_offset
+from keras_sbn.conversion.comparisons import as_threshold, exact_offset
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.layers import thresholds
@@ -47,6 +45,7 @@ class MicroTarget(TfliteTarget):
 
     scales: WideScales
     wide_numbers = True
+    kind_of_scales = WideScales
     weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4)
     without_integers: ClassVar[str] = (
         "target='micro' has no float32. Take another layer, or target='tflite', which computes it in "
@@ -56,9 +55,6 @@ class MicroTarget(TfliteTarget):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._exact: set[int] = set()
-
-    def make_scales(self, calibration: Calibration | None) -> WideScales:
-        return WideScales(calibration)
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         raise LoweringError(
@@ -123,14 +119,13 @@ class MicroTarget(TfliteTarget):
         if not isinstance(call.op, BinaryConv) or call.op.padding == "valid":
             return found
         for x in (found, self.values.number(source)):
-            assert x.quant is not None
-            stored = x.quant.stored(call.op.pad_values).astype(np.float64)
+            stored = x.params.stored(call.op.pad_values).astype(np.float64)
             # A scale, such as 1/255, is rounded to float32.
-            if np.allclose(x.quant.scale * (stored - x.quant.zero_point), call.op.pad_values, 1e-6, 0):
+            if np.allclose(x.params.scale * (stored - x.params.zero_point), call.op.pad_values, 1e-6, 0):
                 return x
         raise LoweringError(
             f"Expected {call.layer!r} to pad with a value that its input can have, a multiple of "
-            f"{found.quant.scale if found.quant else 1:.6g}. Received: {call.op.pad_values.tolist()}. "
+            f"{found.params.scale:.6g}. Received: {call.op.pad_values.tolist()}. "
             "Train it with pad_value=0.0, or convert it to target='tflite'."
         )
 
@@ -138,39 +133,33 @@ class MicroTarget(TfliteTarget):
         return thresholds.has_one_magnitude(linear.kernel)
 
     def _comparison(self, call: Call) -> Tensor:
-        node, op = call.node, call.node.op
-        source = node.input
-        if isinstance(op, Sign):
-            op = Threshold(np.zeros(1), np.ones(1, np.int8))
-        assert isinstance(op, Threshold)
+        node, source, op = call.node, call.node.input, as_threshold(call.node.op)
         x = self.values.compared(source)
         offset = np.asarray(exact_offset(node, op), np.float64)
         exact = Threshold(offset, op.direction)
         if per_channel(exact, x.shape[-1]) is None:
-            x, exact = self._difference(call, self.values.number(source), exact)
+            x, exact = self._difference(call, self.values.number(source), exact), as_threshold(Sign())
         return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix, exact))
 
-    def _difference(self, call: Call, x: Tensor, op: Threshold) -> tuple[Tensor, Threshold]:
-        """Emits numbers less the threshold of each place, and returns what is left to compare.
+    def _difference(self, call: Call, x: Tensor, op: Threshold) -> Tensor:
+        """Emits numbers less the threshold of each place, whose signs are left to compare.
 
         Integers q are compared, ``direction * q >= T``. The difference saturates where int16 ends, which
         keeps its sign.
         """
-        quant = x.quant
-        assert quant is not None
+        quant = x.params
         shape = (1, *x.shape[1:])
         threshold, direction = np.broadcast_arrays(op.threshold, op.direction)
         least = np.clip(np.ceil(threshold / quant.scale), -32767, 32767)
         if (direction < 0).any():
             signs = np.ascontiguousarray(np.broadcast_to(direction, shape).astype(np.int16))
-            factor = call.constant("directions", signs, 1.0)
+            factor = call.emitter.constant("directions", signs, 1.0)
             output = call.output.also(quant=quant, suffix="directed")
-            x = operators.elementwise(call.emitter, "MUL", x, factor, output)
+            x = call.emitter.elementwise("MUL", x, factor, output)
         stored = np.broadcast_to(least, shape).astype(np.int16)
-        constant = call.constant("thresholds", np.ascontiguousarray(stored), quant.scale)
+        constant = call.emitter.constant("thresholds", np.ascontiguousarray(stored), quant.scale)
         output = call.output.also(quant=quant, suffix="difference")
-        y = operators.elementwise(call.emitter, "SUB", x, constant, output)
-        return y, Threshold(np.zeros(1), np.ones(1, np.int8))
+        return call.emitter.elementwise("SUB", x, constant, output)
 
     def rounded_convolution(self, call: Call) -> Tensor:
         self.emitter.reasons[call.layer] = Reason(f"{_SUMS}; {self._how_far_off(call.node)}", "")
@@ -184,4 +173,4 @@ class MicroTarget(TfliteTarget):
         bits = int(np.clip(np.floor(np.log2(_MOST / (products * _WEIGHT))), 0, 8))
         quant = QuantParams(2.0**-bits, 0, "int16")
         output = call.output.also(shape=x.shape, quant=quant, suffix="wide_input", binary=False)
-        return operators.quantize(self.emitter, x, output)
+        return self.emitter.quantize(x, output)

@@ -37,10 +37,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from keras_sbn.conversion import operators
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
-from keras_sbn.conversion.fused import FusedActivation, FusedThreshold
+from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import (
     has_binary_padding,
     needs_written_padding,
@@ -49,8 +48,9 @@ from keras_sbn.conversion.geometry import (
     window_of,
 )
 from keras_sbn.conversion.layers.few_bits import few_bits_convolution, is_dense
-from keras_sbn.conversion.layers.linear import Linear, rounded
+from keras_sbn.conversion.layers.linear import Linear, in_order, rounded
 from keras_sbn.conversion.layers.padding import padded_binary
+from keras_sbn.conversion.layers.thresholds import compared_sums
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
 from keras_sbn.conversion.quantization import BINARY, INTEGER
@@ -102,21 +102,18 @@ class TfliteTarget(Target):
         super().__init__(*args)
         self._dequantized_tensors: dict[int, Tensor] = {}
 
-    def bits_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return shape
-
     def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
         if x.quant == BINARY:
             return x
         # +1 would be 128 and is 127 as int8 ends there, -1 is 126.
         output = Output(node.name, static_shape(node), BINARY, suffix=suffix)
-        return operators.quantize(self.emitter, x, output)
+        return self.emitter.quantize(x, output)
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node))
         v = self._dequantized(node.name, x)
-        twice = operators.with_constant(self.emitter, "MUL", v, 2.0, output.also(suffix="twice"))
-        return operators.with_constant(self.emitter, "ADD", twice, 1.0, output.also(suffix="unpacked"))
+        twice = self.emitter.with_constant("MUL", v, 2.0, output.also(suffix="twice"))
+        return self.emitter.with_constant("ADD", twice, 1.0, output.also(suffix="unpacked"))
 
     def bits_to_int8(self, node: Node, x: Tensor) -> Tensor:
         """Emits ``2 v + 1``, the ±1 value itself with zero point 0."""
@@ -124,20 +121,19 @@ class TfliteTarget(Target):
         as_map = (1, 1, int(np.prod(x.shape[:-1])), channels)
         if len(x.shape) != 4:
             flat = output.also(shape=as_map, quant=BINARY, suffix="map")
-            x = operators.reshape(self.emitter, x, flat)
+            x = self.emitter.reshape(x, flat)
         ones = [1.0] * channels
         kernel = np.full((1, 1, 1, channels), 2, np.int8)
         bias = np.full(channels, 1, np.int32)
-        plain = operators.convolution(
-            self.emitter,
+        plain = self.emitter.convolution(
             x,
-            self.emitter.constant(node.name, "plain_factor", kernel, ones, axis=3),
-            self.emitter.constant(node.name, "plain_offset", bias, ones),
+            self.emitter.constant("plain_factor", kernel, ones, axis=3),
+            self.emitter.constant("plain_offset", bias, ones),
             output if x.shape == output.shape else output.also(shape=as_map, suffix="plain_map"),
             Window(),
             depthwise=True,
         )
-        return plain if plain.shape == output.shape else operators.reshape(self.emitter, plain, output)
+        return plain if plain.shape == output.shape else self.emitter.reshape(plain, output)
 
     def compare(self, call: Call, x: Tensor) -> Tensor:
         """Emits ``clamp(2^127 * direction * (x - direction * threshold), -1, 1)``, then its int8 value.
@@ -149,24 +145,12 @@ class TfliteTarget(Target):
         if isinstance(op, Threshold):
             offset = exact_offset(call.node, op) * op.direction
             output = call.output.also(suffix="difference")
-            x = operators.with_constant(call.emitter, "SUB", x, offset, output)
+            x = call.emitter.with_constant("SUB", x, offset, output)
             if (op.direction < 0).any():
                 factor = _HUGE * op.direction.astype(np.float32)
         output = call.output.also(suffix="clamped")
-        clamped = operators.with_constant(call.emitter, "MUL", x, factor, output, "relu_n1_to_1")
+        clamped = call.emitter.with_constant("MUL", x, factor, output, "relu_n1_to_1")
         return self.to_bits(call.node, clamped)
-
-    def can_crop(self, op: BinaryConv2D) -> bool:
-        return True
-
-    def fuses_relu(self, op: BinaryConv2D, activation: str) -> bool:
-        return False
-
-    def rounds_accumulators(self, op: BinaryConv2D) -> bool:
-        return True
-
-    def can_move(self, node: Node) -> bool:
-        return True
 
     def unsupported_transposed(self, name: str, op: BinaryConv2DTranspose) -> Unsupported | None:
         # What else TRANSPOSE_CONV does not have, float32 does not have either: an error in any case.
@@ -196,7 +180,6 @@ class TfliteTarget(Target):
 
     def _linear(self, call: Call) -> tuple[Linear, Tensor]:
         """What a convolution and what is fused with it compute, and the bits that they read."""
-        fused = call.node.op
         form, window = self._padded(call)
         linear = Linear(
             form.multiplier * call.op.kernel.astype(np.float64),
@@ -205,9 +188,7 @@ class TfliteTarget(Target):
             call.output.shape,
             window=window,
         )
-        if isinstance(fused, FusedActivation):
-            linear = linear.scaled(fused.factor, fused.offset)
-        return linear, form.tensor
+        return linear.scaled(*call.affine), form.tensor
 
     def convolution(self, call: Call) -> Tensor:
         fused, op = call.node.op, call.op
@@ -221,34 +202,24 @@ class TfliteTarget(Target):
         tau = np.ceil((fused.threshold - form.constant) / form.multiplier)
         if bits < 8:
             return few_bits_convolution(call, form.tensor, tau, bits)
-        ones = [1.0] * op.kernel.shape[-1]
-        kernel, axis = _stored_kernel(op)
-        return operators.convolution(
-            call.emitter,
-            form.tensor,
-            call.constant("kernel", kernel, ones, axis=axis, bits=self.convolution_bits),
-            call.constant("bias", (-tau).astype(np.int32), ones),
-            call.output.also(quant=BINARY, binary=True),
-            window,
-            "relu_n1_to_1",
-            depthwise=axis == 3,
+        output, depthwise = call.output.also(binary=True), _is_depthwise(op)
+        return compared_sums(
+            call, form.tensor, op.kernel, tau, output, window, depthwise, self.convolution_bits
         )
 
     def _accumulators(self, call: Call, form: _Form, window: Window) -> Tensor:
         """Emits a convolution that gives the accumulators themselves in float32."""
-        kernel, axis = _stored_kernel(call.op)
+        kernel, depthwise = in_order(call.op.kernel, _is_depthwise(call.op)), _is_depthwise(call.op)
         x = self._dequantized(call.layer, form.tensor)
-        weights = call.constant("kernel", kernel, float(form.multiplier))
-        bias = call.constant("bias", form.constant.astype(np.float32))
+        weights = call.emitter.constant("kernel", kernel, float(form.multiplier))
+        bias = call.emitter.constant("bias", form.constant.astype(np.float32))
         if _is_dynamic(call.op):
             output = call.output.also(suffix="near", binary=True)
-            near = operators.convolution(call.emitter, x, weights, bias, output, window)
-            return operators.unary(call.emitter, "ROUND", near, call.output)
+            near = call.emitter.convolution(x, weights, bias, output, window)
+            return call.emitter.unary("ROUND", near, call.output)
         output = Output(call.layer, kernel.shape, suffix="float_kernel")
-        weights = operators.dequantize(call.emitter, weights, output)
-        return operators.convolution(
-            call.emitter, x, weights, bias, call.output, window, depthwise=axis == 3
-        )
+        weights = call.emitter.dequantize(weights, output)
+        return call.emitter.convolution(x, weights, bias, call.output, window, depthwise=depthwise)
 
     @property
     def convolution_bits(self) -> int | None:
@@ -284,14 +255,13 @@ class TfliteTarget(Target):
         written = in_windows and window.padding != "valid"
         if not written and not needs_written_padding(op, form.tensor.shape[1:3], positions):
             return form, window
-        stored = _plain if form.multiplier == 1 else _halved
-        x = padded_binary(call.emitter, call.layer, op, form.tensor, stored, positions)
+        x = padded_binary(call, op, form.tensor, form.tensor.params.stored)
         return replace(form, tensor=x), replace(window, padding="valid")
 
     def _dequantized(self, layer: str, x: Tensor) -> Tensor:
         if x.index not in self._dequantized_tensors:
             output = Output(layer, x.shape, suffix="float_input")
-            self._dequantized_tensors[x.index] = operators.dequantize(self.emitter, x, output)
+            self._dequantized_tensors[x.index] = self.emitter.dequantize(x, output)
         return self._dequantized_tensors[x.index]
 
 
@@ -301,20 +271,6 @@ def _is_dynamic(op: BinaryConv2D) -> bool:
     return op.groups == 1 and not pads_with(op, 0.0) and products <= _MOST_PRODUCTS
 
 
-def _plain(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.int8)
-
-
-def _halved(values: np.ndarray) -> np.ndarray:
-    """How ±1 is stored: (x - 1) / 2 with zero point 127."""
-    return ((values - 1) / 2 + BINARY.zero_point).astype(np.int8)
-
-
-def _stored_kernel(op: BinaryConv2D) -> tuple[np.ndarray, int]:
-    """The kernel in the order of its operator, and the axis of its output channels.
-
-    A group of one channel is what DEPTHWISE_CONV_2D is for.
-    """
-    depthwise = op.groups > 1 and op.kernel.shape[2] == 1
-    order = (2, 0, 1, 3) if depthwise else (3, 0, 1, 2)
-    return np.ascontiguousarray(op.kernel.transpose(order)), 3 if depthwise else 0
+def _is_depthwise(op: BinaryConv2D) -> bool:
+    """Whether a group is one channel, which is what DEPTHWISE_CONV_2D is for."""
+    return op.groups > 1 and op.kernel.shape[2] == 1
