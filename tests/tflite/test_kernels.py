@@ -83,10 +83,14 @@ def test_ports_are_those_of_the_engine(rng):
     model = _network(rng)
     x = images(rng, model.input_shape[1:])
     content = keras_sbn.convert(model, target="lce", input_type="uint8", representative_data=x).content
-    ours, theirs = kernels.KernelsInterpreter(content), LceInterpreter(content)
-    for name in ("shapes", "types", "scales"):
-        assert getattr(ours, f"input_{name}") == getattr(theirs, f"input_{name}")
-        assert getattr(ours, f"output_{name}") == getattr(theirs, f"output_{name}")
+    ports, engine = kernels.KernelsInterpreter(content).file, LceInterpreter(content)._engine
+    for which in ("input", "output"):
+        tensors = getattr(ports, f"{which}s")
+        assert [tensor.shape for tensor in tensors] == [
+            tuple(s) for s in getattr(engine, f"{which}_shapes")
+        ]
+        types = [np.dtype(kind).name for kind in getattr(engine, f"{which}_types")]
+        assert [tensor.dtype for tensor in tensors] == types
 
 
 @needs_kernels
