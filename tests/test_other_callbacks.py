@@ -131,6 +131,8 @@ def test_checkpoints_hold_what_the_epoch_was_and_no_frozen_kernel(sharpen_first,
     np.testing.assert_array_equal(before, kernel_of(score.weights[3]))
     fit(loaded, keras.callbacks.Callback(), keras.callbacks.Callback(), True, epochs=1)
     assert np.any(latent(loaded) != before)
+    if keras.backend.backend() != "torch":  # No sign changes in one epoch of its random numbers.
+        assert np.any(np.sign(latent(loaded)) != np.sign(before))
 
 
 @ORDERS

@@ -254,7 +254,9 @@ def test_representative_data_as_tensorflow_wants_them(rng):
         keras_sbn.convert(model, activations="int8", representative_data=data) for data in given
     )
     assert first.content == second.content == labelled.content
-    # One by one, backends can round sums in the last digit otherwise.
+    if keras.backend.backend() == "tensorflow":
+        assert one_by_one.content == first.content
+    # One by one, other backends can round sums in the last digit otherwise.
     scales, expected = (
         [scale for tensor in read_file(converted.content).tensors for scale in tensor.scales]
         for converted in (one_by_one, first)

@@ -191,22 +191,38 @@ def test_random_networks_compute_what_the_folded_model_does_or_name_a_layer():
         # As tests/conversion/test_random_networks.py has it.
         outputs = keras.tree.flatten(folded(x, training=False))
         expected = [keras.ops.convert_to_numpy(output) for output in outputs]
-        converted = made_or_none(lambda: keras_sbn.convert(folded, "micro", representative_data=x), model)
+        exact = True
+
+        def convert(**options):
+            return keras_sbn.convert(folded, "micro", representative_data=x, **options)
+
+        def converted_or_refused():
+            nonlocal exact
+            try:
+                return convert()
+            except ValueError as error:
+                exact = "signs of numbers that integers" not in str(error)
+                if exact:
+                    raise
+                return convert(allow_rounded_signs=True)
+
+        converted = made_or_none(converted_or_refused, model)
         if converted is None:
             return
         seen["run"] += 1
+        seen["exact"] += exact
         received = converted.predict(x)
         received = received if isinstance(received, list) else [received]
         for a, b, output in zip(received, expected, converted.report.outputs, strict=True):
-            if (b == np.round(b)).all():  # Sums: every sign before them is the model's.
+            if exact and (b == np.round(b)).all():  # Sums: every sign before them is the model's.
                 np.testing.assert_array_equal(a, b)
             scaled = np.abs(b).max(initial=0.0) * 1e-4
             np.testing.assert_allclose(a, b, rtol=0, atol=min(4 * output.scale, 0.9) + scaled)
         keras.utils.clear_session()
 
     check()
-    # Most of the others have a sign of rounded numbers, or a layer that integers do not compute.
-    assert seen["run"] >= 0.2 * seen["networks"]
+    assert seen["run"] >= 0.4 * seen["networks"]
+    assert 0 < seen["exact"] <= seen["run"]
 
 
 @pytest.mark.tensorflow
