@@ -193,7 +193,7 @@ def _flexbuffer(fields: dict[str, int]) -> bytes:
 def finish(model: Any) -> bytes:
     """Returns the bytes of a model of the schema's object classes."""
     for index, buffer in enumerate(model.buffers):
-        aligned = _aligned_buffer(schema())
+        aligned = _aligned_buffer()
         aligned.data = None if buffer.data is None else np.asarray(buffer.data, np.uint8)
         model.buffers[index] = aligned
     builder = _sharing_builder()
@@ -219,6 +219,8 @@ def _sharing_builder() -> Any:
             self._strings: dict[Any, int] = {}
             self._vectors: dict[tuple[int, int, bytes], int] = {}
             self._started: tuple[int, int, int, int] | None = None
+            #: Vectors begin at multiples of so many bytes, and more where their elements need it.
+            self.alignment = 1
 
         def CreateString(self, text: Any, *args: Any) -> int:  # noqa: N802
             if text not in self._strings:
@@ -227,6 +229,7 @@ def _sharing_builder() -> Any:
             return self._strings[text]
 
         def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
+            alignment = max(alignment, self.alignment)
             self._started = (int(self.Offset()), size, count, alignment)
             return super().StartVector(size, count, alignment)
 
@@ -250,23 +253,17 @@ def _sharing_builder() -> Any:
     return SharingBuilder(1024)
 
 
-def _aligned_buffer(schema_module: Any) -> Any:
+def _aligned_buffer() -> Any:
     """A schema buffer that keeps its data at multiples of 16 bytes, as the schema asks for.
 
     The generated Python classes align vectors of bytes to one byte.
     """
 
-    class AlignedBuffer(schema_module.BufferT):
+    class AlignedBuffer(schema().BufferT):
         def Pack(self, builder: Any) -> Any:  # noqa: N802 (the name the schema calls)
-            if self.data is None:
-                return super().Pack(builder)
-            data = self.data.tobytes()
-            builder.StartVector(1, len(data), _ALIGNMENT)
-            builder.head -= len(data)
-            builder.Bytes[builder.Head() : builder.Head() + len(data)] = data
-            vector = builder.EndVector()
-            schema_module.BufferStart(builder)
-            schema_module.BufferAddData(builder, vector)
-            return schema_module.BufferEnd(builder)
+            builder.alignment = _ALIGNMENT
+            place = super().Pack(builder)
+            builder.alignment = 1
+            return place
 
     return AlignedBuffer()

@@ -33,16 +33,9 @@ from keras_sbn.conversion.layers.shapes import require_channels_last
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import HIGHEST, QuantParams, quantized_kernel, reach
-from keras_sbn.conversion.registry import Call, NotInInt8, calibrated, lowers
+from keras_sbn.conversion.registry import Call, calibrated, lowers
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import (
-    Affine,
-    BinaryConv2D,
-    BinaryDense,
-    IntegerConv2D,
-    KerasCall,
-    Threshold,
-)
+from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, IntegerConv2D, KerasCall, Threshold
 from keras_sbn.folding.thresholds import trimmed
 
 K = keras.layers
@@ -141,9 +134,9 @@ def bias_of(layer: Any, filters: int) -> np.ndarray:
     return array(layer.bias) if getattr(layer, "use_bias", False) else np.zeros(filters)
 
 
-def _linear_int8(call: Call) -> QuantParams:
+def _linear_int8(call: Call) -> QuantParams | None:
     if isinstance(call.op, Affine) and per_channel(call.op, call.output.shape[-1]) is None:
-        raise NotInInt8
+        return None
     return calibrated(call)
 
 

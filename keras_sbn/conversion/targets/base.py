@@ -18,7 +18,7 @@ from keras_sbn.conversion.layers.transposed import fused_threshold
 from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import NO_REASON, LoweringError, Reason, Unsupported
 from keras_sbn.conversion.reasons import no_kernel, reason_to_be_float, unsupported_input
-from keras_sbn.conversion.registry import Call, Lowering, NotInInt8, lowering_of
+from keras_sbn.conversion.registry import Call, Lowering, lowering_of
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.conversion.values import BinaryForm, Values
 from keras_sbn.folding.graph import Node
@@ -271,18 +271,16 @@ class Target(BinaryForm):
 
     def _has_int8(self, call: Call, lowering: Lowering) -> bool:
         """Prepares a call in int8, or notes that there is no operator."""
-        try:
-            if lowering.int8 is None:
-                raise NotInInt8
-            call.output = call.output.also(quant=lowering.int8(call))
-        except NotInInt8:
-            kind = type(call.op).__name__
-            if self.wide_numbers or not self.settings.allow_float_fallback:
-                raise LoweringError(
-                    f"Expected a layer that integer operators compute. Received: {kind} {call.layer!r}. "
-                    f"{self.without_integers}"
-                ) from None
-            remedy = "another layer, or activations='float32'"
-            self.emitter.reasons[call.layer] = Reason(f"no int8 operator computes {kind}", remedy)
-            return False
-        return True
+        quant = None if lowering.int8 is None else lowering.int8(call)
+        if quant is not None:
+            call.output = call.output.also(quant=quant)
+            return True
+        kind = type(call.op).__name__
+        if self.wide_numbers or not self.settings.allow_float_fallback:
+            raise LoweringError(
+                f"Expected a layer that integer operators compute. Received: {kind} {call.layer!r}. "
+                f"{self.without_integers}"
+            )
+        remedy = "another layer, or activations='float32'"
+        self.emitter.reasons[call.layer] = Reason(f"no int8 operator computes {kind}", remedy)
+        return False
