@@ -159,17 +159,14 @@ class ConvertedModel:
         with named(self), self.pool().borrow() as interpreter:
             return interpreter.runtime
 
-    def pool(
-        self,
-        *,
-        runtime: Runtime | None = None,
-        kernel: Kernel | None = None,
-        xnnpack: bool | None = None,
-    ) -> InterpreterPool:
-        """The interpreters of this file, kept for the next call."""
-        options = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
+    def pool(self, **options: Any) -> InterpreterPool:
+        """The interpreters of this file, kept for the next call.
+
+        Args:
+            options: As for `predict`: `runtime`, `kernel` and `xnnpack`.
+        """
         pools: dict[tuple[Any, ...], InterpreterPool] = self.__dict__.setdefault("_interpreters", {})
-        chosen = tuple(options.values())
+        chosen = tuple(options.get(name) for name in ("runtime", "kernel", "xnnpack"))
         # Of two threads that come here at once, both go on with the one that was first.
         return pools.get(chosen) or pools.setdefault(
             chosen, InterpreterPool(self.content, self.target, **options)

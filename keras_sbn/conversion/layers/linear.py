@@ -20,8 +20,8 @@ from keras import ops
 
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.geometry import (
-    leaves_values_over,
     margins_of,
+    pads_itself,
     static_shape,
     uniform_padding,
     window_of,
@@ -92,6 +92,13 @@ def linear_of(op: Any, node: Node, name: str) -> Linear | None:
     pad_value = 0.0 if isinstance(op, KerasCall) else _pad_value(name, op)
     bias, source = bias_of(layer, kernel.shape[-1]), static_shape(node.input)
     return Linear(kernel, bias, source, shape, depthwise, window_of(layer), pad_value)
+
+
+def linear_of_call(call: Call) -> Linear:
+    """What a call computes, which is known to be a linear layer."""
+    linear = linear_of(call.inner, call.node, call.layer)
+    assert linear is not None
+    return linear
 
 
 def _pad_value(name: str, op: BinaryConv2D | IntegerConv2D) -> float:
@@ -178,8 +185,7 @@ def scaled(call: Call, x: Tensor, scale: Any, offset: Any) -> Tensor:
 
 
 def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:
-    linear = linear_of(call.inner, call.node, call.layer)
-    assert linear is not None
+    linear = linear_of_call(call)
     x, window = _with_padding(call, linear, call.input)
     kernel = stored_kernel(call, in_order(linear.kernel, linear.depthwise))
     bias = call.emitter.constant("bias", linear.bias.astype(np.float32))
@@ -196,8 +202,7 @@ def _fully_connected(call: Call, output: Output, activation: str) -> Tensor:
 def _with_padding(call: Call, linear: Linear, x: Tensor) -> tuple[Tensor, Window]:
     """Emits the padding that the operator does not do itself: on all sides, with 0."""
     window, size = linear.window, linear.kernel.shape[:2]
-    native = window.padding == "valid" or (window.padding == "same" and linear.pad_value == 0)
-    if native and not leaves_values_over(linear.source[1:3], size, window):
+    if pads_itself(linear.source[1:3], size, window, linear.pad_value):
         return x, window
     value = np.array(linear.pad_value, np.float32)
     if x.quant is not None:
@@ -212,9 +217,7 @@ def in_order(kernel: np.ndarray, depthwise: bool = False) -> np.ndarray:
 
 
 def _in_int8(call: Call) -> Tensor:
-    linear = linear_of(call.inner, call.node, call.layer)
-    assert linear is not None
-    return rounded(call, linear.scaled(*call.affine), call.input)
+    return rounded(call, linear_of_call(call).scaled(*call.affine), call.input)
 
 
 def rounded(call: Call, linear: Linear, x: Tensor, largest: int = HIGHEST) -> Tensor:

@@ -75,6 +75,8 @@ class Target(BinaryForm):
     has_int8: ClassVar[bool] = True
     #: Whether accumulators of binary values come as float32 without another kernel.
     has_float_accumulators: ClassVar[bool]
+    #: Which ReLUs of its float32 accumulators a convolution of bits takes that has its sums at once.
+    float_relus: ClassVar[tuple[str, ...]] = ()
     #: What to add to the name of a comparison in int8; nothing where that is the target's own form.
     comparison_suffix: ClassVar[str]
     #: The bits a weight that a target can store ±1 kernels in, where it has a choice.
@@ -123,10 +125,6 @@ class Target(BinaryForm):
         a fused ReLU included.
         """
         return True
-
-    def fused_relus(self, op: BinaryConv2D) -> tuple[str, ...]:
-        """Which ReLUs of its float32 accumulators a convolution of bits takes."""
-        return ()
 
     @abstractmethod
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:

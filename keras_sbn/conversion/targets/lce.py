@@ -54,6 +54,8 @@ class LceTarget(Target):
     """Writes a folded model for the Larq Compute Engine: 32 channels of bits in an int32 word."""
 
     has_float_accumulators = True
+    # The engine takes a ReLU of the integer sums.
+    float_relus = ("relu",)
     comparison_suffix = "int8"
     bits_quant = None
     #: What computes, for messages.
@@ -101,10 +103,6 @@ class LceTarget(Target):
     def finishes(self, op: BinaryConv2D) -> bool:
         # Padding with 0 the engine corrects in float32, as it is around the whole map.
         return not pads_with(op, 0.0)
-
-    def fused_relus(self, op: BinaryConv2D) -> tuple[str, ...]:
-        # The engine takes a ReLU of the integer sums.
-        return ("relu",) if self.finishes(op) else ()
 
     def can_move(self, node: Node) -> bool:
         """Whether moving bits is moving words: the channels are whole words, or stay together."""
