@@ -44,13 +44,8 @@ class ConvertedModel:
     target: str
     report: ConversionReport
     input_names: tuple[str, ...]
-    output_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...]
     path: str = field(default="", kw_only=True)
-
-    def __post_init__(self) -> None:
-        if not self.output_names:
-            names = tuple(tensor.name for tensor in self.report.outputs)
-            object.__setattr__(self, "output_names", names)
 
     @classmethod
     def load(cls, file: Any) -> ConvertedModel:

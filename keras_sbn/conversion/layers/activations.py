@@ -148,23 +148,14 @@ def _relu(call: Call) -> Tensor:
     return call.emitter.with_constant("MINIMUM", positive, float(layer.max_value), call.output)
 
 
-def _softmax_int8(call: Call) -> QuantParams:
-    _require_last_axis(call)
-    return calibrated(call)
-
-
-@lowers(K.Softmax, int8=_softmax_int8)
+@lowers(K.Softmax, int8=calibrated)
 def _softmax(call: Call) -> Tensor:
-    _require_last_axis(call)
-    return call.emitter.softmax(call.input, call.output)
-
-
-def _require_last_axis(call: Call) -> None:
     if call.op.axis not in (-1, len(call.node.shape) - 1):
         raise LoweringError(
             f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
             "Permute its input, and its output back."
         )
+    return call.emitter.softmax(call.input, call.output)
 
 
 @lowers(K.PReLU)
