@@ -104,11 +104,11 @@ class ModelWriter:
             self._codes[name] = len(self._model.operatorCodes)
             # Readers from before the list outgrew a byte look at the deprecated code.
             entry = made("OperatorCode", builtinCode=code, deprecatedBuiltinCode=min(code, 127))
-            entry.customCode, entry.version = name if custom else None, version
+            entry.customCode = name if custom else None
             self._model.operatorCodes.append(entry)
-        entry = self._model.operatorCodes[self._codes[name]]
-        entry.version = max(entry.version, version)
         place = self._codes[name]
+        entry = self._model.operatorCodes[place]
+        entry.version = max(entry.version, version)
         op = made("Operator", opcodeIndex=place, inputs=list(inputs), outputs=list(outputs))
         self._graph.operators.append(op)
         table, fields = options or ("", {})

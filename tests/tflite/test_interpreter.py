@@ -283,6 +283,23 @@ def test_those_who_wait_are_let_in_in_their_order():
     assert order == [*range(6), "again"]
 
 
+def test_one_who_stops_waiting_keeps_nobody_out(monkeypatch):
+    turns = interpreter._Turns(1)
+
+    def interrupt(condition):
+        assert not condition()
+        raise KeyboardInterrupt
+
+    with turns.turn():
+        with monkeypatch.context() as patch:
+            patch.setattr(turns._changed, "wait_for", interrupt)
+            with pytest.raises(KeyboardInterrupt), turns.turn():
+                pass
+        assert len(turns._line) == 1
+    with turns.turn():
+        assert len(turns._line) == 1
+
+
 class _Busy:
     """An interpreter that notices two threads in it."""
 
