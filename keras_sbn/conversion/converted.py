@@ -160,8 +160,8 @@ class ConvertedModel:
         Args:
             options: As for `predict`: `runtime`, `kernel` and `xnnpack`.
         """
-        pools: dict[tuple[Any, ...], InterpreterPool] = self.__dict__.setdefault("_interpreters", {})
-        chosen = tuple(options.get(name) for name in ("runtime", "kernel", "xnnpack"))
+        pools: dict[frozenset[Any], InterpreterPool] = self.__dict__.setdefault("_interpreters", {})
+        chosen = frozenset(pair for pair in options.items() if pair[1] is not None)
         # Of two threads that come here at once, both go on with the one that was first.
         return pools.get(chosen) or pools.setdefault(
             chosen, InterpreterPool(self.content, self.target, **options)
