@@ -98,6 +98,9 @@ _TRAININGS = (
     "test_resume.py",
     "test_weight_decay.py",
 )
+#: Hundreds of tiny models, each of which answers once or twice: under TensorFlow, `predict` takes ten
+#: times longer to trace a graph and to build a pipeline for one than to compute.
+_ANSWER_ONCE = ("conversion", "folding", "from_keras", "onnx_model", "tflite")
 
 
 def _is_of(item, names):
@@ -159,6 +162,33 @@ def _backend_of_children(monkeypatch):
         # Noted, so that it goes again.
         monkeypatch.setenv("KERAS_BACKEND", "")
         monkeypatch.delenv("KERAS_BACKEND")
+
+
+@pytest.fixture(autouse=True)
+def _predict_without_a_graph(request, monkeypatch):
+    """`keras.Model.predict` of arrays computes them in batches, eagerly; all else is Keras's own.
+
+    A compiled model keeps to what `compile` said.
+    """
+    if keras.backend.backend() != "tensorflow" or not _is_of(request.node, _ANSWER_ONCE):
+        return
+    predict = keras.Model.predict
+
+    def in_batches(self, x, batch_size=None, verbose="auto", **options):
+        arrays = keras.tree.flatten(x)
+        if self.compiled or options or not all(isinstance(array, np.ndarray) for array in arrays):
+            return predict(self, x, batch_size, verbose, **options)
+        size = batch_size or 256
+        parts = [
+            self.predict_on_batch(
+                keras.tree.map_structure(lambda array, start=start: array[start : start + size], x)
+            )
+            for start in range(0, len(arrays[0]), size)
+        ]
+        return keras.tree.map_structure(lambda *some: np.concatenate(some), *parts)
+
+    monkeypatch.setattr(keras.Model, "run_eagerly", True)
+    monkeypatch.setattr(keras.Model, "predict", in_batches)
 
 
 def activate(x, normalization=layers.BinaryBatchNormalization):
