@@ -22,9 +22,17 @@ import pytest
 from keras_sbn import layers
 from keras_sbn.extras import why_no_lce
 from keras_sbn.tflite import kernels
-from keras_sbn.tflite.interpreter import KERNELS, TFLITE_RUNTIMES, LceInterpreter, TfliteInterpreter
+from keras_sbn.tflite.interpreter import (
+    KERNELS,
+    TFLITE_RUNTIMES,
+    LceInterpreter,
+    TfliteInterpreter,
+    open_interpreter,
+)
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
+from keras_sbn.verification.first_difference import compare_layers
+from keras_sbn.verification.inputs import Batch
 
 #: The version of LiteRT, as numbers; nothing where it is not installed.
 LITERT: tuple[int, ...] = ()
@@ -274,6 +282,15 @@ def run_everywhere(converted, x, tolerance=0.0):
         pytest.skip(why_no_lce())
     assert first is not None, "no runtime is installed"
     return first if len(first) > 1 else first[0]
+
+
+def first_differing_layer(content, target, model, x):
+    """The first layer that differs where model and file take the same inputs, one array an input."""
+
+    def run(other, inputs):
+        return open_interpreter(other, target).predict(inputs, dequantize=False)
+
+    return compare_layers(content, model, Batch(x, x), run=run)[0]
 
 
 def crashing(content, operator=1):

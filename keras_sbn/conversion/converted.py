@@ -44,13 +44,8 @@ class ConvertedModel:
     target: str
     report: ConversionReport
     input_names: tuple[str, ...]
-    output_names: tuple[str, ...] = ()
+    output_names: tuple[str, ...]
     path: str = field(default="", kw_only=True)
-
-    def __post_init__(self) -> None:
-        if not self.output_names:
-            names = tuple(tensor.name for tensor in self.report.outputs)
-            object.__setattr__(self, "output_names", names)
 
     @classmethod
     def load(cls, file: Any) -> ConvertedModel:
@@ -159,17 +154,14 @@ class ConvertedModel:
         with named(self), self.pool().borrow() as interpreter:
             return interpreter.runtime
 
-    def pool(
-        self,
-        *,
-        runtime: Runtime | None = None,
-        kernel: Kernel | None = None,
-        xnnpack: bool | None = None,
-    ) -> InterpreterPool:
-        """The interpreters of this file, kept for the next call."""
-        options = {"runtime": runtime, "kernel": kernel, "xnnpack": xnnpack}
-        pools: dict[tuple[Any, ...], InterpreterPool] = self.__dict__.setdefault("_interpreters", {})
-        chosen = tuple(options.values())
+    def pool(self, **options: Any) -> InterpreterPool:
+        """The interpreters of this file, kept for the next call.
+
+        Args:
+            options: As for `predict`: `runtime`, `kernel` and `xnnpack`.
+        """
+        pools: dict[frozenset[Any], InterpreterPool] = self.__dict__.setdefault("_interpreters", {})
+        chosen = frozenset(pair for pair in options.items() if pair[1] is not None)
         # Of two threads that come here at once, both go on with the one that was first.
         return pools.get(chosen) or pools.setdefault(
             chosen, InterpreterPool(self.content, self.target, **options)

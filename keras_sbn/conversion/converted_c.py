@@ -39,7 +39,6 @@ class ConvertedC(ConvertedModel):
     """
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         # Written once here, so that an operator without a C function is an error of the conversion.
         code = self.code()
         report = replace(

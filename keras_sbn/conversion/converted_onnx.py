@@ -31,7 +31,6 @@ class ConvertedOnnx(ConvertedModel):
     """
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         # Written once here, so that an operator that ONNX does not have is an error of the conversion.
         size = len(self.model())
         object.__setattr__(self, "report", replace(self.report, file_bytes=size))

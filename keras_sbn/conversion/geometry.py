@@ -77,18 +77,35 @@ def has_binary_padding(op: BinaryConv) -> bool:
     return op.padding == "valid" or bool((np.abs(op.pad_values) == 1).all())
 
 
-def is_cropped(op: BinaryConv, sizes: tuple[int, ...], positions: tuple[int, ...]) -> bool:
-    """Whether the last rows or columns of a convolution are not computed (`crop_unused_outputs`)."""
-    every = output_sizes(sizes, op.kernel.shape[:2], op.strides, op.padding, op.dilation_rate)
-    return positions != tuple(every)
+def pads_itself(
+    sizes: tuple[int, ...],
+    window: tuple[int, ...],
+    moves: Window,
+    value: float | None,
+    known: tuple[float, ...] = (0.0,),
+) -> bool:
+    """Whether an operator pads a map of these sizes itself: not at all, or on all sides.
+
+    Args:
+        sizes: Rows and columns of the map.
+        window: Those of the kernel.
+        moves: How the window moves.
+        value: What is to stand around the map, `None` for different values.
+        known: What the operator can pad with.
+    """
+    native = moves.padding == "same" and value in known
+    return moves.padding == "valid" or (native and not leaves_values_over(sizes, window, moves))
 
 
 def needs_written_padding(op: BinaryConv, sizes: tuple[int, ...], positions: tuple[int, ...]) -> bool:
-    """Whether the operators cannot pad as a convolution does: on all sides, with +1 or 0."""
-    native = op.padding == "valid" or pads_with(op, 0.0) or pads_with(op, 1.0)
-    if is_cropped(op, sizes, positions) or op.padding == "causal" or not native:
-        return True
-    return leaves_values_over(sizes, op.kernel.shape[:2], window_of(op))
+    """Whether the operators cannot pad as a convolution does: on all sides, with +1 or 0.
+
+    Nor can they where its last rows or columns are not computed (`crop_unused_outputs`).
+    """
+    window, moves = op.kernel.shape[:2], window_of(op)
+    every = output_sizes(sizes, window, op.strides, op.padding, op.dilation_rate)
+    native = pads_itself(sizes, window, moves, uniform_padding(op), known=(0.0, 1.0))
+    return positions != tuple(every) or not native
 
 
 def cropped_margins(op: BinaryConv, sizes: tuple[int, ...], positions: tuple[int, ...]) -> Margins:

@@ -15,23 +15,19 @@ from keras import ops
 from keras_sbn.conversion.registry import operation_class
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import Affine, BinaryConv, KerasCall, Reshape
-from keras_sbn.folding.value_ranges import selects
+from keras_sbn.folding.value_ranges import decided_before, selects
 
 
 def never_negative_zero(node: Node) -> bool:
     """Whether no element of a node's float value, as it is written, can be -0.0."""
     found: dict[Node, bool] = {}
-    waiting = [node]
-    while waiting:
-        each = waiting[-1]
-        sources = each.inputs if _follows_from_its_inputs(each) else []
-        missing = [source for source in sources if source not in found]
-        if missing:
-            waiting += missing
-            continue
-        waiting.pop()
-        known = [found[source] for source in sources]
-        found[each] = _decided(each.op, known) if known else _alone(each.op)
+    for each in decided_before(node, _follows_from_its_inputs):
+        if _follows_from_its_inputs(each):
+            # A sum needs one such term; what moves or selects values needs all.
+            enough = any if _is_sum(each.op) else all
+            found[each] = enough(found[source] for source in each.inputs)
+        else:
+            found[each] = _alone(each.op)
     return found[node]
 
 
@@ -41,11 +37,6 @@ def _follows_from_its_inputs(node: Node) -> bool:
 
 def _is_sum(op: Any) -> bool:
     return isinstance(op, KerasCall) and op.kind in (keras.layers.Add, operation_class("add"))
-
-
-def _decided(op: Any, sources: list[bool]) -> bool:
-    """A sum needs one such term; what moves or selects values needs all."""
-    return any(sources) if _is_sum(op) else all(sources)
 
 
 def _alone(op: Any) -> bool:

@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-#: The version of each that takes int16; int8 it takes in version 2. What is not here has one version for
-#: all types.
-INT16_FROM = {
-    "ABS": 3,
-    "ADD": 3,
-    "AVERAGE_POOL_2D": 3,
-    "CONCATENATION": 3,
-    "DEQUANTIZE": 3,
-    "EXP": 3,
-    "LOGISTIC": 3,
+#: Operators with one version for all types that they are written with.
+_ONE_VERSION = ("LceQuantize", "RESHAPE")
+#: The version that takes int16, where it is not the third.
+_INT16_FROM = {
     "MAXIMUM": 4,
-    "MAX_POOL_2D": 3,
-    "MEAN": 3,
     "MINIMUM": 4,
     "MUL": 4,
-    "PAD": 3,
-    "PADV2": 3,
-    "REDUCE_MAX": 3,
-    "REDUCE_MIN": 3,
-    "RELU": 3,
-    "RELU6": 3,
     "RESIZE_NEAREST_NEIGHBOR": 4,
     "SLICE": 4,
-    "SOFTMAX": 3,
-    "SQUARED_DIFFERENCE": 3,
-    "STRIDED_SLICE": 3,
     "SUB": 5,
-    "SUM": 3,
-    "TANH": 3,
     "TRANSPOSE": 5,
 }
 
@@ -38,8 +19,9 @@ INT16_FROM = {
 def version_of(operator: str, dtype: str) -> int:
     """The first version of an operator that computes with a type.
 
-    Operators whose version depends on more than the type of their first input are not here.
+    The first one takes float32 and bits, the second int8, and mostly the third int16. Operators whose
+    version depends on more than the type of their first input are not asked for here.
     """
-    if operator not in INT16_FROM:
+    if operator in _ONE_VERSION:
         return 1
-    return {"int8": 2, "int16": INT16_FROM[operator]}.get(dtype, 1)
+    return {"int8": 2, "int16": _INT16_FROM.get(operator, 3)}.get(dtype, 1)

@@ -30,11 +30,17 @@ class Window:
     dilation_rate: tuple[int, ...] = (1, 1)
 
     def fields(self) -> dict[str, Any]:
+        """As TFLite's operators have them."""
         return {
             "padding": PADDING[self.padding],
             "strideH": self.strides[0],
             "strideW": self.strides[1],
         }
+
+    def lce_fields(self) -> dict[str, int]:
+        """As the operators of the Larq Compute Engine have them."""
+        height, width = self.strides
+        return {"padding": PADDING[self.padding], "stride_height": height, "stride_width": width}
 
 
 class Operators(Emitter):
@@ -101,13 +107,7 @@ class Operators(Emitter):
     ) -> Tensor:
         """MAX_POOL_2D or AVERAGE_POOL_2D, or LceBMaxPool2d of bits."""
         if x.dtype == "int32":
-            bits = {
-                "padding": PADDING[window.padding],
-                "stride_width": window.strides[1],
-                "stride_height": window.strides[0],
-                "filter_width": size[1],
-                "filter_height": size[0],
-            }
+            bits = {**window.lce_fields(), "filter_height": size[0], "filter_width": size[1]}
             return self.emit("LceBMaxPool2d", [x], output, fields=bits)
         fields = {**window.fields(), "filterHeight": size[0], "filterWidth": size[1]}
         return self.emit(operator, [x], output, "Pool2D", fields)
@@ -247,9 +247,7 @@ class Operators(Emitter):
             "dilation_width_factor": window.dilation_rate[1],
             "fused_activation_function": ACTIVATION[activation],
             "pad_values": pad_values,
-            "padding": PADDING[window.padding],
-            "stride_height": window.strides[0],
-            "stride_width": window.strides[1],
+            **window.lce_fields(),
         }
         return self.emit("LceBconv2d", inputs, output, fields=fields)
 

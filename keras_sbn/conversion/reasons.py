@@ -57,6 +57,24 @@ def no_kernel(name: str, op: Any) -> Unsupported:
     )
 
 
+def unsupported_padding(name: str, op: BinaryConv2D, wanted: str, known: str = "") -> Unsupported:
+    """A convolution pads with what the target has no operator for.
+
+    Args:
+        name: The name of the layer.
+        op: The convolution.
+        wanted: What the error expects it to pad with.
+        known: What the reason adds of what the target knows.
+    """
+    values = sorted(set(op.pad_values.tolist()))
+    return Unsupported(
+        f"it pads with {values}{known}",
+        "train it with pad_value=1.0",
+        f"Expected padding with {wanted}. Received: {name!r} padded with {values}. Train it with "
+        "pad_value=1.0.",
+    )
+
+
 def unsupported_input(name: str, source: Node) -> Unsupported | None:
     """A layer of a ±1 kernel reads real values, unless they are those of the image."""
     producer = _producer(source)

@@ -34,10 +34,6 @@ from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import KerasCall
 
 
-class NotInInt8(Exception):  # noqa: N818 (no error: the layer is written in float32, or refused)
-    """A layer with these arguments has no int8 operator."""
-
-
 @dataclass
 class Call:
     """One node to be written: what it computes, its inputs, and the tensor to write.
@@ -99,8 +95,9 @@ class Call:
 
 Function = Callable[[Call], Tensor]
 FunctionOfEach = Callable[[Call, Any], Tensor]
-#: Prepares the inputs of a call and returns how its output is stored.
-Int8Rule = Callable[[Call], QuantParams]
+#: Prepares the inputs of a call and returns how its output is stored; `None` where a layer with these
+#: arguments has no int8 operator, and is written in float32, or refused.
+Int8Rule = Callable[[Call], QuantParams | None]
 
 
 def same(call: Call) -> QuantParams:

@@ -23,7 +23,14 @@ from keras_sbn.conversion.quantization import (
 )
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import Affine, KerasCall, Placeholder, Reshape
-from keras_sbn.folding.value_ranges import Grid, behind_reshapes, grid, is_binary, is_image
+from keras_sbn.folding.value_ranges import (
+    Grid,
+    behind_reshapes,
+    decided_before,
+    grid,
+    is_binary,
+    is_image,
+)
 
 _FIXED_BY_ACTIVATION = {
     keras.activations.softmax: PROBABILITY,
@@ -159,22 +166,18 @@ def grid_of_sums(node: Node) -> Grid | None:
     float32 adds these exactly as well. Folding does not ask: a sign of a sum stays two layers there.
     """
     found: dict[Node, Grid | None] = {}
-    waiting = [node]
-    while waiting:
-        each = waiting[-1]
-        adds = isinstance(each.op, KerasCall) and each.op.kind in _SUMS
-        missing = [source for source in each.inputs if adds and source not in found]
-        if missing:
-            waiting += missing
-            continue
-        waiting.pop()
-        parts = [found[source] for source in each.inputs] if adds else []
-        known = [part for part in parts if part is not None]
+    for each in decided_before(node, _adds):
         found[each] = grid(each)
+        parts = [found[source] for source in each.inputs if _adds(each)]
+        known = [part for part in parts if part is not None]
         if known and len(known) == len(parts):
             bound = sum(part.bound for part in known)
             found[each] = Grid(math.lcm(*(part.steps for part in known)), bound)
     return found[node]
+
+
+def _adds(node: Node) -> bool:
+    return isinstance(node.op, KerasCall) and node.op.kind in _SUMS
 
 
 def _ends(

@@ -12,7 +12,7 @@ import keras
 
 from keras_sbn.folding.computation import averages, change_of_model, ignores_mask, takes
 from keras_sbn.folding.links import Links
-from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Slot
+from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Reshape, Slot
 
 #: Keras before 3.7 gives a list of inputs the values of a dictionary in the order of its sorted keys.
 _LOOKS_NAMES_UP = tuple(int(part) for part in keras.__version__.split(".")[:2]) >= (3, 7)
@@ -67,6 +67,12 @@ class Node:
         """The only input of a node that has one."""
         (only,) = self._inputs
         return only
+
+
+def reshaped(node: Node, name: str, shape: tuple[int | None, ...]) -> Node:
+    """The value of a node in another shape, whose sizes are known but for the batch."""
+    sizes = tuple(int(size) for size in shape[1:] if size is not None)
+    return Node(name, Reshape(sizes), [node], shape)
 
 
 class Graph:

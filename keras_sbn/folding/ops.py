@@ -72,6 +72,11 @@ class Slot:
     index: int
 
 
+def call_of(operation: Any) -> KerasCall:
+    """The call of a layer with one tensor and nothing else."""
+    return KerasCall(operation, ((Slot(0),), {}))
+
+
 @dataclass
 class Pick:
     """Output number `index` of a call that has several."""

@@ -77,7 +77,7 @@ def grid(node: Node) -> Grid | None:
     A grid finer or larger than float32 can tell apart counts as none.
     """
     found: dict[Node, Grid | None] = {}
-    for each in _decided_before(node):
+    for each in decided_before(node, depends_on_its_inputs):
         grid_of_one = _grid(each, [found[source] for source in each.inputs if source in found])
         if grid_of_one is not None and grid_of_one.steps * grid_of_one.bound >= _EXACT:
             grid_of_one = None
@@ -149,13 +149,18 @@ def averaged_values(node: Node) -> int | None:
     return None
 
 
-def _decided_before(node: Node) -> list[Node]:
-    """`node`, and before it the nodes that its grid follows from, each after its inputs."""
+def decided_before(node: Node, follows: Callable[[Node], bool]) -> list[Node]:
+    """`node`, and before it the nodes that what is asked of it follows from, each after its inputs.
+
+    Args:
+        node: The node that is asked about.
+        follows: Whether the answer for a node follows from those for its inputs.
+    """
     ordered: dict[Node, None] = {}
     stack = [node]
     while stack:
         each = stack[-1]
-        sources = each.inputs if depends_on_its_inputs(each) else []
+        sources = each.inputs if follows(each) else []
         missing = [source for source in sources if source not in ordered]
         if missing:
             stack += missing

@@ -21,7 +21,6 @@ import threading
 import time
 import warnings
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -466,7 +465,7 @@ class InterpreterPool:
         if self._process != os.getpid():
             self._reset()
         turns, idle = self._turns, self._idle
-        with turns:
+        with turns.turn():
             # Taking from a list and adding to it are atomic.
             try:
                 interpreter = idle.pop()
@@ -485,37 +484,25 @@ class _Turns:
     two interpreters some waited for seconds.
     """
 
-    def __init__(self, free: int) -> None:
-        self._lock = threading.Lock()
-        self._free = free
-        self._waiting: deque[threading.Lock] = deque()
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._changed = threading.Condition()
+        #: Who is in or waits, in the order they came: the first are in.
+        self._line: list[object] = []
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return
-            turn = threading.Lock()
-            turn.acquire()
-            self._waiting.append(turn)
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Waits for a turn, which lasts to the end of the `with` statement."""
+        me = object()
+        self._line.append(me)
         try:
-            turn.acquire()
-        except BaseException:
-            # Interrupted: the turn goes to the next, if it has been given already.
-            with self._lock:
-                given = turn not in self._waiting
-                if not given:
-                    self._waiting.remove(turn)
-            if given:
-                self.__exit__()
-            raise
-
-    def __exit__(self, *error: object) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._free += 1
+            with self._changed:
+                self._changed.wait_for(lambda: me in self._line[: self._most])
+            yield
+        finally:
+            with self._changed:
+                self._line.remove(me)
+                self._changed.notify_all()
 
 
 def opened(open_one: Callable[[], Any], content: bytes, runtime: str) -> Any:

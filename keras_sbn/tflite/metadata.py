@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.tflite.reader import DAMAGED, TensorInfo, read_file
-from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.schema import made, schema
 from keras_sbn.tflite.writer import finish
 
 _NAME = b"TFLITE_METADATA"
@@ -97,13 +97,9 @@ def with_metadata(
     entries = list(file.metadata or [])
     if any(entry.name == _NAME for entry in entries):
         raise ValueError("Expected a model without TFLite metadata. Received: a model that has some")
-    buffer = schema().BufferT()
-    buffer.data = np.frombuffer(_pack(name, source, target, known is not None, interval), np.uint8)
-    file.buffers.append(buffer)
-    entry = schema().MetadataT()
-    entry.name = _NAME.decode()
-    entry.buffer = len(file.buffers) - 1
-    file.metadata = [*entries, entry]
+    packed = _pack(name, source, target, known is not None, interval)
+    file.metadata = [*entries, made("Metadata", name=_NAME.decode(), buffer=len(file.buffers))]
+    file.buffers.append(made("Buffer", data=np.frombuffer(packed, np.uint8)))
     return finish(file) if known is None else _with_file(finish(file), _LABELS_FILE, "\n".join(known))
 
 

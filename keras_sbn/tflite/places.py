@@ -99,7 +99,8 @@ def _verdict(
     for op in info.operators:
         reason = lacks(op)
         if reason is not None:
-            return Verdict(place, False, reason=f"{reason} ({_written_by(op)})", tried=tried)
+            written = "" if op.output is None else op.output.name
+            return Verdict(place, False, reason=f"{reason} ({written})", tried=tried)
     return Verdict(place, True, tried=tried)
 
 
@@ -164,10 +165,6 @@ def _on_the_cpu(op: OperatorInfo, types: frozenset[str]) -> str | None:
     if types_of(op) in types:
         return None
     return f"{_described(op) if types else op.name} runs on the CPU beside it"
-
-
-def _written_by(op: OperatorInfo) -> str:
-    return "" if op.output is None else op.output.name
 
 
 def _described(op: OperatorInfo) -> str:

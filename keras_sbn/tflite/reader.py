@@ -254,31 +254,24 @@ class _Parser:
         length = buffer.DataLength()
         if length > self._size:
             raise ValueError(f"a constant of {length} bytes in a file of {self._size}")
-        scales, zero_points = self._quantization(tensor.Quantization())
+        quantization = tensor.Quantization()
+        scales = set(self._vector(quantization, "Scale")) if quantization else ()
+        zero_points = set(self._vector(quantization, "ZeroPoint", 8)) if quantization else ()
         return TensorInfo(
             name=self._text(tensor.Name()),
             shape=shape,
             dtype=names_of("TensorType")[tensor.Type()].lower(),
             bytes=length,
-            scales=scales,
-            zero_points=zero_points,
+            scales=tuple(sorted(scales)),
+            zero_points=tuple(sorted(zero_points)),
             data=buffer.DataAsNumpy() if length else None,
         )
-
-    def _quantization(self, quantization: Any) -> tuple[tuple[float, ...], tuple[int, ...]]:
-        if quantization is None:
-            return (), ()
-        scales = set(self._vector(quantization, "Scale"))
-        zero_points = set(self._vector(quantization, "ZeroPoint", 8))
-        return tuple(sorted(scales)), tuple(sorted(zero_points))
 
     def _code(self, code: Any) -> tuple[str, int]:
         """Name and version of an operator."""
         custom = self._text(code.CustomCode())
-        name = (
-            custom or names_of("BuiltinOperator")[max(code.BuiltinCode(), code.DeprecatedBuiltinCode())]
-        )
-        return name, code.Version()
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        return custom or names_of("BuiltinOperator")[builtin], code.Version()
 
     def _operator(
         self, op: Any, codes: list[tuple[str, int]], tensors: tuple[TensorInfo, ...]

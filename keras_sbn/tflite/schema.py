@@ -40,6 +40,14 @@ def schema() -> Any:
     )
 
 
+def made(kind: str, **fields: Any) -> Any:
+    """Returns an object of the schema's class for a table, such as "Tensor", with these fields."""
+    found = getattr(schema(), f"{kind}T")()
+    for field, value in fields.items():
+        setattr(found, field, value)
+    return found
+
+
 def file_of_package(package: str, relative: str) -> Path | None:
     """Returns the path of a file inside an installed package, or `None`; imports nothing."""
     spec = importlib.util.find_spec(package)

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_sbn.bits import pack_integers
 from keras_sbn.extras import remedy
-from keras_sbn.tflite.schema import schema
+from keras_sbn.tflite.schema import made, schema
 
 #: The file identifier and version of a TFLite model.
 _IDENTIFIER = b"TFL3"
@@ -27,17 +27,15 @@ class ModelWriter:
     """
 
     def __init__(self, description: str) -> None:
-        self._schema = schema()
-        self._model = self._schema.ModelT()
-        self._model.version = _VERSION
-        self._model.description = description
-        self._model.buffers = [self._schema.BufferT()]
-        self._model.operatorCodes = []
-        self._graph = self._schema.SubGraphT()
-        self._graph.name = "main"
-        self._graph.tensors = []
-        self._graph.operators = []
-        self._model.subgraphs = [self._graph]
+        self._graph = made("SubGraph", name="main", tensors=[], operators=[])
+        self._model = made(
+            "Model",
+            version=_VERSION,
+            description=description,
+            buffers=[made("Buffer")],
+            operatorCodes=[],
+            subgraphs=[self._graph],
+        )
         self._codes: dict[str, int] = {}
         self._constants: dict[tuple[str, bytes], int] = {}
 
@@ -52,17 +50,14 @@ class ModelWriter:
         buffer: int = 0,
     ) -> int:
         """Adds a tensor and returns its index; one without a buffer is no constant."""
-        tensor = self._schema.TensorT()
-        tensor.name = name
-        tensor.shape = [int(size) for size in shape]
-        tensor.type = self._type(dtype)
-        tensor.buffer = buffer
+        sizes = [int(size) for size in shape]
+        tensor = made("Tensor", name=name, shape=sizes, type=_type(dtype), buffer=buffer)
         if scale is not None:
-            quantization = self._schema.QuantizationParametersT()
-            quantization.scale = list(np.atleast_1d(scale).astype(float))
-            quantization.zeroPoint = [zero_point] * len(quantization.scale)
-            quantization.quantizedDimension = axis
-            tensor.quantization = quantization
+            scales = list(np.atleast_1d(scale).astype(float))
+            zero_points = [zero_point] * len(scales)
+            tensor.quantization = made(
+                "QuantizationParameters", scale=scales, zeroPoint=zero_points, quantizedDimension=axis
+            )
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
@@ -82,19 +77,8 @@ class ModelWriter:
         key = (dtype, data)
         if key not in self._constants:
             self._constants[key] = len(self._model.buffers)
-            buffer = self._schema.BufferT()
-            buffer.data = np.frombuffer(data, np.uint8)
-            self._model.buffers.append(buffer)
+            self._model.buffers.append(made("Buffer", data=np.frombuffer(data, np.uint8)))
         return self.tensor(name, value.shape, dtype, scale, zero_point, axis, self._constants[key])
-
-    def _type(self, dtype: str) -> int:
-        found: int | None = getattr(self._schema.TensorType, dtype.upper(), None)
-        if found is None:
-            raise ValueError(
-                f"Expected a TFLite schema that has {dtype}. Received: that of {self._schema.__file__}, "
-                f"which is older. {remedy('convert')} brings a newer one."
-            )
-        return found
 
     def operator(
         self,
@@ -115,31 +99,24 @@ class ModelWriter:
             version: Version of the operator the runtime has to know.
         """
         custom = name.startswith("Lce")
-        code = getattr(self._schema.BuiltinOperator, "CUSTOM" if custom else name)
+        code = getattr(schema().BuiltinOperator, "CUSTOM" if custom else name)
         if name not in self._codes:
             self._codes[name] = len(self._model.operatorCodes)
-            entry = self._schema.OperatorCodeT()
-            entry.builtinCode = code
-            # Readers from before the list outgrew a byte look here.
-            entry.deprecatedBuiltinCode = min(code, 127)
+            # Readers from before the list outgrew a byte look at the deprecated code.
+            entry = made("OperatorCode", builtinCode=code, deprecatedBuiltinCode=min(code, 127))
             entry.customCode = name if custom else None
-            entry.version = version
             self._model.operatorCodes.append(entry)
-        entry = self._model.operatorCodes[self._codes[name]]
+        place = self._codes[name]
+        entry = self._model.operatorCodes[place]
         entry.version = max(entry.version, version)
-        op = self._schema.OperatorT()
-        op.opcodeIndex = self._codes[name]
-        op.inputs = list(inputs)
-        op.outputs = list(outputs)
+        op = made("Operator", opcodeIndex=place, inputs=list(inputs), outputs=list(outputs))
         self._graph.operators.append(op)
         table, fields = options or ("", {})
         if custom:
             op.customOptions = np.frombuffer(_flexbuffer(fields), np.uint8)
         elif table:
-            op.builtinOptionsType = getattr(self._schema.BuiltinOptions, f"{table}Options")
-            op.builtinOptions = getattr(self._schema, f"{table}OptionsT")()
-            for field, value in fields.items():
-                setattr(op.builtinOptions, field, value)
+            op.builtinOptionsType = getattr(schema().BuiltinOptions, f"{table}Options")
+            op.builtinOptions = made(f"{table}Options", **fields)
 
     def finish(
         self,
@@ -160,21 +137,26 @@ class ModelWriter:
         self._graph.inputs = list(inputs)
         self._graph.outputs = list(outputs)
         if input_names and output_names:
-            signature = self._schema.SignatureDefT()
-            signature.signatureKey = _SIGNATURE
-            signature.subgraphIndex = 0
-            signature.inputs = self._tensor_map(input_names, inputs)
-            signature.outputs = self._tensor_map(output_names, outputs)
+            signature = made("SignatureDef", signatureKey=_SIGNATURE, subgraphIndex=0)
+            signature.inputs = _tensor_map(input_names, inputs)
+            signature.outputs = _tensor_map(output_names, outputs)
             self._model.signatureDefs = [signature]
         return finish(self._model)
 
-    def _tensor_map(self, names: Sequence[str], tensors: Sequence[int]) -> list[Any]:
-        found = []
-        for name, index in zip(names, tensors, strict=True):
-            entry = self._schema.TensorMapT()
-            entry.name, entry.tensorIndex = name, index
-            found.append(entry)
-        return found
+
+def _tensor_map(names: Sequence[str], tensors: Sequence[int]) -> list[Any]:
+    pairs = zip(names, tensors, strict=True)
+    return [made("TensorMap", name=name, tensorIndex=index) for name, index in pairs]
+
+
+def _type(dtype: str) -> int:
+    found: int | None = getattr(schema().TensorType, dtype.upper(), None)
+    if found is None:
+        raise ValueError(
+            f"Expected a TFLite schema that has {dtype}. Received: that of {schema().__file__}, "
+            f"which is older. {remedy('convert')} brings a newer one."
+        )
+    return found
 
 
 def _flexbuffer(fields: dict[str, int]) -> bytes:
@@ -193,7 +175,7 @@ def _flexbuffer(fields: dict[str, int]) -> bytes:
 def finish(model: Any) -> bytes:
     """Returns the bytes of a model of the schema's object classes."""
     for index, buffer in enumerate(model.buffers):
-        aligned = _aligned_buffer(schema())
+        aligned = _aligned_buffer()
         aligned.data = None if buffer.data is None else np.asarray(buffer.data, np.uint8)
         model.buffers[index] = aligned
     builder = _sharing_builder()
@@ -219,6 +201,8 @@ def _sharing_builder() -> Any:
             self._strings: dict[Any, int] = {}
             self._vectors: dict[tuple[int, int, bytes], int] = {}
             self._started: tuple[int, int, int, int] | None = None
+            #: Vectors begin at multiples of so many bytes, and more where their elements need it.
+            self.alignment = 1
 
         def CreateString(self, text: Any, *args: Any) -> int:  # noqa: N802
             if text not in self._strings:
@@ -227,6 +211,7 @@ def _sharing_builder() -> Any:
             return self._strings[text]
 
         def StartVector(self, size: int, count: int, alignment: int) -> Any:  # noqa: N802
+            alignment = max(alignment, self.alignment)
             self._started = (int(self.Offset()), size, count, alignment)
             return super().StartVector(size, count, alignment)
 
@@ -250,23 +235,19 @@ def _sharing_builder() -> Any:
     return SharingBuilder(1024)
 
 
-def _aligned_buffer(schema_module: Any) -> Any:
+def _aligned_buffer() -> Any:
     """A schema buffer that keeps its data at multiples of 16 bytes, as the schema asks for.
 
     The generated Python classes align vectors of bytes to one byte.
     """
 
-    class AlignedBuffer(schema_module.BufferT):
+    base: Any = schema().BufferT
+
+    class AlignedBuffer(base):
         def Pack(self, builder: Any) -> Any:  # noqa: N802 (the name the schema calls)
-            if self.data is None:
-                return super().Pack(builder)
-            data = self.data.tobytes()
-            builder.StartVector(1, len(data), _ALIGNMENT)
-            builder.head -= len(data)
-            builder.Bytes[builder.Head() : builder.Head() + len(data)] = data
-            vector = builder.EndVector()
-            schema_module.BufferStart(builder)
-            schema_module.BufferAddData(builder, vector)
-            return schema_module.BufferEnd(builder)
+            builder.alignment = _ALIGNMENT
+            place = super().Pack(builder)
+            builder.alignment = 1
+            return place
 
     return AlignedBuffer()

@@ -11,7 +11,6 @@ import numpy as np
 from keras_sbn import bits
 from keras_sbn.conversion.quantization import BINARY
 from keras_sbn.folding.fold import fold
-from keras_sbn.tflite.interpreter import open_interpreter
 from keras_sbn.tflite.reader import TensorInfo, read_file
 from keras_sbn.tflite.schema import schema
 from keras_sbn.tflite.writer import finish
@@ -21,22 +20,6 @@ from keras_sbn.verification.inputs import Batch
 _TOLERANCE = 1e-4
 #: Values that are rounded to integers, from others that were, may differ by so many steps.
 _STEPS = 2.0
-
-
-def first_differing_layer(content: bytes, target: str, model: Any, x: list[np.ndarray]) -> str | None:
-    """Returns the first layer that differs where model and file take the same inputs.
-
-    Args:
-        content: The bytes of the file.
-        target: Name of the target.
-        model: The Keras model it should equal, hard or folded.
-        x: Inputs, one array an input of the model.
-    """
-
-    def run(other: bytes, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        return open_interpreter(other, target).predict(inputs, dequantize=False)
-
-    return compare_layers(content, model, Batch(x, x), run=run)[0]
 
 
 def compare_layers(

@@ -5,13 +5,12 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from conftest import activate, images, randomize
+from conftest import activate, first_differing_layer, images, randomize
 
 import keras_sbn
 from keras_sbn import layers
 from keras_sbn.tflite.interpreter import LceInterpreter, TfliteInterpreter
 from keras_sbn.tflite.reader import read_file
-from keras_sbn.verification.first_difference import first_differing_layer
 
 K = keras.layers
 TARGETS = pytest.mark.parametrize("target", ["lce", "tflite"])

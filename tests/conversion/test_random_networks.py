@@ -6,13 +6,12 @@ from collections import Counter
 import keras
 import numpy as np
 import pytest
-from conftest import run_everywhere
+from conftest import first_differing_layer, run_everywhere
 from hypothesis import given
 from hypothesis import strategies as st
 from random_networks import binary_network, drawing, made_or_none
 
 import keras_sbn
-from keras_sbn.verification.first_difference import first_differing_layer
 
 #: `make fuzz` sets this to thousands.
 NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "25"))

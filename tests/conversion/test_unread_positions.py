@@ -3,12 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from conftest import images, randomize
+from conftest import first_differing_layer, images, randomize
 
 import keras_sbn
 from keras_sbn import layers
 from keras_sbn.tflite.reader import read_file
-from keras_sbn.verification.first_difference import first_differing_layer
 
 K = keras.layers
 SHAPE = (7, 9, 32)

@@ -266,21 +266,38 @@ def test_those_who_wait_are_let_in_in_their_order():
     turns, order = interpreter._Turns(1), []
 
     def come(number):
-        with turns:
+        with turns.turn():
             order.append(number)
 
     threads = [threading.Thread(target=come, args=(number,)) for number in range(6)]
-    with turns:
+    with turns.turn():
         for number, thread in enumerate(threads):
             thread.start()
-            while len(turns._waiting) <= number:
+            while len(turns._line) <= number + 1:
                 time.sleep(0.001)
     # Whoever comes again at once is not let in before them.
-    with turns:
+    with turns.turn():
         order.append("again")
     for thread in threads:
         thread.join()
     assert order == [*range(6), "again"]
+
+
+def test_one_who_stops_waiting_keeps_nobody_out(monkeypatch):
+    turns = interpreter._Turns(1)
+
+    def interrupt(condition):
+        assert not condition()
+        raise KeyboardInterrupt
+
+    with turns.turn():
+        with monkeypatch.context() as patch:
+            patch.setattr(turns._changed, "wait_for", interrupt)
+            with pytest.raises(KeyboardInterrupt), turns.turn():
+                pass
+        assert len(turns._line) == 1
+    with turns.turn():
+        assert len(turns._line) == 1
 
 
 class _Busy:
@@ -315,8 +332,7 @@ def test_a_pool_lends_an_interpreter_to_one_thread_and_makes_no_more_than_cores(
         raise KeyError
     with pool.borrow():
         assert _Busy.made == 3
-    assert not pool._turns._waiting
-    assert pool._turns._free == 3
+    assert not pool._turns._line
     # A forked process starts with none, whatever another thread held at that moment.
     monkeypatch.setattr(interpreter.os, "getpid", lambda: -1)
     with pool.borrow():

@@ -16,13 +16,7 @@ from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import QuantParams
-from keras_sbn.conversion.registry import (
-    Call,
-    NotInInt8,
-    calibrated,
-    lowers,
-    same,
-)
+from keras_sbn.conversion.registry import Call, calibrated, lowers, same
 from keras_sbn.folding.ops import KerasCall
 
 K = keras.layers
@@ -118,13 +112,11 @@ def activated(call: Call, x: Tensor, activation: Any, output: Output) -> Tensor:
     return write(call.emitter, x, output)
 
 
-def _activation_int8(call: Call) -> QuantParams:
+def _activation_int8(call: Call) -> QuantParams | None:
     activation = call.op.activation
     if fused_name(activation) == "none":
         return same(call)
-    if activation not in _INT8:
-        raise NotInInt8
-    return calibrated(call)
+    return calibrated(call) if activation in _INT8 else None
 
 
 @lowers(K.Activation, int8=_activation_int8)
@@ -132,10 +124,8 @@ def _activation(call: Call) -> Tensor:
     return activated(call, call.input, call.op.activation, call.output)
 
 
-def _relu_int8(call: Call) -> QuantParams:
-    if relu_name(call.inner) is None:
-        raise NotInInt8
-    return calibrated(call)
+def _relu_int8(call: Call) -> QuantParams | None:
+    return None if relu_name(call.inner) is None else calibrated(call)
 
 
 @lowers(K.ReLU, int8=_relu_int8)
@@ -158,23 +148,14 @@ def _relu(call: Call) -> Tensor:
     return call.emitter.with_constant("MINIMUM", positive, float(layer.max_value), call.output)
 
 
-def _softmax_int8(call: Call) -> QuantParams:
-    _require_last_axis(call)
-    return calibrated(call)
-
-
-@lowers(K.Softmax, int8=_softmax_int8)
+@lowers(K.Softmax, int8=calibrated)
 def _softmax(call: Call) -> Tensor:
-    _require_last_axis(call)
-    return call.emitter.softmax(call.input, call.output)
-
-
-def _require_last_axis(call: Call) -> None:
     if call.op.axis not in (-1, len(call.node.shape) - 1):
         raise LoweringError(
             f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
             "Permute its input, and its output back."
         )
+    return call.emitter.softmax(call.input, call.output)
 
 
 @lowers(K.PReLU)

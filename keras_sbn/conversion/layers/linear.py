@@ -20,8 +20,8 @@ from keras import ops
 
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.geometry import (
-    leaves_values_over,
     margins_of,
+    pads_itself,
     static_shape,
     uniform_padding,
     window_of,
@@ -33,16 +33,9 @@ from keras_sbn.conversion.layers.shapes import require_channels_last
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import HIGHEST, QuantParams, quantized_kernel, reach
-from keras_sbn.conversion.registry import Call, NotInInt8, calibrated, lowers
+from keras_sbn.conversion.registry import Call, calibrated, lowers
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import (
-    Affine,
-    BinaryConv2D,
-    BinaryDense,
-    IntegerConv2D,
-    KerasCall,
-    Threshold,
-)
+from keras_sbn.folding.ops import Affine, BinaryConv2D, BinaryDense, IntegerConv2D, KerasCall, Threshold
 from keras_sbn.folding.thresholds import trimmed
 
 K = keras.layers
@@ -101,6 +94,13 @@ def linear_of(op: Any, node: Node, name: str) -> Linear | None:
     return Linear(kernel, bias, source, shape, depthwise, window_of(layer), pad_value)
 
 
+def linear_of_call(call: Call) -> Linear:
+    """What a call computes, which is known to be a linear layer."""
+    linear = linear_of(call.inner, call.node, call.layer)
+    assert linear is not None
+    return linear
+
+
 def _pad_value(name: str, op: BinaryConv2D | IntegerConv2D) -> float:
     value = uniform_padding(op)
     if op.padding != "valid" and value is None:
@@ -141,9 +141,9 @@ def bias_of(layer: Any, filters: int) -> np.ndarray:
     return array(layer.bias) if getattr(layer, "use_bias", False) else np.zeros(filters)
 
 
-def _linear_int8(call: Call) -> QuantParams:
+def _linear_int8(call: Call) -> QuantParams | None:
     if isinstance(call.op, Affine) and per_channel(call.op, call.output.shape[-1]) is None:
-        raise NotInInt8
+        return None
     return calibrated(call)
 
 
@@ -185,8 +185,7 @@ def scaled(call: Call, x: Tensor, scale: Any, offset: Any) -> Tensor:
 
 
 def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:
-    linear = linear_of(call.inner, call.node, call.layer)
-    assert linear is not None
+    linear = linear_of_call(call)
     x, window = _with_padding(call, linear, call.input)
     kernel = stored_kernel(call, in_order(linear.kernel, linear.depthwise))
     bias = call.emitter.constant("bias", linear.bias.astype(np.float32))
@@ -203,8 +202,7 @@ def _fully_connected(call: Call, output: Output, activation: str) -> Tensor:
 def _with_padding(call: Call, linear: Linear, x: Tensor) -> tuple[Tensor, Window]:
     """Emits the padding that the operator does not do itself: on all sides, with 0."""
     window, size = linear.window, linear.kernel.shape[:2]
-    native = window.padding == "valid" or (window.padding == "same" and linear.pad_value == 0)
-    if native and not leaves_values_over(linear.source[1:3], size, window):
+    if pads_itself(linear.source[1:3], size, window, linear.pad_value):
         return x, window
     value = np.array(linear.pad_value, np.float32)
     if x.quant is not None:
@@ -219,9 +217,7 @@ def in_order(kernel: np.ndarray, depthwise: bool = False) -> np.ndarray:
 
 
 def _in_int8(call: Call) -> Tensor:
-    linear = linear_of(call.inner, call.node, call.layer)
-    assert linear is not None
-    return rounded(call, linear.scaled(*call.affine), call.input)
+    return rounded(call, linear_of_call(call).scaled(*call.affine), call.input)
 
 
 def rounded(call: Call, linear: Linear, x: Tensor, largest: int = HIGHEST) -> Tensor:

@@ -27,13 +27,13 @@ from typing import Any, cast
 import numpy as np
 
 from keras_sbn.conversion.emitter import Output, Tensor
-from keras_sbn.conversion.geometry import leaves_values_over, margins_of, uniform_padding, window_of
+from keras_sbn.conversion.geometry import margins_of, pads_itself, uniform_padding, window_of
 from keras_sbn.conversion.layers.linear import (
     Linear,
     identity,
     in_order,
     integer_convolution,
-    linear_of,
+    linear_of_call,
     per_channel,
     shaped,
 )
@@ -65,9 +65,8 @@ def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
     """
     op, fused = call.op, cast(Any, call.node.op)
     kernel, thresholds = op.kernel, np.broadcast_to(fused.threshold, (op.kernel.shape[-1],))
-    window, pad_value = window_of(op), uniform_padding(op)
-    native = window.padding == "valid" or (window.padding == "same" and pad_value == 0)
-    if not native or leaves_values_over(x.shape[1:3], kernel.shape[:2], window):
+    window = window_of(op)
+    if not pads_itself(x.shape[1:3], kernel.shape[:2], window, uniform_padding(op)):
         x, kernel, offset = _padded_image(call, op, x)
         thresholds = thresholds + offset
         window = Window(window.strides, "valid", window.dilation_rate)
@@ -147,9 +146,7 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
 
 def rounded_inputs(call: Call, x: Tensor, suffix: str) -> Tensor:
     """Emits a linear layer of int8 values with the comparison of its sums, in the form of `BINARY`."""
-    linear = linear_of(call.inner, call.node, call.layer)
-    assert linear is not None
-    return _compared(call, linear, call.node.op, x, suffix)
+    return _compared(call, linear_of_call(call), call.node.op, x, suffix)
 
 
 def value(call: Call, x: Tensor, suffix: str, comparison: Threshold) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import KerasCall, Reshape, Slot
+from keras_sbn.folding.graph import Graph, Node, reshaped
+from keras_sbn.folding.ops import KerasCall, call_of
 from keras_sbn.folding.rules.self_binarizing_layers import as_row
 
 _KINDS = {
@@ -33,12 +33,9 @@ class Conv1DToConv2D:
         row = as_row(node.input, graph.new_name(f"{node.name}_row"))
         if layer.padding == "causal":
             row = _after_zeros(row, layer.dilation_rate[0] * (layer.kernel_size[0] - 1), node.name)
-        call = KerasCall(_over_rows(layer, node.op.kind, row), ((Slot(0),), {}))
+        call = call_of(_over_rows(layer, node.op.kind, row))
         conv = Node(node.name, call, [row], (node.shape[0], 1, *node.shape[1:]))
-        target = tuple(int(size) for size in node.shape[1:] if size is not None)
-        graph.replace(
-            node, Node(graph.new_name(f"{node.name}_steps"), Reshape(target), [conv], node.shape)
-        )
+        graph.replace(node, reshaped(conv, graph.new_name(f"{node.name}_steps"), node.shape))
         return True
 
 
@@ -46,8 +43,7 @@ def _after_zeros(row: Node, steps: int, name: str) -> Node:
     batch, height, width, channels = row.shape
     assert width is not None
     padding = keras.layers.ZeroPadding2D(((0, 0), (steps, 0)), name=f"{name}_zeros")
-    call = KerasCall(padding, ((Slot(0),), {}))
-    return Node(padding.name, call, [row], (batch, height, width + steps, channels))
+    return Node(padding.name, call_of(padding), [row], (batch, height, width + steps, channels))
 
 
 def _over_rows(layer: Any, kind: Any, row: Node) -> Any:

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 
-from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import BinaryConv2D, BinaryDense, Reshape
+from keras_sbn.folding.graph import Graph, Node, reshaped
+from keras_sbn.folding.ops import BinaryConv2D, BinaryDense
 from keras_sbn.folding.value_ranges import is_binary
 
 
@@ -28,18 +28,13 @@ class DenseToPointwiseConv:
         batch, positions = node.shape[0], math.prod(sizes)
         source = node.input
         if len(sizes) != 2:
-            shape = (batch, 1, positions, features)
-            source = Node(graph.new_name(f"{node.name}_row"), Reshape(shape[1:]), [source], shape)
             sizes = [1, positions]
+            source = reshaped(source, graph.new_name(f"{node.name}_row"), (batch, *sizes, features))
         conv = BinaryConv2D(
             node.op.kernel.reshape(1, 1, features, units), (1, 1), "valid", np.zeros(1), (1, 1), 1
         )
         product = Node(node.name, conv, [source], (batch, *sizes, units))
-        if product.shape == node.shape:
-            graph.replace(node, product)
-            return True
-        target = tuple(int(size or 0) for size in node.shape[1:])
-        graph.replace(
-            node, Node(graph.new_name(f"{node.name}_map"), Reshape(target), [product], node.shape)
-        )
+        if product.shape != node.shape:
+            product = reshaped(product, graph.new_name(f"{node.name}_map"), node.shape)
+        graph.replace(node, product)
         return True

@@ -11,7 +11,7 @@ from keras import ops
 from keras_sbn.conversion.layers.activations import fused_name, relu_name
 from keras_sbn.folding.computation import base_class, plain_copy
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import Affine, KerasCall, Sign, Slot, Threshold
+from keras_sbn.folding.ops import Affine, KerasCall, Sign, Threshold, call_of
 from keras_sbn.folding.thresholds import threshold_of
 
 _LAYERS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
@@ -38,7 +38,7 @@ class FoldBatchNorm:
         others = [reader for reader in readers if reader is not node]
         if graph.is_output(source) or not all(_decides_as(other, node.op) for other in others):
             return False
-        call = KerasCall(_scaled(layer, source, node.op), ((Slot(0),), {}))
+        call = call_of(_scaled(layer, source, node.op))
         merged = Node(node.name, call, list(source.inputs), node.shape)
         for other in others:
             other.op, other.inputs = Sign(), [merged]

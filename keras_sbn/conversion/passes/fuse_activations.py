@@ -38,8 +38,8 @@ def fuse_activations(graph: Graph, target: Target) -> None:
         op: Any = node.op
         quantized = target.settings.quantize and id(node) not in target.float_nodes
         if target.sums_bits(node):
-            every = _RELUS if target.finishes(op) else ()
-            _fuse(graph, node, quantized, every if quantized else target.fused_relus(op))
+            relus = _RELUS if quantized else target.float_relus
+            _fuse(graph, node, quantized, relus if target.finishes(op) else ())
         elif quantized and _is_linear(node):
             _fuse(graph, node, True, _RELUS)
         elif quantized and isinstance(op, KerasCall) and op.kind in _MERGES:

@@ -9,7 +9,7 @@ import keras
 from keras_sbn.conversion.layers.activations import fused_name
 from keras_sbn.folding.computation import plain_copy
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import KerasCall, Slot
+from keras_sbn.folding.ops import KerasCall, Slot, call_of
 
 WITH_ACTIVATION = (
     keras.layers.Conv2D,
@@ -36,7 +36,7 @@ class SplitActivation:
             return False
         layer = node.op.operation
         if node.op.kind is keras.layers.Activation and isinstance(layer.activation, keras.layers.Layer):
-            node.op = KerasCall(layer.activation, ((Slot(0),), {}))
+            node.op = call_of(layer.activation)
             return True
         if node.op.kind not in WITH_ACTIVATION:
             return False
@@ -52,9 +52,7 @@ class SplitActivation:
         activation = layer.activation
         if not isinstance(activation, keras.layers.Layer):
             activation = keras.layers.Activation(activation, name=node.name)
-        graph.replace(
-            node, Node(node.name, KerasCall(activation, ((Slot(0),), {})), [product], node.shape)
-        )
+        graph.replace(node, Node(node.name, call_of(activation), [product], node.shape))
         return True
 
 

@@ -18,7 +18,7 @@ from keras_sbn.conversion.layers.transposed import fused_threshold
 from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import NO_REASON, LoweringError, Reason, Unsupported
 from keras_sbn.conversion.reasons import no_kernel, reason_to_be_float, unsupported_input
-from keras_sbn.conversion.registry import Call, Lowering, NotInInt8, lowering_of
+from keras_sbn.conversion.registry import Call, Lowering, lowering_of
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.conversion.values import BinaryForm, Values
 from keras_sbn.folding.graph import Node
@@ -75,6 +75,8 @@ class Target(BinaryForm):
     has_int8: ClassVar[bool] = True
     #: Whether accumulators of binary values come as float32 without another kernel.
     has_float_accumulators: ClassVar[bool]
+    #: Which ReLUs of its float32 accumulators a convolution of bits takes that has its sums at once.
+    float_relus: ClassVar[tuple[str, ...]] = ()
     #: What to add to the name of a comparison in int8; nothing where that is the target's own form.
     comparison_suffix: ClassVar[str]
     #: The bits a weight that a target can store ±1 kernels in, where it has a choice.
@@ -123,10 +125,6 @@ class Target(BinaryForm):
         a fused ReLU included.
         """
         return True
-
-    def fused_relus(self, op: BinaryConv2D) -> tuple[str, ...]:
-        """Which ReLUs of its float32 accumulators a convolution of bits takes."""
-        return ()
 
     @abstractmethod
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
@@ -271,18 +269,16 @@ class Target(BinaryForm):
 
     def _has_int8(self, call: Call, lowering: Lowering) -> bool:
         """Prepares a call in int8, or notes that there is no operator."""
-        try:
-            if lowering.int8 is None:
-                raise NotInInt8
-            call.output = call.output.also(quant=lowering.int8(call))
-        except NotInInt8:
-            kind = type(call.op).__name__
-            if self.wide_numbers or not self.settings.allow_float_fallback:
-                raise LoweringError(
-                    f"Expected a layer that integer operators compute. Received: {kind} {call.layer!r}. "
-                    f"{self.without_integers}"
-                ) from None
-            remedy = "another layer, or activations='float32'"
-            self.emitter.reasons[call.layer] = Reason(f"no int8 operator computes {kind}", remedy)
-            return False
-        return True
+        quant = None if lowering.int8 is None else lowering.int8(call)
+        if quant is not None:
+            call.output = call.output.also(quant=quant)
+            return True
+        kind = type(call.op).__name__
+        if self.wide_numbers or not self.settings.allow_float_fallback:
+            raise LoweringError(
+                f"Expected a layer that integer operators compute. Received: {kind} {call.layer!r}. "
+                f"{self.without_integers}"
+            )
+        remedy = "another layer, or activations='float32'"
+        self.emitter.reasons[call.layer] = Reason(f"no int8 operator computes {kind}", remedy)
+        return False

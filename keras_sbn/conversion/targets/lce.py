@@ -38,6 +38,7 @@ from keras_sbn.conversion.layers.padding import padded_binary
 from keras_sbn.conversion.negative_zero import never_negative_zero
 from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
 from keras_sbn.conversion.quantization import INTEGER
+from keras_sbn.conversion.reasons import unsupported_padding
 from keras_sbn.conversion.registry import Call
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.conversion.targets.lce_padding import sum_over_padding, zeros_count_as_ones
@@ -54,6 +55,8 @@ class LceTarget(Target):
     """Writes a folded model for the Larq Compute Engine: 32 channels of bits in an int32 word."""
 
     has_float_accumulators = True
+    # The engine takes a ReLU of the integer sums.
+    float_relus = ("relu",)
     comparison_suffix = "int8"
     bits_quant = None
     #: What computes, for messages.
@@ -102,10 +105,6 @@ class LceTarget(Target):
         # Padding with 0 the engine corrects in float32, as it is around the whole map.
         return not pads_with(op, 0.0)
 
-    def fused_relus(self, op: BinaryConv2D) -> tuple[str, ...]:
-        # The engine takes a ReLU of the integer sums.
-        return ("relu",) if self.finishes(op) else ()
-
     def can_move(self, node: Node) -> bool:
         """Whether moving bits is moving words: the channels are whole words, or stay together."""
         channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
@@ -125,13 +124,8 @@ class LceTarget(Target):
             return _too_many_products(name, op)
         native = op.padding == "same" and pads_with(op, 0.0)
         if not native and not has_binary_padding(op):
-            values = sorted(set(op.pad_values.tolist()))
-            return Unsupported(
-                f"it pads with {values}, and {self.engine} knows ±1 and 0",
-                "train it with pad_value=1.0",
-                f"Expected padding with +1, -1 or 0, as {self.engine} has it. Received: {name!r} padded "
-                f"with {values}. Train it with pad_value=1.0.",
-            )
+            wanted, known = f"+1, -1 or 0, as {self.engine} has it", f", and {self.engine} knows ±1 and 0"
+            return unsupported_padding(name, op, wanted, known)
         return None
 
     def unsupported_accumulators(self, name: str, op: BinaryConv2D) -> Unsupported | None:

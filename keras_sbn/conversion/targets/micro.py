@@ -47,6 +47,7 @@ class MicroTarget(TfliteTarget):
     wide_numbers = True
     kind_of_scales = WideScales
     weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4)
+    few_bits_as_dense: ClassVar[bool] = False
     without_integers: ClassVar[str] = (
         "target='micro' has no float32. Take another layer, or target='tflite', which computes it in "
         "float32."
@@ -62,12 +63,8 @@ class MicroTarget(TfliteTarget):
             f"{self.without_integers}"
         )
 
-    @property
-    def convolution_bits(self) -> int | None:
-        return 4 if self.settings.weight_bits == 4 else None
-
     def bits_of(self, call: Call) -> int:
-        return 8
+        return int(self.settings.weight_bits)
 
     def _on_bits(self, node: Node, lowering: Lowering) -> bool:
         """As any target; and ±1 that a layer only selects stay int8, as every value is stored alike."""

@@ -54,6 +54,7 @@ from keras_sbn.conversion.layers.thresholds import compared_sums
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
 from keras_sbn.conversion.quantization import BINARY, INTEGER
+from keras_sbn.conversion.reasons import unsupported_padding
 from keras_sbn.conversion.registry import Call
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Node
@@ -97,6 +98,8 @@ class TfliteTarget(Target):
     comparison_suffix = ""
     bits_quant = BINARY
     weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4, 2, "auto")
+    #: Whether weights of fewer than 8 bits are those of a FULLY_CONNECTED, and not of the convolution.
+    few_bits_as_dense: ClassVar[bool] = True
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -159,13 +162,7 @@ class TfliteTarget(Target):
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
         if has_binary_padding(op) or pads_with(op, 0.0):
             return None
-        values = sorted(set(op.pad_values.tolist()))
-        return Unsupported(
-            f"it pads with {values}",
-            "train it with pad_value=1.0",
-            f"Expected padding with +1, 0 or -1. Received: {name!r} padded with {values}. Train it with "
-            "pad_value=1.0.",
-        )
+        return unsupported_padding(name, op, "+1, 0 or -1")
 
     def rounded_convolution(self, call: Call) -> Tensor:
         """Emits an int8 convolution with the factors and offsets of its channels.
@@ -196,16 +193,16 @@ class TfliteTarget(Target):
         exact = isinstance(fused, FusedThreshold)
         self.emitter.reasons[call.layer] = NO_REASON if exact else wanted
         bits = self.bits_of(call) if exact else 8
-        form, window = self._padded(call, in_windows=bits < 8)
+        as_dense = bits < 8 and self.few_bits_as_dense
+        form, window = self._padded(call, in_windows=as_dense)
         if not isinstance(fused, FusedThreshold):
             return self._accumulators(call, form, window)
         tau = np.ceil((fused.threshold - form.constant) / form.multiplier)
-        if bits < 8:
+        if as_dense:
             return few_bits_convolution(call, form.tensor, tau, bits)
         output, depthwise = call.output.also(binary=True), _is_depthwise(op)
-        return compared_sums(
-            call, form.tensor, op.kernel, tau, output, window, depthwise, self.convolution_bits
-        )
+        packed = bits if bits < 8 else None
+        return compared_sums(call, form.tensor, op.kernel, tau, output, window, depthwise, packed)
 
     def _accumulators(self, call: Call, form: _Form, window: Window) -> Tensor:
         """Emits a convolution that gives the accumulators themselves in float32."""
@@ -220,11 +217,6 @@ class TfliteTarget(Target):
         output = Output(call.layer, kernel.shape, suffix="float_kernel")
         weights = call.emitter.dequantize(weights, output)
         return call.emitter.convolution(x, weights, bias, call.output, window, depthwise=depthwise)
-
-    @property
-    def convolution_bits(self) -> int | None:
-        """Bits of a weight inside a convolution operator; `None` for whole bytes."""
-        return None
 
     def bits_of(self, call: Call) -> int:
         """Bits a weight of a convolution that compares its sums."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import KerasCall, Reshape, Slot
+from keras_sbn.folding.graph import Graph, Node, reshaped
+from keras_sbn.folding.ops import KerasCall, call_of
 from keras_sbn.folding.rules.self_binarizing_layers import as_row
 
 _POOLS = {
@@ -36,15 +36,13 @@ class Pool1DToPool2D:
         if layer.data_format != "channels_last" or steps is None or channels is None:
             return False
         row = as_row(source, graph.new_name(f"{node.name}_row"))
-        target = tuple(int(size) for size in node.shape[1:] if size is not None)
         pool, shape = _two_dimensional(layer, kind, node)
-        call = KerasCall(pool, ((Slot(0),), {}))
-        pooled = Node(node.name, call, [row], shape)
+        pooled = Node(node.name, call_of(pool), [row], shape)
         if shape == node.shape:
             graph.replace(node, pooled)
         else:
             name = graph.new_name(f"{node.name}_steps")
-            graph.replace(node, Node(name, Reshape(target), [pooled], node.shape))
+            graph.replace(node, reshaped(pooled, name, node.shape))
         return True
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_sbn.folding import affine_maps
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import Affine, KerasCall, Reshape, Sign, Slot, Threshold
+from keras_sbn.folding.ops import Affine, KerasCall, Reshape, Sign, Threshold, call_of
 from keras_sbn.folding.thresholds import trimmed
 
 
@@ -32,7 +32,7 @@ class LowerReshapes:
             name = graph.new_name(f"{node.name}_order")
             permute = keras.layers.Permute(order, name=name, dtype=layer.dtype_policy)
             shape = (node.shape[0], *(node.input.shape[axis] for axis in order))
-            node.inputs = [Node(name, KerasCall(permute, ((Slot(0),), {})), node.inputs, shape)]
+            node.inputs = [Node(name, call_of(permute), node.inputs, shape)]
         node.op = Reshape(tuple(int(size) for size in target if size is not None))
         return True
 

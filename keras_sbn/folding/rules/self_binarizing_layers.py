@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_sbn import layers
-from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.graph import Graph, Node, reshaped
 from keras_sbn.folding.ops import (
     Affine,
     BinaryConv,
@@ -20,9 +20,9 @@ from keras_sbn.folding.ops import (
     BinaryConv3D,
     BinaryDense,
     KerasCall,
-    Reshape,
     Sign,
     Slot,
+    call_of,
 )
 
 #: The layer of Keras that each is where its kernel stays float.
@@ -79,8 +79,7 @@ class LowerSelfBinarizingLayers:
             result = Node(graph.new_name(f"{node.name}_bias"), affine, [result], node.shape)
         if layer.activation not in (None, keras.activations.linear):
             name = graph.new_name(f"{node.name}_activation")
-            call = KerasCall(_activation_layer(layer, name), ((Slot(0),), {}))
-            result = Node(name, call, [result], node.shape)
+            result = Node(name, call_of(_activation_layer(layer, name)), [result], node.shape)
         graph.replace(node, result)
         return True
 
@@ -186,18 +185,12 @@ def _product_1d(graph: Graph, layer: Any, node: Node, source: Node) -> Node:
     )
     row = as_row(source, graph.new_name(f"{node.name}_row"))
     product = Node(node.name, conv, [row], (node.shape[0], 1, *node.shape[1:]))
-    name = graph.new_name(f"{node.name}_steps")
-    return Node(name, Reshape(_known(node.shape[1:])), [product], node.shape)
+    return reshaped(product, graph.new_name(f"{node.name}_steps"), node.shape)
 
 
 def as_row(node: Node, name: str) -> Node:
     """Reshapes `(batch, steps, channels)` to an image of height 1."""
-    shape = (1, *_known(node.shape[1:]))
-    return Node(name, Reshape(shape), [node], (node.shape[0], *shape))
-
-
-def _known(shape: tuple[int | None, ...]) -> tuple[int, ...]:
-    return tuple(int(size) for size in shape if size is not None)
+    return reshaped(node, name, (node.shape[0], 1, *node.shape[1:]))
 
 
 _PRODUCTS: dict[type, Callable[[Graph, Any, Node, Node], Node]] = {
@@ -253,4 +246,4 @@ def _float_product(graph: Graph, layer: Any, kind: type, node: Node, source: Nod
         affine = Affine(minus, np.ones_like(minus), np.zeros_like(minus))
         source = Node(graph.new_name(f"{node.name}_padding"), affine, [source], source.shape)
     copy.set_weights([*kernels, bias])
-    return Node(node.name, KerasCall(copy, ((Slot(0),), {})), [source], node.shape)
+    return Node(node.name, call_of(copy), [source], node.shape)
