@@ -64,6 +64,13 @@ def add_to(commands: Any) -> None:
         help="some hundred inputs as .npy, or as .npz with an array an input, from which the scales of "
         "int8 values follow",
     )
+    parser.add_argument(
+        "--float-layers",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="layers that compute in float32 with --activations int8 too",
+    )
     types = ("float32", "int8", "uint8")
     parser.add_argument(
         "--input-type", choices=types, help="type of the file's inputs (default: as the model has it)"
@@ -140,6 +147,7 @@ def run(options: argparse.Namespace) -> int:
         target=options.target,
         activations=options.activations,
         representative_data=None if data is None else read_data(data),
+        float_layers=options.float_layers,
         input_type=options.input_type,
         output_type=options.output_type,
         weight_bits=options.weight_bits if options.weight_bits == "auto" else int(options.weight_bits),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,14 @@ from keras_sbn.conversion.against_plan import compare_with_plan
 from keras_sbn.conversion.calibration import Calibration
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.emitter import PlannedOperator
-from keras_sbn.conversion.passes import FLOAT_RULES, INT8_RULES, PASSES
+from keras_sbn.conversion.passes import PASSES, rules
+from keras_sbn.conversion.passes.keep_float import names_of
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.targets import TARGETS, target_class
 from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite
 from keras_sbn.folding.graph import Graph
+from keras_sbn.suggestions import did_you_mean
 from keras_sbn.tflite.interpreter import can_open
 from keras_sbn.tflite.metadata import with_metadata
 from keras_sbn.tflite.micro import arena_bytes
@@ -35,6 +37,7 @@ def convert(
     *,
     activations: str = "float32",
     representative_data: Any = None,
+    float_layers: Iterable[str] = (),
     input_type: str | None = None,
     output_type: str | None = None,
     weight_bits: int | str = 8,
@@ -69,6 +72,9 @@ def convert(
             `target="micro"` has integers in any case.
         representative_data: Some hundred inputs of the kind the model will see, from which the scales of
             integer values follow: an array, or a dataset as `keras_sbn.verify` takes it.
+        float_layers: Names of layers that compute in float32 with activations="int8" too, such as those
+            that lose too much in int8. Their inputs are converted from int8 where they come in int8, and
+            their outputs to it where something reads them so. With activations="float32" all are float.
         input_type: `"float32"`, `"int8"` or `"uint8"`, the type of the file's inputs, with scale and
             zero point in the file. By default as the model has it: uint8 for images, float32 otherwise,
             and int8 with `target="micro"`.
@@ -145,8 +151,24 @@ def convert(
             f"target={target!r}. Received: weight_bits={weight_bits!r}"
             + ("" if kind.weight_bits else ". Leave it out: a binary weight takes one bit.")
         )
+    if isinstance(float_layers, str):
+        raise ValueError(
+            f"Expected `float_layers` to be a list of names. Received: float_layers={float_layers!r}"
+        )
+    in_float = frozenset(float_layers)
+    if in_float and kind.wide_numbers:
+        raise ValueError(
+            f"Expected no `float_layers` with target={target!r}, which has no float32. Received: "
+            f"float_layers={sorted(in_float)}. target='tflite' and 'lce' have both."
+        )
     settings = Settings(
-        allow_float_fallback, quantize, input_type, output_type, weight_bits, allow_rounded_signs
+        allow_float_fallback,
+        quantize,
+        in_float,
+        input_type,
+        output_type,
+        weight_bits,
+        allow_rounded_signs,
     )
     content, plan, names = _written(model, target, settings, representative_data)
     if labels is not None or input_range is not None:
@@ -175,7 +197,8 @@ def _written(
 ) -> tuple[bytes, list[PlannedOperator], tuple[tuple[str, ...], tuple[str, ...]]]:
     """The bytes of the file, what was meant to be in it, and the names of its inputs and outputs."""
     graph = folded_graph(model)
-    rewrite(graph, INT8_RULES if settings.quantize else FLOAT_RULES)
+    _check_names(settings.float_layers, graph)
+    rewrite(graph, rules(settings.float_layers if settings.quantize else None))
     calibration = None
     if representative_data is not None:
         calibration = Calibration(graph, representative_data, model)
@@ -192,6 +215,17 @@ def _written(
     names = tuple(node.name for node in graph.inputs), tuple(_output_names(graph))
     content = writer.finish([x.index for x in inputs], [y.index for y in outputs], *names)
     return content, writing.emitter.plan, names
+
+
+def _check_names(float_layers: Iterable[str], graph: Graph) -> None:
+    known = {name for node in graph.nodes() for name in names_of(node)}
+    for name in float_layers:
+        if name not in known:
+            raise ValueError(
+                f"Expected `float_layers` to name layers of the folded model. Received: {name!r}."
+                f"{did_you_mean(name, known)} The layers are {sorted(known)}; what folding removes "
+                "computes nothing."
+            )
 
 
 def _refuse_rounded_signs(target: str, names: list[str]) -> None:

@@ -50,7 +50,8 @@ def binary_model(
             "int8" or "float". There are no shortcuts but the model's own, as with "vgg".
         keep: Names of layers that stay as they are, or a dictionary that says "float" or "int8" for each;
             it goes before the policy. The name of a nested model stands for all of its layers. A layer of
-            "int8" is float here; `keras_sbn.convert(..., activations="int8")` writes such layers in int8.
+            "int8" is float here; `keras_sbn.convert(..., activations=result.activations,
+            float_layers=result.float_layers)` writes it in int8, and those of "float" in float32.
         carry_weights: Whether binary kernels start from those of the model, in the scale of their own
             initializer, and batch normalization from its gamma and beta. Layers that stay float always
             have their weights, and statistics where what they read is what they read before.

@@ -161,8 +161,8 @@ def plan(
         data: `(x, y)`: inputs as the model sees them, an array or a structure of them as its inputs, and
             classes as integers.
         validation_data: The same to measure on; `None` holds out a fifth of `data`.
-        precisions: What may be chosen. `keras_sbn.convert` writes all layers in int8 that are not binary
-            where one is, so a file has int8 or float.
+        precisions: What may be chosen. A file can have all three: see `keep` of
+            `keras_sbn.binary_model`.
         steps: How many batches each network is trained; 0 measures it with estimated statistics alone.
         batch_size: Number of samples in a batch.
 

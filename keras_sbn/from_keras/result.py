@@ -53,6 +53,17 @@ class BinaryModel:
         """What `keras_sbn.convert` wants as `activations`: "int8" where a layer is to be int8."""
         return "int8" if any(row.precision == "int8" for row in self.layers) else "float32"
 
+    @property
+    def float_layers(self) -> list[str]:
+        """What `keras_sbn.convert` wants as `float_layers`: the layers with a kernel that stay float."""
+        return [
+            one.name
+            for row in self.layers
+            if row.precision == "float"
+            for one in map(self.model.get_layer, (name.split(": ")[0] for name in row.became))
+            if any(len(weight.shape) > 1 for weight in one.weights)
+        ]
+
     def __str__(self) -> str:
         rows = [
             (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import keras
@@ -23,7 +24,13 @@ class FoldBatchNorm:
     The product of real numbers is rounded in any order of its sums, so this changes nothing that was
     exact: the layer's own sums are not. Where a sign reads the same value, the fold has it as a threshold
     on the convolution; it becomes the sign of the new convolution, which decides alike but for rounding.
+
+    Args:
+        float_layers: Names of the layers that compute in float32; `None` for all.
     """
+
+    def __init__(self, float_layers: Container[str] | None) -> None:
+        self._float_layers = float_layers
 
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, Affine) or np.ndim(node.op.scale) > 1 or np.ndim(node.op.offset) > 1:
@@ -32,6 +39,8 @@ class FoldBatchNorm:
         if not isinstance(source.op, KerasCall) or source.op.kind not in _LAYERS:
             return False
         layer: Any = source.op.operation
+        if self._float_layers is not None and layer.name not in self._float_layers:
+            return False
         if fused_name(layer.activation) != "none":
             return False
         readers = graph.consumers(source)

@@ -36,7 +36,7 @@ def fuse_activations(graph: Graph, target: Target) -> None:
     """Fuses affine maps a channel and ReLUs into the layers before them, as the target can."""
     for node in graph.nodes():
         op: Any = node.op
-        quantized = target.settings.quantize and id(node) not in target.float_nodes
+        quantized = target.in_int8(node)
         if target.sums_bits(node):
             relus = _RELUS if quantized else target.float_relus
             _fuse(graph, node, quantized, relus if target.finishes(op) else ())

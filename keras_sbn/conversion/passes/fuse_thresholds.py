@@ -70,7 +70,7 @@ def _has_rounded_inputs(node: Node, comparison: Sign | Threshold, target: Target
     """Whether int8 can compare the sums of a linear layer: a comparison alone reads them."""
     op: Any = node.op
     sums = isinstance(op, BinaryConv2D) and is_binary(node.input)
-    if not target.settings.quantize or sums:
+    if not target.in_int8(node) or sums:
         return False
     linear = linear_of(op, node, node.name)
     if linear is None or not target.compares_rounded_sums(linear):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import keras
@@ -24,12 +25,13 @@ class SplitActivation:
     """layer(x, activation) => activation(layer(x)), for convolutions and dense layers.
 
     Args:
-        objects_alone: Whether only activations that are Keras layers themselves are split off, which no
-            operator computes with the layer; otherwise all are.
+        float_layers: Names of the layers that compute in float32, `None` for all: of these only
+            activations that are Keras layers themselves are split off, which no operator computes with
+            the layer.
     """
 
-    def __init__(self, objects_alone: bool = False) -> None:
-        self._objects_alone = objects_alone
+    def __init__(self, float_layers: Container[str] | None) -> None:
+        self._float_layers = float_layers
 
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
@@ -42,10 +44,11 @@ class SplitActivation:
             return False
         if fused_name(layer.activation) == "none":
             return False
-        if self._objects_alone and not isinstance(layer.activation, keras.layers.Layer):
+        in_float = self._float_layers is None or layer.name in self._float_layers
+        if in_float and not isinstance(layer.activation, keras.layers.Layer):
             return False
         name = graph.new_name(f"{node.name}_linear")
-        linear = plain_copy(layer, activation="linear", name=name)
+        linear = plain_copy(layer, activation="linear")
         linear.build(node.input.shape)
         linear.set_weights(layer.get_weights())
         product = Node(name, KerasCall(linear, node.op.arguments), node.inputs, node.shape)

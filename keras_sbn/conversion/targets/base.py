@@ -43,6 +43,7 @@ class Settings:
         allow_float_fallback: Whether a layer that should be binary and cannot be becomes a float layer,
             with the reason in the report, in place of an error.
         quantize: Whether what is not binary computes in int8.
+        float_layers: Names of the layers that compute in float32 all the same.
         input_type: The type of the file's inputs, or `None` for that of the model's.
         output_type: The type of its outputs, or `None` for the target's.
         weight_bits: Bits of a weight of ±1 kernels: 8, 4, 2 or "auto".
@@ -52,6 +53,7 @@ class Settings:
 
     allow_float_fallback: bool = False
     quantize: bool = False
+    float_layers: frozenset[str] = frozenset()
     input_type: str | None = None
     output_type: str | None = None
     weight_bits: int | str = 8
@@ -93,7 +95,7 @@ class Target(BinaryForm):
         self.emitter = Operators(writer)
         self.scales = self.kind_of_scales(calibration)
         self.values = Values(self.emitter, self, self.scales)
-        #: Nodes that stay float32 up to a float32 output (`passes.keep_float_outputs`).
+        #: Nodes that compute in float32 where others do in int8 (`passes.keep_float`).
         self.float_nodes: set[int] = set()
         #: Signs and thresholds written so far of numbers that the target rounds without being told to.
         self.rounded_signs: list[str] = []
@@ -231,12 +233,13 @@ class Target(BinaryForm):
             self.emitter.reasons[call.layer] = Reason(unsupported.reason, unsupported.remedy)
         if unsupported is not None or not sums:
             self._layer(call)
-        elif self._in_int8(node):
+        elif self.in_int8(node):
             self.values.set(node, self.rounded_convolution(call))
         else:
             self.values.set(node, self.convolution(call))
 
-    def _in_int8(self, node: Node) -> bool:
+    def in_int8(self, node: Node) -> bool:
+        """Whether a node that is not binary computes in int8."""
         return self.settings.quantize and id(node) not in self.float_nodes
 
     def _layer(self, call: Call) -> None:
@@ -257,7 +260,7 @@ class Target(BinaryForm):
         if integers is not None:
             call.inputs = [integers]
             call.output = call.output.also(quant=integers.quant, dtype=integers.dtype)
-        elif not self._in_int8(node) or not self._has_int8(call, lowering):
+        elif not self.in_int8(node) or not self._has_int8(call, lowering):
             call.inputs = [self.values.float32(source) for source in node.inputs]
         self.values.set(node, lowering.function(call))
 
