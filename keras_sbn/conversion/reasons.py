@@ -20,11 +20,14 @@ from keras_sbn.folding.ops import (
 )
 from keras_sbn.folding.value_ranges import is_binary
 
+#: Of a convolution of ±1 whose accumulators are wanted as numbers.
+SUMS = Reason("its sums are an output, or more than a sign reads them", "")
+
 
 def reason_to_be_float(node: Node, op: Any) -> Reason:
     """Why a layer that no binary kernel computes is float, and what would make it binary."""
     if isinstance(op, BinaryConv2DTranspose) and is_binary(node.input):
-        return Reason("its sums are an output, or more than a sign reads them", "")
+        return SUMS
     if isinstance(op, BinaryConv2D | BinaryConv2DTranspose | BinaryDense):
         return Reason(
             "its input is real-valued",

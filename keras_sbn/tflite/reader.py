@@ -135,17 +135,20 @@ def content_of(file: Any) -> bytes:
     )
 
 
+def path_of(file: Any) -> str:
+    """The path of a file, empty where it has none."""
+    return str(file) if isinstance(file, str | os.PathLike) else getattr(file, "path", "")
+
+
 def name_of(file: Any) -> str:
     """What messages and tables call a file: its path, or what it is where it has none."""
-    if isinstance(file, str | os.PathLike):
-        return str(file)
-    return getattr(file, "path", None) or f"a file of {len(content_of(file)):,} bytes"
+    return path_of(file) or f"a file of {len(content_of(file)):,} bytes"
 
 
 @contextmanager
 def named(file: Any) -> Iterator[None]:
     """ValueErrors and RuntimeErrors within it begin with the path of the file, if it has one."""
-    path = str(file) if isinstance(file, str | os.PathLike) else getattr(file, "path", "")
+    path = path_of(file)
     try:
         yield
     except (ValueError, RuntimeError) as error:

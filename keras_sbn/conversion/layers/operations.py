@@ -136,14 +136,3 @@ def _activation(call: Call, activation: Any) -> Tensor:
 @lowers("gelu", reads=("approximate",))
 def _gelu(call: Call) -> Tensor:
     return call.emitter.gelu(call.input, call.output, bool(call.op.approximate))
-
-
-@lowers("softmax", reads=("axis",))
-def _softmax(call: Call) -> Tensor:
-    rank = len(call.input.shape)
-    if call.op.axis % rank != rank - 1:
-        raise LoweringError(
-            f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
-            "Transpose its input, and its output back."
-        )
-    return call.emitter.softmax(call.input, call.output)

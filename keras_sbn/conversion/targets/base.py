@@ -95,6 +95,8 @@ class Target(BinaryForm):
         self.emitter = Operators(writer)
         self.scales = self.kind_of_scales(calibration)
         self.values = Values(self.emitter, self, self.scales)
+        #: Tensors that are made once and read by several operators, by what the target knows them by.
+        self.shared: dict[Any, Tensor] = {}
         #: Nodes that compute in float32 where others do in int8 (`passes.keep_float`).
         self.float_nodes: set[int] = set()
         #: Signs and thresholds written so far of numbers that the target rounds without being told to.
@@ -202,8 +204,7 @@ class Target(BinaryForm):
             return self.to_bits(node, fused_threshold(call, x, fused.threshold))
         if isinstance(call.op, BinaryConv2D) and not is_image(node.input):
             return self.convolution(call)
-        reason = Reason("it reads the 8-bit image, in integer arithmetic", "")
-        self.emitter.reasons[call.layer] = reason
+        self.emitter.reasons[call.layer] = Reason("it reads the 8-bit image, in integer arithmetic", "")
         x = self.values.int8(node.input)
         return self.to_bits(node, thresholds.first_layer(call, x, suffix))
 
