@@ -11,7 +11,8 @@ from keras_sbn.conversion.inspection import inspect
 from keras_sbn.conversion.report import ConversionReport
 from keras_sbn.conversion.targets import SUFFIXES
 from keras_sbn.files import write_atomically
-from keras_sbn.tflite.interpreter import InterpreterPool, Kernel, Runtime, refuse_nan
+from keras_sbn.tflite.interpreter import InterpreterPool, refuse_nan
+from keras_sbn.tflite.options import Kernel, Runtime
 from keras_sbn.tflite.reader import content_of, name_of, named, path_of, read_file
 from keras_sbn.tflite.worker import Worker
 
@@ -174,9 +175,6 @@ class ConvertedModel:
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the interpreters, which belong to a process."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{found.name} {found.dtype} {found.shape}" for found in self.report.inputs)

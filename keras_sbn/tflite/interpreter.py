@@ -28,10 +28,7 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.extras import installed, remedy, why_no_kernels, why_no_lce, why_not_run
-from keras_sbn.tflite.options import KERNELS as KERNELS
-from keras_sbn.tflite.options import RUNTIMES as RUNTIMES
-from keras_sbn.tflite.options import Kernel as Kernel
-from keras_sbn.tflite.options import Runtime as Runtime
+from keras_sbn.tflite.options import KERNELS, RUNTIMES, Kernel, Runtime
 from keras_sbn.tflite.reader import FileInfo, TensorInfo, read_file
 from keras_sbn.tflite.schema import file_of_package, load_module
 

@@ -116,11 +116,9 @@ def _step(tensor: TensorInfo) -> float:
 
 def _value(stored: np.ndarray, tensor: TensorInfo, shape: tuple[int, ...]) -> np.ndarray | None:
     """The value that a tensor of any target stores, or `None` if it is of another shape."""
-    if stored.dtype == np.int32:
-        if stored.shape != (*shape[:-1], bits.words(shape[-1])):
-            return None
-        return bits.unpack(stored, shape[-1])
-    if stored.dtype in (np.int8, np.int16):
+    if stored.dtype == np.int32 and stored.shape == (*shape[:-1], bits.words(shape[-1])):
+        stored = bits.unpack(stored, shape[-1])
+    elif stored.dtype in (np.int8, np.int16):
         stored = stored.astype(np.float32) - (tensor.zero_points or (0,))[0]
         step = _step(tensor)
         stored = step * stored if step else 2 * stored + 1

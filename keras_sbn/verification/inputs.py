@@ -132,10 +132,8 @@ class InputForms:
 
 def _takes_images(tensor: TensorReport) -> bool:
     """Whether an input of the file is the stored 8-bit integer itself."""
-    return tensor.dtype in ("uint8", "int8") and (tensor.scale, tensor.zero_point) in (
-        (None, None),
-        (1.0, 0),
-    )
+    pair = tensor.scale, tensor.zero_point
+    return tensor.dtype in ("uint8", "int8") and pair in ((None, None), (1.0, 0))
 
 
 def _scaled(image: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:

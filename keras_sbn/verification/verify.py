@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_sbn.batches import batches, sample_count
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.tflite.interpreter import Kernel, Runtime
+from keras_sbn.tflite.options import Kernel, Runtime
 from keras_sbn.tflite.reader import named, read_file
 from keras_sbn.verification.comparison import Comparison
 from keras_sbn.verification.first_difference import compare_layers

@@ -64,8 +64,7 @@ class Linear:
 
     def scaled(self, factor: np.ndarray, offset: np.ndarray) -> Linear:
         """``factor * self + offset``, one of each a filter."""
-        bias = self.bias * factor + offset
-        return replace(self, kernel=self.kernel * factor, bias=bias)
+        return replace(self, kernel=self.kernel * factor, bias=self.bias * factor + offset)
 
 
 def linear_of(op: Any, node: Node, name: str) -> Linear | None:

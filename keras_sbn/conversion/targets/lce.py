@@ -78,8 +78,9 @@ class LceTarget(Target):
         output = Output(node.name, static_shape(node), INTEGER, suffix="unpacked_int8")
         return self.emitter.lce_dequantize(x, output)
 
-    def compare_int8(self, call: Call, x: Tensor) -> Tensor | None:
-        return self.to_bits(call.node, x) if isinstance(call.node.op, Sign) else None
+    def compare_int8(self, call: Call, x: Tensor) -> Tensor:
+        sign = isinstance(call.node.op, Sign)
+        return self.to_bits(call.node, x) if sign else super().compare_int8(call, x)
 
     def compare(self, call: Call, x: Tensor) -> Tensor:
         node, op = call.node, call.node.op

@@ -25,7 +25,7 @@ from keras_sbn.conversion.comparisons import as_threshold, exact_offset
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.layers import thresholds
-from keras_sbn.conversion.layers.linear import Linear, per_channel, rounded
+from keras_sbn.conversion.layers.linear import Linear, identity, per_channel, rounded
 from keras_sbn.conversion.plan import LoweringError, Reason
 from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.reasons import SUMS
@@ -136,7 +136,7 @@ class MicroTarget(TfliteTarget):
         exact = Threshold(offset, op.direction)
         if per_channel(exact, x.shape[-1]) is None:
             x, exact = self._difference(call, self.values.number(source), exact), as_threshold(Sign())
-        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix, exact))
+        return self._compared(call, identity(call.output.shape), exact, x)
 
     def _difference(self, call: Call, x: Tensor, op: Threshold) -> Tensor:
         """Emits numbers less the threshold of each place, whose signs are left to compare.
