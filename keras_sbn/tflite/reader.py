@@ -186,7 +186,6 @@ def read_file(content: bytes) -> FileInfo:
 
 class _Parser:
     def __init__(self, content: bytes) -> None:
-        self._content = content
         self._size = len(content)
         self._budget = 2 * self._size
         self._model = schema().Model.GetRootAs(content, 0)

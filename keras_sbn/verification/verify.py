@@ -113,9 +113,7 @@ def verify(
         print(file=sys.stderr)
     if comparison.samples == 0:
         raise ValueError("Expected at least one sample. Received: none.")
-    layer, notes = None, []
-    if comparison.differing:
-        notes += _notes_on_precision(model)
+    layer, notes = None, _notes_on_precision(model) if comparison.differing else []
     if comparison.first_batch is not None:
         first = comparison.first_batch
         layer, agreeing = compare_layers(

@@ -22,8 +22,6 @@ kernel's scale is written as one over it, so that the sum is multiplied by 1.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import numpy as np
 
 from keras_sbn.conversion.emitter import Output, Tensor
@@ -53,22 +51,21 @@ from keras_sbn.folding.ops import BinaryConv, Threshold
 _LARGEST_PIXEL = 255
 
 
-def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
+def first_layer(call: Call, x: Tensor, least: np.ndarray, suffix: str) -> Tensor:
     """Emits the convolution of an image with thresholds inside, in the form of `BINARY`.
 
     Args:
         call: The fused convolution; what it pads with are values of the image.
         x: The int8 tensor of the image.
+        least: The least sum of each filter that is +1.
         suffix: What to add to the name of the tensor.
     """
-    op, fused = call.op, cast(Any, call.node.op)
-    kernel, thresholds = op.kernel, np.broadcast_to(fused.threshold, (op.kernel.shape[-1],))
-    window = window_of(op)
+    op, kernel, window = call.op, call.op.kernel, window_of(call.op)
     if not pads_itself(x.shape[1:3], kernel.shape[:2], window, uniform_padding(op)):
         x, kernel, offset = _padded_image(call, op, x)
-        thresholds = thresholds + offset
+        least = least + offset
         window = Window(window.strides, "valid", window.dilation_rate)
-    return compared_sums(call, x, kernel, thresholds, call.output.also(suffix=suffix), window)
+    return compared_sums(call, x, kernel, least, call.output.also(suffix=suffix), window)
 
 
 def compared_sums(

@@ -203,14 +203,14 @@ class Target(BinaryForm):
         if not fused.exact:
             return self._compared(call, linear_of_call(call), fused, self.compared_input(call))
         self.emitter.reasons[call.layer] = NO_REASON
-        if isinstance(call.op, BinaryConv2DTranspose):
-            x = self.values.int8(node.input)
-            return self.to_bits(node, fused_threshold(call, x, fused.threshold))
         if isinstance(call.op, BinaryConv2D) and not is_image(node.input):
             return self.convolution(call)
-        self.emitter.reasons[call.layer] = Reason("it reads the 8-bit image, in integer arithmetic", "")
         x = self.values.int8(node.input)
-        return self.to_bits(node, thresholds.first_layer(call, x, self.comparison_suffix))
+        if isinstance(call.op, BinaryConv2DTranspose):
+            return self.to_bits(node, fused_threshold(call, x, fused.threshold))
+        self.emitter.reasons[call.layer] = Reason("it reads the 8-bit image, in integer arithmetic", "")
+        compared = thresholds.first_layer(call, x, fused.threshold, self.comparison_suffix)
+        return self.to_bits(node, compared)
 
     def _comparison(self, call: Call) -> Tensor:
         """Emits a sign or threshold of an int8 value or a float32 one."""
