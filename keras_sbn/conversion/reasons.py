@@ -8,12 +8,12 @@ from keras_sbn.conversion.plan import Reason, Unsupported
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
     Affine,
-    BinaryConv,
     BinaryConv2D,
     BinaryConv2DTranspose,
     BinaryDense,
     KerasCall,
     Placeholder,
+    Product,
     Reshape,
     Sign,
     Threshold,
@@ -85,7 +85,7 @@ def unsupported_input(name: str, source: Node) -> Unsupported | None:
         return None
     remedy = f"put a SelfBinarizingActivation before {name!r}, or set binarize_input=True on it"
     broken = bool(producer.inputs) and all(is_binary(source) for source in producer.inputs)
-    product = isinstance(producer.op, BinaryConv | BinaryConv2DTranspose | BinaryDense)
+    product = isinstance(producer.op, Product)
     what = (
         f"{producer.name!r}, which makes other values of ±1"
         if broken and not product
@@ -116,7 +116,7 @@ def _producer(node: Node) -> Node | None:
         if node in seen or isinstance(op, Placeholder):
             continue
         seen.add(node)
-        product = isinstance(op, BinaryConv | BinaryConv2DTranspose | BinaryDense)
+        product = isinstance(op, Product)
         kernel = isinstance(op, KerasCall) and getattr(op.operation, "weights", None)
         real = [source for source in node.inputs if not is_binary(source)]
         if product or kernel or not real:

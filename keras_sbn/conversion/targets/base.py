@@ -23,11 +23,10 @@ from keras_sbn.conversion.scales import Scales
 from keras_sbn.conversion.values import BinaryForm, Values
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
-    BinaryConv,
     BinaryConv2D,
     BinaryConv2DTranspose,
-    BinaryDense,
     Placeholder,
+    Product,
     Sign,
     Threshold,
 )
@@ -193,7 +192,7 @@ class Target(BinaryForm):
             self.values.set_bits(node, self._fused_threshold(call, node.op))
         elif isinstance(node.op, Sign | Threshold):
             self.values.set_bits(node, self._comparison(call))
-        elif isinstance(call.op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
+        elif isinstance(call.op, Product):
             self._product(call)
         else:
             self._layer(call)
