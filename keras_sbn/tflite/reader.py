@@ -326,9 +326,8 @@ def _builtin_options(op: Any) -> dict[str, Any]:
 def _names(
     indices: list[int], found: dict[int, list[str]], tensors: tuple[TensorInfo, ...]
 ) -> tuple[str, ...]:
-    """A name an input or output: a tensor that is several outputs has several names."""
-    left = {index: list(names) for index, names in found.items()}
-    return tuple(left[i].pop(0) if left.get(i) else tensors[i].name for i in indices)
+    """A name an input or output, taken from those found: a tensor that is several outputs has several."""
+    return tuple(found[i].pop(0) if found.get(i) else tensors[i].name for i in indices)
 
 
 def _natural(index: int) -> int:

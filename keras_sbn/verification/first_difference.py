@@ -48,7 +48,8 @@ def compare_layers(
         agree.
     """
     try:
-        folded = fold(model, input_scaling=input_scaling if _takes_floats(model) else None)
+        floats = all(keras.backend.standardize_dtype(x.dtype).startswith("float") for x in model.inputs)
+        folded = fold(model, input_scaling=input_scaling if floats else None)
     except ValueError:
         return None, 0
     copy, layers = layers_as_outputs(content, folded)
@@ -102,10 +103,6 @@ def cropped(expected: np.ndarray, stored: np.ndarray) -> np.ndarray:
     if expected.ndim != stored.ndim:
         return expected
     return expected[tuple(slice(size) for size in stored.shape[:-1])]
-
-
-def _takes_floats(model: Any) -> bool:
-    return all(keras.backend.standardize_dtype(t.dtype).startswith("float") for t in model.inputs)
 
 
 def _step(tensor: TensorInfo) -> float:

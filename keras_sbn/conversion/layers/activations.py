@@ -29,8 +29,7 @@ def _unary(operator: str) -> _Write:
 
 def _hard_sigmoid(emitter: Operators, x: Tensor, output: Output) -> Tensor:
     """``relu6(x + 3) / 6``, rounded as Keras rounds it."""
-    above = output.also(suffix="above")
-    shifted = emitter.with_constant("ADD", x, 3.0, above)
+    shifted = emitter.with_constant("ADD", x, 3.0, output.also(suffix="above"))
     clipped = emitter.unary("RELU6", shifted, output.also(suffix="clipped"))
     return emitter.with_constant("DIV", clipped, 6.0, output)
 

@@ -83,9 +83,8 @@ def _reduction(call: Call, operator: str) -> Tensor:
 
 @lowers("clip", reads=("x_min", "x_max"))
 def _clip(call: Call) -> Tensor:
-    above = call.output.also(suffix="above")
     low, high = (np.asarray(bound, np.float32) for bound in (call.op.x_min, call.op.x_max))
-    x = call.emitter.with_constant("MAXIMUM", call.input, low, above)
+    x = call.emitter.with_constant("MAXIMUM", call.input, low, call.output.also(suffix="above"))
     return call.emitter.with_constant("MINIMUM", x, high, call.output)
 
 

@@ -26,13 +26,7 @@ import numpy as np
 
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.geometry import margins_of, pads_itself, uniform_padding, window_of
-from keras_sbn.conversion.layers.linear import (
-    Linear,
-    in_order,
-    integer_convolution,
-    per_channel,
-    shaped,
-)
+from keras_sbn.conversion.layers.linear import Linear, in_order, integer_convolution, per_channel, shaped
 from keras_sbn.conversion.layers.padding import padded, padded_binary
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.quantization import (

@@ -148,8 +148,7 @@ class LceTarget(Target):
             return self.to_bits(call.node, y)
         self.emitter.reasons[call.layer] = NO_REASON
         tau = np.floor((_products(op) - fused.threshold) / 2).astype(np.int32)
-        shape = self.bits_shape(call.output.shape)
-        output = call.output.also(shape=shape, dtype="int32")
+        output = call.output.also(shape=self.bits_shape(call.output.shape), dtype="int32")
 
         def write(part: Part) -> Tensor:
             threshold = call.emitter.constant("threshold", tau[part.filters])
