@@ -31,6 +31,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -488,18 +489,29 @@ def sweep_and_run(
     sitting: Sitting | None = None,
 ) -> None:
     """The sweep of learning rates with the first seeds, then the other seeds with the best."""
-    sitting = sitting or Sitting()
+    here = sitting or Sitting()
+
+    def row_of(rate: float, seed: int) -> dict[str, str]:
+        return run_if_missing(results, preset, setting, method, rate, seed, data, here)
+
+    sweep(setting, seeds, row_of)
+
+
+def sweep(setting: Setting, seeds: int, row_of: Callable[[float, int], dict[str, str]]) -> None:
+    """Runs the first seeds at every learning rate, then the others at the best.
+
+    Args:
+        setting: Has the learning rates, and how many seeds they are compared on.
+        seeds: How many there are.
+        row_of: Returns the row of a learning rate and a seed, after running it where it has to.
+    """
     swept = range(min(seeds, setting.sweep_seeds))
-    sweep = {
-        f"{rate:g}": {
-            str(seed): run_if_missing(results, preset, setting, method, rate, seed, data, sitting)
-            for seed in swept
-        }
-        for rate in setting.learning_rates
+    rows = {
+        f"{rate:g}": {str(seed): row_of(rate, seed) for seed in swept} for rate in setting.learning_rates
     }
-    best = float(best_rate(sweep))
+    best = float(best_rate(rows))
     for seed in range(len(swept), seeds):
-        run_if_missing(results, preset, setting, method, best, seed, data, sitting)
+        row_of(best, seed)
 
 
 def available(name: str, family: str) -> bool:

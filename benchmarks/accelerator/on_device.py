@@ -182,8 +182,11 @@ class DeviceTraining:
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, state["trainable"])
         return {**state, "trainable": trainable, "others": others, "optimizer": optimizer}, value
 
-    def _epoch(self, state: dict[str, Any], plan: Any, images: Any, labels: Any, epoch: Any) -> Any:
-        shuffled, key = order(self.seed, epoch, len(images))
+    def _epoch(
+        self, state: dict[str, Any], plan: Any, images: Any, labels: Any, seed: Any, epoch: Any
+    ) -> Any:
+        # Nothing here is constant of the seed: all seeds share what is compiled.
+        shuffled, key = order(seed, epoch, len(images))
         batches = shuffled[: self.steps * self.setting.batch_size].reshape(self.steps, -1)
         now = {**plan, "images": batches, "key": jax.random.split(key, self.steps)}
         state, losses = jax.lax.scan(
@@ -195,7 +198,7 @@ class DeviceTraining:
         """Trains for one epoch; returns its mean loss."""
         started = time.perf_counter()
         plan = self.plan(self.epoch)
-        self.state, loss = self._run(self.state, plan, self.images, self.labels, self.epoch)
+        self.state, loss = self._run(self.state, plan, self.images, self.labels, self.seed, self.epoch)
         self.losses.append(float(loss))
         self.epoch += 1
         self.seconds += time.perf_counter() - started

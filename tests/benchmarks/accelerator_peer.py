@@ -24,6 +24,7 @@ from accuracy_data import Batches, Data
 from accuracy_methods import METHODS
 
 accuracy_networks.CHAINS["vgg16"] = ((4, "M", 4, "M"), ())
+SMALL = ["--batch-size", "4", "--train", "8", "--validation", "4", "--test", "4"]
 
 
 def beside_fit(name):
@@ -65,7 +66,7 @@ def beside_fit(name):
 def in_pieces(folder):
     """Whether a run broken off after its first epoch ends as the unbroken one."""
     options = ["--data-dir", str(folder), "--networks", "vgg16", "--methods", "ours", "--epochs", "3"]
-    options += ["--batch-size", "4", "--train", "8", "--validation", "4", "--test", "4"]
+    options += [*SMALL, "--learning-rates", "0.003", "--seeds", "1"]
     whole, pieces = folder / "whole", folder / "pieces"
     returned = [run.main([*options, "--folder", str(whole)])]
     run.measure = lambda *arguments: {"validation": "0", "test": "0"}
@@ -87,6 +88,32 @@ def in_pieces(folder):
         "losses": [row["train_loss"], *(row["train_loss"] for row in same)],
         "unfolded": row["folded_unlike_hard"],
         "epochs": [*epochs, len((pieces / "log.jsonl").read_text().splitlines())],
+    }
+
+
+def sweep(folder):
+    """The rows of two learning rates and two seeds: the second seed has the better rate alone."""
+    options = [
+        "--data-dir",
+        str(folder),
+        "--preset",
+        "medium",
+        "--networks",
+        "vgg16",
+        "--methods",
+        "ours",
+    ]
+    options += [*SMALL, "--epochs", "1", "--learning-rates", "0.003", "0.01", "--seeds", "2"]
+    options += ["--folder", str(folder / "sweep")]
+    values = iter((0.1, 0.2, 0.3))
+    run.measure = lambda *arguments: {"validation": f"{next(values)}", "test": "0"}
+    returned = run.main(options)
+    rows = accuracy.Results(folder / "sweep" / "rows.csv").rows()
+    compiled = [path.name for path in Path(os.environ["JAX_COMPILATION_CACHE_DIR"]).iterdir()]
+    return {
+        "returned": returned,
+        "rows": [[row["preset"], row["learning_rate"], row["seed"]] for row in rows],
+        "epochs_compiled": sum(name.startswith("jit__epoch") and "cache" in name for name in compiled),
     }
 
 
@@ -113,4 +140,5 @@ def augmentation():
 
 if __name__ == "__main__":
     found = {"ours": beside_fit("ours"), "augmentation": augmentation()}
-    print(json.dumps({**found, "pieces": in_pieces(Path(sys.argv[1]))}))
+    folder = Path(sys.argv[1])
+    print(json.dumps({**found, "pieces": in_pieces(folder), "sweep": sweep(folder)}))

@@ -38,6 +38,7 @@ def images(tmp_path, rng):
 def test_the_scan_is_fit_with_sharpen_and_pieces_are_the_whole(images):
     pytest.importorskip("jax")
     environment = {**os.environ, "XDG_CACHE_HOME": str(images / "cache"), "JAX_PLATFORMS": "cpu"}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(images / "compiled")
     # As it is run: what a scan and a step compute without optimizations differs in the last digits.
     environment.pop("JAX_DISABLE_MOST_OPTIMIZATIONS", None)
     paths = [ROOT, ROOT / "benchmarks", ROOT / "benchmarks" / "accelerator"]
@@ -63,6 +64,12 @@ def test_the_scan_is_fit_with_sharpen_and_pieces_are_the_whole(images):
     assert pieces["losses"][0] == pieces["losses"][1]
     assert pieces["unfolded"] == "0"
     assert pieces["epochs"] == [1, 3]
+    assert found["sweep"] == {
+        "returned": 0,
+        "rows": [["medium", "0.003", "0"], ["medium", "0.01", "0"], ["medium", "0.01", "1"]],
+        # Once beside `model.fit`, once for the runs of "paper", once for the three of "medium".
+        "epochs_compiled": 3,
+    }
 
 
 @pytest.mark.once

@@ -28,10 +28,14 @@ def _averaged(call: Call) -> QuantParams:
 def _refuse_repeated_edges(call: Call, window: Window) -> None:
     """Raises a LoweringError where Keras with PyTorch averages repeated edges, and no runtime does.
 
-    That is where one side of an axis is padded more than the other; elsewhere padding counts nowhere.
+    It repeats them where one side of an axis is padded more than the other; elsewhere padding counts
+    nowhere. A window that sees one row of the map and its copies has the mean of that row: those of 2.
     """
-    margins = margins_of(call.input.shape[1:3], tuple(call.op.pool_size), window)
-    if keras.backend.backend() == "torch" and any(before != after for before, after in margins):
+    sizes = tuple(call.op.pool_size)
+    margins = margins_of(call.input.shape[1:3], sizes, window)
+    repeats = keras.backend.backend() == "torch" and any(before != after for before, after in margins)
+    seen = [size - pad for size, pads in zip(sizes, margins, strict=True) for pad in pads if pad]
+    if repeats and any(rows != 1 for rows in seen):
         raise LoweringError(
             f"Expected {call.layer!r} to average the values inside the map, as runtimes do. Received: "
             f"padding='same' that pads {margins} before and after, where Keras with PyTorch repeats the "
