@@ -25,6 +25,7 @@ from keras_sbn.folding.ops import (
     KerasCall,
     Pick,
     Placeholder,
+    Product,
     Reshape,
     Slot,
     Threshold,
@@ -115,7 +116,7 @@ def _described(node: Node) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         )
     if isinstance(op, Placeholder):
         return {"op": "Input", "dtype": op.dtype}, {}
-    if isinstance(op, BinaryConv | BinaryDense | BinaryConv2DTranspose):
+    if isinstance(op, Product):
         return _product(name, op)
     if isinstance(op, Threshold):
         values = grid(node.input)
@@ -142,9 +143,7 @@ def _described(node: Node) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return {"op": "Reshape" if isinstance(op, Reshape) else name}, {}
 
 
-def _product(
-    name: str, op: BinaryConv | BinaryDense | BinaryConv2DTranspose
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _product(name: str, op: Product) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     kernel = op.kernel
     attributes: dict[str, Any] = {"op": name, "kernel_shape": list(kernel.shape)}
     entries: dict[str, np.ndarray] = {}

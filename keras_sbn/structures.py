@@ -57,7 +57,12 @@ def outputs_in_order(outputs: Any, model: Any) -> list[Any]:
 
 
 def names_in_order(structure: Any) -> list[str]:
-    """A name a value: the keys under which it lies, joined by dots; empty where it lies in a list."""
+    """A name a value: the keys under which it lies, joined by dots; empty where it lies in a list.
+
+    `None` is a structure that cannot be read, of which no name is known.
+    """
+    if structure is None:
+        return []
     count = len(keras.tree.flatten(structure))
     found = [""] * count
     _name(keras.tree.pack_sequence_as(structure, list(range(count))), "", found)

@@ -39,7 +39,8 @@ class _Range:
             self.low = min(self.low, float(array.min()))
             self.high = max(self.high, float(array.max()))
 
-    def add_values(self, array: np.ndarray) -> None:
+    def add_input(self, array: np.ndarray) -> None:
+        self.add(array)
         if self.values is not None:
             found = np.union1d(self.values, array)
             self.values = found if found.size <= _MOST_VALUES else None
@@ -93,8 +94,7 @@ class Calibration:
                 )
             if not np.isfinite(array.astype(np.float32)).all():
                 raise ValueError(f"Expected finite data. Received: NaN or infinity in {node.name!r}")
-            self._ranges[node].add(array)
-            self._ranges[node].add_values(array)
+            self._ranges[node].add_input(array)
         if model is None:
             return
         with _masks_may_end():

@@ -186,9 +186,8 @@ def convert(
             "of the one that is named may help."
         )
         raise LoweringError(f"Expected a file that its runtime opens. Received: {refused}. {remedy}")
-    report = replace(report, oldest_runtime=needed)
-    if kind.wide_numbers:
-        report = replace(report, arena_bytes=arena_bytes(content))
+    arena = arena_bytes(content) if kind.wide_numbers else None
+    report = replace(report, oldest_runtime=needed, arena_bytes=arena)
     return kind.result(content, target, report, *names)
 
 
@@ -209,7 +208,7 @@ def _written(
     inputs = [writing.values.add_input(node, settings.input_type) for node in graph.inputs]
     for node in graph.nodes():
         writing.write(node)
-    if not settings.allow_rounded_signs:
+    if writing.rounded_signs and not settings.allow_rounded_signs:
         _refuse_rounded_signs(target, writing.rounded_signs)
     outputs = [writing.values.output(node, settings.output_type) for node in graph.outputs]
     names = tuple(node.name for node in graph.inputs), tuple(_output_names(graph))
@@ -229,8 +228,6 @@ def _check_names(float_layers: Iterable[str], graph: Graph) -> None:
 
 
 def _refuse_rounded_signs(target: str, names: list[str]) -> None:
-    if not names:
-        return
     more = f" and {len(names) - 3} others" if len(names) > 3 else ""
     raise LoweringError(
         f"Expected signs of ±1, of their sums or of the input with target={target!r}, which are exact. "

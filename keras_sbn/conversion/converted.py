@@ -11,8 +11,9 @@ from keras_sbn.conversion.inspection import inspect
 from keras_sbn.conversion.report import ConversionReport
 from keras_sbn.conversion.targets import SUFFIXES
 from keras_sbn.files import write_atomically
-from keras_sbn.tflite.interpreter import InterpreterPool, Kernel, Runtime, refuse_nan
-from keras_sbn.tflite.reader import content_of, name_of, named, read_file
+from keras_sbn.tflite.interpreter import InterpreterPool, refuse_nan
+from keras_sbn.tflite.options import Kernel, Runtime
+from keras_sbn.tflite.reader import content_of, name_of, named, path_of, read_file
 from keras_sbn.tflite.worker import Worker
 
 
@@ -64,7 +65,7 @@ class ConvertedModel:
         if isinstance(file, ConvertedModel):
             return file
         content = content_of(file)
-        path = str(file) if isinstance(file, str | os.PathLike) else ""
+        path = path_of(file)
         if Path(path).suffix in SUFFIXES.values():
             raise ValueError(
                 f"Expected a .tflite file. Received: {path}, a form that is written and not read. Give "
@@ -174,9 +175,6 @@ class ConvertedModel:
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the interpreters, which belong to a process."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         inputs = ", ".join(f"{found.name} {found.dtype} {found.shape}" for found in self.report.inputs)

@@ -163,12 +163,9 @@ class _Network:
 
 def _is_binary_int8(tensor: TensorInfo | None) -> bool:
     """Whether a tensor stores (x - 1) / 2 of a binary x, as `keras_sbn.conversion.tflite` has it."""
-    return (
-        tensor is not None
-        and tensor.dtype == "int8"
-        and tensor.scales == (1.0,)
-        and tensor.zero_points in ((127,), (0,))
-    )
+    if tensor is None or tensor.dtype != "int8":
+        return False
+    return tensor.quantization in ((1.0, 127), (1.0, 0))
 
 
 def _is_dynamic(op: OperatorInfo) -> bool:

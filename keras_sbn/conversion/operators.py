@@ -16,8 +16,8 @@ import numpy as np
 from keras_sbn.conversion.emitter import Emitter, Output, Tensor
 from keras_sbn.tflite.options import ACTIVATION, BIAS_TYPE, PADDING
 
-_TABLES = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
-#: Elementwise operators of one input, with the options table of those that have one.
+#: Options tables of operators of two inputs that are not named as these, and of one input that have one.
+_BINARY = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
 _UNARY = {"ABS": "Abs", "EXP": "Exp", "HARD_SWISH": "HardSwish", "NEG": "Neg"}
 
 
@@ -132,7 +132,7 @@ class Operators(Emitter):
         if x.dtype == "int16" and operator in ("ADD", "SUB"):
             # Otherwise TFLite asks for scales of which one is that of the output.
             fields["potScaleInt16"] = False
-        table = _TABLES.get(operator, operator.capitalize())
+        table = _BINARY.get(operator, operator.capitalize())
         return self.emit(operator, [x, y], output, table, fields, version)
 
     def with_constant(

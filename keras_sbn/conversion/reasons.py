@@ -8,23 +8,26 @@ from keras_sbn.conversion.plan import Reason, Unsupported
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
     Affine,
-    BinaryConv,
     BinaryConv2D,
     BinaryConv2DTranspose,
     BinaryDense,
     KerasCall,
     Placeholder,
+    Product,
     Reshape,
     Sign,
     Threshold,
 )
 from keras_sbn.folding.value_ranges import is_binary
 
+#: Of a convolution of ±1 whose accumulators are wanted as numbers.
+SUMS = Reason("its sums are an output, or more than a sign reads them", "")
+
 
 def reason_to_be_float(node: Node, op: Any) -> Reason:
     """Why a layer that no binary kernel computes is float, and what would make it binary."""
     if isinstance(op, BinaryConv2DTranspose) and is_binary(node.input):
-        return Reason("its sums are an output, or more than a sign reads them", "")
+        return SUMS
     if isinstance(op, BinaryConv2D | BinaryConv2DTranspose | BinaryDense):
         return Reason(
             "its input is real-valued",
@@ -82,7 +85,7 @@ def unsupported_input(name: str, source: Node) -> Unsupported | None:
         return None
     remedy = f"put a SelfBinarizingActivation before {name!r}, or set binarize_input=True on it"
     broken = bool(producer.inputs) and all(is_binary(source) for source in producer.inputs)
-    product = isinstance(producer.op, BinaryConv | BinaryConv2DTranspose | BinaryDense)
+    product = isinstance(producer.op, Product)
     what = (
         f"{producer.name!r}, which makes other values of ±1"
         if broken and not product
@@ -113,7 +116,7 @@ def _producer(node: Node) -> Node | None:
         if node in seen or isinstance(op, Placeholder):
             continue
         seen.add(node)
-        product = isinstance(op, BinaryConv | BinaryConv2DTranspose | BinaryDense)
+        product = isinstance(op, Product)
         kernel = isinstance(op, KerasCall) and getattr(op.operation, "weights", None)
         real = [source for source in node.inputs if not is_binary(source)]
         if product or kernel or not real:

@@ -17,6 +17,7 @@ from keras_sbn.tflite.costs import kernel_of, producers
 from keras_sbn.tflite.memory import live_bytes
 from keras_sbn.tflite.reader import FileInfo, OperatorInfo, TensorInfo
 
+_HEADER = ("layer", "kind", "operators", "input", "output", "bytes", "binary MACs", "other MACs", "RAM")
 #: What a table shows of a name.
 _LONGEST_NAME = 40
 
@@ -132,6 +133,7 @@ class ConversionReport:
         return sum(row.float_macs for row in self.layers)
 
     def __str__(self) -> str:
+        columns = len(_HEADER) if self._has_ram else len(_HEADER) - 1
         rows = [
             (
                 _short(row.name),
@@ -142,14 +144,11 @@ class ConversionReport:
                 f"{row.bytes:,}",
                 f"{row.binary_macs:,}",
                 f"{row.int8_macs + row.float_macs:,}",
-                *([f"{row.ram_bytes:,}"] if self._has_ram else []),
-            )
+                f"{row.ram_bytes:,}",
+            )[:columns]
             for row in self.layers
         ]
-        header = ["layer", "kind", "operators", "input", "output", "bytes", "binary MACs", "other MACs"]
-        if self._has_ram:
-            header.append("RAM")
-        lines = [format_table(header, rows, "lllllrrrr"[: len(header)])]
+        lines = [format_table(_HEADER[:columns], rows, "lllllrrrr"[:columns])]
         lines += [f"input  {tensor}" for tensor in self.inputs]
         lines += [f"output {tensor}" for tensor in self.outputs]
         lines += self._explanations()

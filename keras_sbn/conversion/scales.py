@@ -83,8 +83,8 @@ class Scales:
 
 def _fixed(node: Node) -> QuantParams | None:
     """The scale that TFLite prescribes for what a node computes, or `None` where its range decides."""
-    call = node.op if isinstance(node.op, KerasCall) else None
-    if call is None:
+    call = node.op
+    if not isinstance(call, KerasCall):
         return None
     if call.kind is keras.layers.Softmax:
         return PROBABILITY

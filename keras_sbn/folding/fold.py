@@ -146,14 +146,24 @@ def _refuse_unknown_arithmetic(graph: Graph) -> None:
             )
 
 
-def _take_images(graph: Graph, scaling: tuple[float, float]) -> None:
-    """Puts ``scale * image + offset`` behind every input, which takes uint8 from then on."""
-    scale, offset = (float(value) for value in scaling)
-    if not (np.isfinite([scale, offset]).all() and scale > 0):
+def checked_scaling(scaling: Sequence[float]) -> tuple[float, float]:
+    """`input_scaling` as two numbers.
+
+    Raises:
+        ValueError: If it is not a positive scale and an offset, both finite.
+    """
+    found = tuple(float(value) for value in scaling)
+    if len(found) != 2 or not np.isfinite(found).all() or found[0] <= 0:
         raise ValueError(
             "Expected `input_scaling` to be (scale, offset), finite, with a positive scale. Received: "
             f"input_scaling={scaling}"
         )
+    return found[0], found[1]
+
+
+def _take_images(graph: Graph, scaling: tuple[float, float]) -> None:
+    """Puts ``scale * image + offset`` behind every input, which takes uint8 from then on."""
+    scale, offset = checked_scaling(scaling)
     for node in graph.inputs:
         assert isinstance(node.op, Placeholder)
         channels = node.shape[-1]

@@ -165,6 +165,10 @@ class BinaryDense:
     kernel: np.ndarray
 
 
+#: What sums products of a ±1 or integer kernel.
+Product = BinaryConv | BinaryConv2DTranspose | BinaryDense
+
+
 @dataclass
 class Reshape:
     """Reshape to `target` (without the batch axis)."""
@@ -172,15 +176,4 @@ class Reshape:
     target: tuple[int, ...]
 
 
-Op = (
-    Placeholder
-    | KerasCall
-    | Pick
-    | Sign
-    | Affine
-    | Threshold
-    | BinaryConv
-    | BinaryConv2DTranspose
-    | BinaryDense
-    | Reshape
-)
+Op = Placeholder | KerasCall | Pick | Sign | Affine | Threshold | Product | Reshape

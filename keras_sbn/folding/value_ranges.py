@@ -13,9 +13,9 @@ from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
     BinaryConv,
     BinaryConv2DTranspose,
-    BinaryDense,
     KerasCall,
     Placeholder,
+    Product,
     Reshape,
     Sign,
     Threshold,
@@ -124,7 +124,7 @@ def depends_on_its_inputs(node: Node) -> bool:
     """Whether the grid of a node's values follows from those of its inputs."""
     if isinstance(node.op, KerasCall):
         return selects(node) or node.op.kind in (*_AVERAGE_POOLS, *_GLOBAL_AVERAGE_POOLS)
-    return isinstance(node.op, Reshape | BinaryConv | BinaryConv2DTranspose | BinaryDense)
+    return isinstance(node.op, Reshape | Product)
 
 
 def averaged_values(node: Node) -> int | None:
@@ -181,7 +181,7 @@ def _grid(node: Node, sources: list[Grid | None]) -> Grid | None:
         return None
     if isinstance(op, Reshape):
         return known[0]
-    if isinstance(op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
+    if isinstance(op, Product):
         return _grid_of_product(known[0], op)
     if selects(node):
         if len({source.steps for source in known}) != 1:
@@ -191,7 +191,7 @@ def _grid(node: Node, sources: list[Grid | None]) -> Grid | None:
     return None if averaged is None else Grid(known[0].steps * averaged, known[0].bound)
 
 
-def _grid_of_product(source: Grid, op: BinaryConv | BinaryConv2DTranspose | BinaryDense) -> Grid | None:
+def _grid_of_product(source: Grid, op: Product) -> Grid | None:
     bound = source.bound
     if isinstance(op, BinaryConv) and op.padding != "valid":
         if (op.pad_values * source.steps % 1 != 0).any():

@@ -28,10 +28,7 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.extras import installed, remedy, why_no_kernels, why_no_lce, why_not_run
-from keras_sbn.tflite.options import KERNELS as KERNELS
-from keras_sbn.tflite.options import RUNTIMES as RUNTIMES
-from keras_sbn.tflite.options import Kernel as Kernel
-from keras_sbn.tflite.options import Runtime as Runtime
+from keras_sbn.tflite.options import KERNELS, RUNTIMES, Kernel, Runtime
 from keras_sbn.tflite.reader import FileInfo, TensorInfo, read_file
 from keras_sbn.tflite.schema import file_of_package, load_module
 
@@ -85,6 +82,16 @@ class Interpreter(ABC):
 
     def __init__(self, content: bytes, runtime: str) -> None:
         self._content, self.runtime = content, runtime
+
+    def opened(self, open_one: Callable[[], Any]) -> Any:
+        """Opens an engine; an error says why, and of which layer."""
+        try:
+            return open_one()
+        except (RuntimeError, ValueError) as error:
+            # These engines tell the reason on standard error alone.
+            silent = self.runtime.startswith(("LCE", "TensorFlow Lite Micro"))
+            reason = f"{said_by(open_one)}\n{error}" if silent else str(error)
+            raise RuntimeError(explained(reason, self._content, self.runtime)) from error
 
     @functools.cached_property
     def file(self) -> FileInfo:
@@ -209,14 +216,12 @@ class LceInterpreter(Interpreter):
             # On x86 the stock operators between LCE's run faster in XNNPACK.
             xnnpack = not has_fast_default_kernel()
         runtime = f"LCE, {kernel} kernel" + (", XNNPACK" if xnnpack else "")
-        self._engine = opened(
+        super().__init__(content, runtime)
+        self._engine = self.opened(
             lambda: _extension().LiteInterpreter(
                 content, num_threads, kernel == "reference", kernel == "indirect", xnnpack
-            ),
-            content,
-            runtime,
+            )
         )
-        super().__init__(content, runtime)
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         return list(self._engine.predict(inputs))
@@ -246,9 +251,8 @@ class TfliteInterpreter(Interpreter):
     ) -> None:
         name, module = _tflite_runtime(package)
         xnnpack = xnnpack is not False
-        runtime = name + (", XNNPACK" if xnnpack else "")
-        self._engine = opened(lambda: self._open(module, content, num_threads, xnnpack), content, runtime)
-        super().__init__(content, runtime)
+        super().__init__(content, name + (", XNNPACK" if xnnpack else ""))
+        self._engine = self.opened(lambda: self._open(module, content, num_threads, xnnpack))
         self._indices = [
             [detail["index"] for detail in details]
             for details in (self._engine.get_input_details(), self._engine.get_output_details())
@@ -503,17 +507,6 @@ class _Turns:
             with self._changed:
                 self._line.remove(me)
                 self._changed.notify_all()
-
-
-def opened(open_one: Callable[[], Any], content: bytes, runtime: str) -> Any:
-    """Opens an engine; an error says why, and of which layer."""
-    try:
-        return open_one()
-    except (RuntimeError, ValueError) as error:
-        # These engines tell the reason on standard error alone.
-        silent = runtime.startswith(("LCE", "TensorFlow Lite Micro"))
-        reason = f"{said_by(open_one)}\n{error}" if silent else str(error)
-        raise RuntimeError(explained(reason, content, runtime)) from error
 
 
 def said_by(act: Callable[[], Any]) -> str:

@@ -35,8 +35,7 @@ def instruction_sets() -> dict[str, bool]:
     Raises:
         ImportError: If the kernels are not installed.
     """
-    found: dict[str, bool] = _package().instruction_sets()
-    return found
+    return dict(_package().instruction_sets())
 
 
 class KernelsInterpreter(Interpreter):
@@ -65,10 +64,8 @@ class KernelsInterpreter(Interpreter):
         self.instructions: str = model.instructions
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        outputs: list[np.ndarray] = self._model.run(inputs)
-        return outputs
+        return list(self._model.run(inputs))
 
     def profile(self) -> list[tuple[str, float]]:
         """What each one-bit node computes, and the seconds that it ran since the last call."""
-        found: list[tuple[str, float]] = self._model.profile()
-        return found
+        return list(self._model.profile())

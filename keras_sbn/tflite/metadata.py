@@ -256,8 +256,6 @@ def _unpack(packed: bytes, content: bytes) -> Metadata:
     from flatbuffers import encode, number_types
     from flatbuffers.table import Table
 
-    flags = number_types.UOffsetTFlags
-
     def follow(table: Any, slot: int) -> Any:
         """The table that a field refers to, or `None`."""
         offset = table.Offset(4 + 2 * slot) if table is not None else 0
@@ -283,7 +281,7 @@ def _unpack(packed: bytes, content: bytes) -> Metadata:
             return None
         return float(table.Get(number_types.Float32Flags, table.Vector(offset)))
 
-    model = Table(packed, encode.Get(flags.packer_type, packed, 0))
+    model = Table(packed, encode.Get(number_types.UOffsetTFlags.packer_type, packed, 0))
     (graph, *_) = elements(model, 3) or [None]
     (given, *_) = elements(graph, 2) or [None]
     (taken, *_) = elements(graph, 3) or [None]

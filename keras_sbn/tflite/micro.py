@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.extras import installed, remedy
-from keras_sbn.tflite.interpreter import Interpreter, opened, said_by
+from keras_sbn.tflite.interpreter import Interpreter, said_by
 from keras_sbn.tflite.memory import bytes_of
 from keras_sbn.tflite.reader import FileInfo
 from keras_sbn.tflite.schema import file_of_package, load_module
@@ -59,11 +59,7 @@ class MicroInterpreter(Interpreter):
         super().__init__(content, "TensorFlow Lite Micro")
         runtime, size = _extension(), _enough(self.file)
         recording = runtime.PythonInterpreterConfig.kAllocationRecording
-        self._engine = opened(
-            lambda: runtime.InterpreterWrapper(content, [], size, 0, recording, 0),
-            content,
-            self.runtime,
-        )
+        self._engine = self.opened(lambda: runtime.InterpreterWrapper(content, [], size, 0, recording, 0))
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
         for index, array in enumerate(inputs):

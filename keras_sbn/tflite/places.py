@@ -49,9 +49,8 @@ def types_of(op: OperatorInfo) -> str:
     found = "" if source is None else source.dtype
     written = found if op.output is None else op.output.dtype
     kernel = op.input(1) if op.name in WITH_KERNEL else None
-    if kernel is not None:
-        return f"{found}*{kernel.dtype}" + ("" if written == found else f">{written}")
-    return found if written == found else f"{found}>{written}"
+    read = found if kernel is None else f"{found}*{kernel.dtype}"
+    return read if written == found else f"{read}>{written}"
 
 
 def oldest_litert(info: FileInfo) -> str:

@@ -135,17 +135,20 @@ def content_of(file: Any) -> bytes:
     )
 
 
+def path_of(file: Any) -> str:
+    """The path of a file, empty where it has none."""
+    return str(file) if isinstance(file, str | os.PathLike) else getattr(file, "path", "")
+
+
 def name_of(file: Any) -> str:
     """What messages and tables call a file: its path, or what it is where it has none."""
-    if isinstance(file, str | os.PathLike):
-        return str(file)
-    return getattr(file, "path", None) or f"a file of {len(content_of(file)):,} bytes"
+    return path_of(file) or f"a file of {len(content_of(file)):,} bytes"
 
 
 @contextmanager
 def named(file: Any) -> Iterator[None]:
     """ValueErrors and RuntimeErrors within it begin with the path of the file, if it has one."""
-    path = str(file) if isinstance(file, str | os.PathLike) else getattr(file, "path", "")
+    path = path_of(file)
     try:
         yield
     except (ValueError, RuntimeError) as error:
@@ -183,7 +186,6 @@ def read_file(content: bytes) -> FileInfo:
 
 class _Parser:
     def __init__(self, content: bytes) -> None:
-        self._content = content
         self._size = len(content)
         self._budget = 2 * self._size
         self._model = schema().Model.GetRootAs(content, 0)
@@ -324,9 +326,8 @@ def _builtin_options(op: Any) -> dict[str, Any]:
 def _names(
     indices: list[int], found: dict[int, list[str]], tensors: tuple[TensorInfo, ...]
 ) -> tuple[str, ...]:
-    """A name an input or output: a tensor that is several outputs has several names."""
-    left = {index: list(names) for index, names in found.items()}
-    return tuple(left[i].pop(0) if left.get(i) else tensors[i].name for i in indices)
+    """A name an input or output, taken from those found: a tensor that is several outputs has several."""
+    return tuple(found[i].pop(0) if found.get(i) else tensors[i].name for i in indices)
 
 
 def _natural(index: int) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -175,9 +176,9 @@ def _flexbuffer(fields: dict[str, int]) -> bytes:
 def finish(model: Any) -> bytes:
     """Returns the bytes of a model of the schema's object classes."""
     for index, buffer in enumerate(model.buffers):
-        aligned = _aligned_buffer()
-        aligned.data = None if buffer.data is None else np.asarray(buffer.data, np.uint8)
-        model.buffers[index] = aligned
+        data = None if buffer.data is None else np.asarray(buffer.data, np.uint8)
+        model.buffers[index] = made("Buffer", data=data)
+        model.buffers[index].Pack = functools.partial(_pack_aligned, model.buffers[index].Pack)
     builder = _sharing_builder()
     builder.Finish(model.Pack(builder), file_identifier=_IDENTIFIER)
     return bytes(builder.Output())
@@ -235,19 +236,12 @@ def _sharing_builder() -> Any:
     return SharingBuilder(1024)
 
 
-def _aligned_buffer() -> Any:
-    """A schema buffer that keeps its data at multiples of 16 bytes, as the schema asks for.
+def _pack_aligned(pack: Callable[[Any], Any], builder: Any) -> Any:
+    """Writes a buffer with its data at a multiple of 16 bytes, as the schema asks for.
 
     The generated Python classes align vectors of bytes to one byte.
     """
-
-    base: Any = schema().BufferT
-
-    class AlignedBuffer(base):
-        def Pack(self, builder: Any) -> Any:  # noqa: N802 (the name the schema calls)
-            builder.alignment = _ALIGNMENT
-            place = super().Pack(builder)
-            builder.alignment = 1
-            return place
-
-    return AlignedBuffer()
+    builder.alignment = _ALIGNMENT
+    place = pack(builder)
+    builder.alignment = 1
+    return place

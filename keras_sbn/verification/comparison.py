@@ -23,11 +23,8 @@ class Comparison:
         self._tensors = converted.report.outputs
         self._names = converted.output_names
         self._model = model
-        structure = output_structure(model)
-        known: list[list[str]] = []
-        if structure is not None:
-            known = [names_in_order(structure), list(getattr(model, "output_names", []))]
-        self._order = order_by_name(self._names, *known)
+        own = getattr(model, "output_names", [])
+        self._order = order_by_name(self._names, names_in_order(output_structure(model)), own)
         self._decisions, self._ties, self._largest = 0, 0, 0.0
         self._first: Difference | None = None
 
@@ -83,8 +80,10 @@ class Comparison:
             f"in steps of up to {step:.3g}"
         ]
 
-    def result(self) -> Verification:
-        return Verification(self.samples, self._decisions, self.differing, self._largest, self._first)
+    def result(self, **others: Any) -> Verification:
+        """What was counted, with the other fields of a `Verification`."""
+        counted = (self.samples, self._decisions, self.differing, self._largest, self._first)
+        return Verification(*counted, **others)
 
 
 def _ties(a: np.ndarray, b: np.ndarray, samples: int) -> np.ndarray:

@@ -48,7 +48,8 @@ def compare_layers(
         agree.
     """
     try:
-        folded = fold(model, input_scaling=input_scaling if _takes_floats(model) else None)
+        floats = all(keras.backend.standardize_dtype(x.dtype).startswith("float") for x in model.inputs)
+        folded = fold(model, input_scaling=input_scaling if floats else None)
     except ValueError:
         return None, 0
     copy, layers = layers_as_outputs(content, folded)
@@ -104,10 +105,6 @@ def cropped(expected: np.ndarray, stored: np.ndarray) -> np.ndarray:
     return expected[tuple(slice(size) for size in stored.shape[:-1])]
 
 
-def _takes_floats(model: Any) -> bool:
-    return all(keras.backend.standardize_dtype(t.dtype).startswith("float") for t in model.inputs)
-
-
 def _step(tensor: TensorInfo) -> float:
     """What one step of a quantized tensor is worth; 0 where it holds floats, bits or ±1."""
     pair = tensor.quantization
@@ -116,11 +113,9 @@ def _step(tensor: TensorInfo) -> float:
 
 def _value(stored: np.ndarray, tensor: TensorInfo, shape: tuple[int, ...]) -> np.ndarray | None:
     """The value that a tensor of any target stores, or `None` if it is of another shape."""
-    if stored.dtype == np.int32:
-        if stored.shape != (*shape[:-1], bits.words(shape[-1])):
-            return None
-        return bits.unpack(stored, shape[-1])
-    if stored.dtype in (np.int8, np.int16):
+    if stored.dtype == np.int32 and stored.shape == (*shape[:-1], bits.words(shape[-1])):
+        stored = bits.unpack(stored, shape[-1])
+    elif stored.dtype in (np.int8, np.int16):
         stored = stored.astype(np.float32) - (tensor.zero_points or (0,))[0]
         step = _step(tensor)
         stored = step * stored if step else 2 * stored + 1

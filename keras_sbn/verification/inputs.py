@@ -6,7 +6,6 @@ image: then the model is given ``scale * image + offset`` and the file the image
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
 from keras_sbn.conversion.report import TensorReport
+from keras_sbn.folding.fold import checked_scaling
 from keras_sbn.structures import input_structure, inputs_in_order, names_in_order, order_by_name
 from keras_sbn.tflite.interpreter import refuse_nan
 
@@ -65,17 +65,19 @@ class InputForms:
         self._model, self._names = model, converted.input_names
         structure = input_structure(model)
         tensors = list(keras.tree.flatten(structure)) if structure is not None else []
+        own = [tensor.name for tensor in tensors]
         count = len(converted.report.inputs)
         if tensors and len(tensors) != count:
             raise ValueError(
                 f"Expected a model with the inputs of the file, {list(self._names)}. Received: "
-                f"{model.name!r} with {[tensor.name for tensor in tensors]}"
+                f"{model.name!r} with {own}"
             )
-        known = [names_in_order(structure), [tensor.name for tensor in tensors]] if tensors else []
-        self._order = order_by_name(self._names, *known)
+        self._order = order_by_name(self._names, names_in_order(structure), own)
         self._tensors = [converted.report.inputs[index] for index in self._order]
-        self._floats = [keras.backend.standardize_dtype(t.dtype).startswith("float") for t in tensors]
-        self._scaling = None if input_scaling is None else _checked(input_scaling)
+        floats = [keras.backend.standardize_dtype(t.dtype).startswith("float") for t in tensors]
+        #: Of a model without a graph nothing is known.
+        self._floats = floats or [False] * count
+        self._scaling = None if input_scaling is None else checked_scaling(input_scaling)
         if self._scaling is not None:
             for tensor in self._tensors:
                 if not _takes_images(tensor):
@@ -89,7 +91,7 @@ class InputForms:
         """Whether the file takes images and the model floats, and nothing says how they are related."""
         return self._scaling is None and any(
             floats and _takes_images(tensor)
-            for floats, tensor in zip(self._floats, self._tensors, strict=False)
+            for floats, tensor in zip(self._floats, self._tensors, strict=True)
         )
 
     def batch(self, inputs: Any) -> Batch:
@@ -103,14 +105,10 @@ class InputForms:
         lengths = sorted({len(array) for array in arrays})
         if len(lengths) != 1:
             raise ValueError(f"Expected inputs with equally many samples. Received: {lengths}")
-        for_model, in_order = [], []
-        for index, array in enumerate(arrays):
-            floats = self._floats[index] if index < len(self._floats) else False
-            model_form, file_form = self._forms(array, floats, self._tensors[index])
-            for_model.append(model_form)
-            in_order.append(file_form)
-        for_file = [in_order[self._order.index(place)] for place in range(len(arrays))]
-        return Batch(for_model, for_file, tuple(self._order))
+        given = zip(arrays, self._floats, self._tensors, strict=True)
+        forms = [self._forms(*one) for one in given]
+        for_file = [forms[self._order.index(place)][1] for place in range(len(forms))]
+        return Batch([for_model for for_model, _ in forms], for_file, tuple(self._order))
 
     def _forms(
         self, array: np.ndarray, floats: bool, tensor: TensorReport
@@ -134,20 +132,8 @@ class InputForms:
 
 def _takes_images(tensor: TensorReport) -> bool:
     """Whether an input of the file is the stored 8-bit integer itself."""
-    return tensor.dtype in ("uint8", "int8") and (tensor.scale, tensor.zero_point) in (
-        (None, None),
-        (1.0, 0),
-    )
-
-
-def _checked(scaling: Sequence[float]) -> tuple[float, float]:
-    found = tuple(float(value) for value in scaling)
-    if len(found) != 2 or not np.isfinite(found).all() or found[0] <= 0:
-        raise ValueError(
-            "Expected `input_scaling` to be (scale, offset), finite, with a positive scale. Received: "
-            f"input_scaling={scaling}"
-        )
-    return found[0], found[1]
+    pair = tensor.scale, tensor.zero_point
+    return tensor.dtype in ("uint8", "int8") and pair in ((None, None), (1.0, 0))
 
 
 def _scaled(image: np.ndarray, scaling: tuple[float, float]) -> np.ndarray:

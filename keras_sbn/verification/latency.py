@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.tflite.interpreter import Interpreter, Kernel, Runtime, open_interpreter
+from keras_sbn.tflite.interpreter import Interpreter, open_interpreter
+from keras_sbn.tflite.options import Kernel, Runtime
 from keras_sbn.tflite.reader import name_of, named
 from keras_sbn.tflite.worker import Worker
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import Any
 
 from keras_sbn.batches import batches, sample_count
 from keras_sbn.conversion.converted import ConvertedModel
-from keras_sbn.tflite.interpreter import Kernel, Runtime
+from keras_sbn.tflite.options import Kernel, Runtime
 from keras_sbn.tflite.reader import named, read_file
 from keras_sbn.verification.comparison import Comparison
 from keras_sbn.verification.first_difference import compare_layers
@@ -18,8 +17,6 @@ from keras_sbn.verification.runner import Runner
 
 #: Operators that write values as they read them.
 _COPYING = ("CONCATENATION", "MAX_POOL_2D", "MAXIMUM", "PAD", "PADV2", "REDUCE_MAX", "RESHAPE", "SLICE")
-#: What the layers of a file compute with.
-_PRECISION = "float32"
 
 
 def verify(
@@ -116,9 +113,7 @@ def verify(
         print(file=sys.stderr)
     if comparison.samples == 0:
         raise ValueError("Expected at least one sample. Received: none.")
-    layer, notes = None, []
-    if comparison.differing:
-        notes += _notes_on_precision(model)
+    layer, notes = None, _notes_on_precision(model) if comparison.differing else []
     if comparison.first_batch is not None:
         first = comparison.first_batch
         layer, agreeing = compare_layers(
@@ -133,8 +128,7 @@ def verify(
                 "(1, 0) says that the model takes the images as they are"
             )
     notes += comparison.notes()
-    return replace(
-        comparison.result(),
+    return comparison.result(
         first_differing_layer=layer,
         rounding_operators=_rounding_operators(converted.content),
         required_agreement=float(required_agreement),
@@ -154,17 +148,12 @@ def _rounding_operators(content: bytes) -> int:
 
 def _notes_on_precision(model: Any) -> list[str]:
     """Says so where layers of the model do not compute in float32, as those of every file do."""
-    found = sorted(
-        {
-            str(layer.compute_dtype)
-            for layer in model._flatten_layers()
-            if str(layer.compute_dtype).endswith(("float16", "float64"))
-        }
-    )
+    dtypes = {str(layer.compute_dtype) for layer in model._flatten_layers()}
+    found = sorted(dtype for dtype in dtypes if dtype.endswith(("float16", "float64")))
     if not found:
         return []
     return [
-        f"the model computes in {' and '.join(found)} and the file in {_PRECISION}, so values differ by "
+        f"the model computes in {' and '.join(found)} and the file in float32, so values differ by "
         "rounding, and decisions with them: build the model with the policy 'float32', give it these "
         "weights with set_weights, and compare with that"
     ]

@@ -75,8 +75,12 @@ def test_float_layers(layer, message, target):
             r"padding with a constant and two widths an axis\. Received: 'pad.*mode='reflect'",
         ),
         (lambda x: ops.top_k(x, 2)[0], r"an operation that converts\. Received: TopK 'top_?k"),
+        (
+            lambda x: ops.softmax(x, axis=None),
+            r"a softmax over the last axis\. Received: 'softmax.* with axis=None\. Transpose its input",
+        ),
     ],
-    ids=["cumsum", "sum", "pad", "top_k"],
+    ids=["cumsum", "sum", "pad", "top_k", "softmax"],
 )
 @TARGETS
 def test_operations(function, message, target):

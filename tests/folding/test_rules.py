@@ -168,7 +168,7 @@ def test_refuses_to_quantize_where_there_is_nothing_to(rng):
         keras_sbn.fold(_hard(digit_network(), rng), quantize_first_layer=True)
 
 
-@pytest.mark.parametrize("scaling", [(0.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0)])
+@pytest.mark.parametrize("scaling", [(0.0, 1.0), (-1.0, 0.0), (float("nan"), 0.0), (1.0,)])
 def test_refuses_a_scaling_that_is_none(scaling, rng):
     model = _hard(digit_network(), rng)
     with pytest.raises(ValueError, match="Expected `input_scaling` to be"):

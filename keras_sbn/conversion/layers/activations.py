@@ -16,7 +16,7 @@ from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import QuantParams
-from keras_sbn.conversion.registry import Call, calibrated, lowers, same
+from keras_sbn.conversion.registry import Call, calibrated, lowers, lowers_each, same
 from keras_sbn.folding.ops import KerasCall
 
 K = keras.layers
@@ -29,8 +29,7 @@ def _unary(operator: str) -> _Write:
 
 def _hard_sigmoid(emitter: Operators, x: Tensor, output: Output) -> Tensor:
     """``relu6(x + 3) / 6``, rounded as Keras rounds it."""
-    above = output.also(suffix="above")
-    shifted = emitter.with_constant("ADD", x, 3.0, above)
+    shifted = emitter.with_constant("ADD", x, 3.0, output.also(suffix="above"))
     clipped = emitter.unary("RELU6", shifted, output.also(suffix="clipped"))
     return emitter.with_constant("DIV", clipped, 6.0, output)
 
@@ -148,12 +147,13 @@ def _relu(call: Call) -> Tensor:
     return call.emitter.with_constant("MINIMUM", positive, float(layer.max_value), call.output)
 
 
-@lowers(K.Softmax, int8=calibrated)
-def _softmax(call: Call) -> Tensor:
+@lowers_each({K.Softmax: "Permute"}, int8=calibrated)
+@lowers_each({"softmax": "Transpose"}, reads=("axis",))
+def _softmax(call: Call, remedy: str) -> Tensor:
     if call.op.axis not in (-1, len(call.node.shape) - 1):
         raise LoweringError(
             f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
-            "Permute its input, and its output back."
+            f"{remedy} its input, and its output back."
         )
     return call.emitter.softmax(call.input, call.output)
 

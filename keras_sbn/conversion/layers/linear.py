@@ -64,8 +64,7 @@ class Linear:
 
     def scaled(self, factor: np.ndarray, offset: np.ndarray) -> Linear:
         """``factor * self + offset``, one of each a filter."""
-        bias = self.bias * factor + offset
-        return replace(self, kernel=self.kernel * factor, bias=bias)
+        return replace(self, kernel=self.kernel * factor, bias=self.bias * factor + offset)
 
 
 def linear_of(op: Any, node: Node, name: str) -> Linear | None:
@@ -141,14 +140,8 @@ def bias_of(layer: Any, filters: int) -> np.ndarray:
     return array(layer.bias) if getattr(layer, "use_bias", False) else np.zeros(filters)
 
 
-def _linear_int8(call: Call) -> QuantParams | None:
-    if isinstance(call.op, Affine) and per_channel(call.op, call.output.shape[-1]) is None:
-        return None
-    return calibrated(call)
-
-
-@lowers(K.Conv2D, K.DepthwiseConv2D, K.Dense, int8=_linear_int8)
-@lowers(BinaryConv2D, IntegerConv2D, BinaryDense, int8=_linear_int8)
+@lowers(K.Conv2D, K.DepthwiseConv2D, K.Dense, int8=calibrated)
+@lowers(BinaryConv2D, IntegerConv2D, BinaryDense, int8=calibrated)
 def _linear(call: Call) -> Tensor:
     if call.output.quant is not None:
         return _in_int8(call)
@@ -160,7 +153,11 @@ def _linear(call: Call) -> Tensor:
     return x if fused is not None else activated(call, x, activation, call.output)
 
 
-@lowers(Affine, int8=_linear_int8)
+def _affine_int8(call: Call) -> QuantParams | None:
+    return None if per_channel(call.op, call.output.shape[-1]) is None else calibrated(call)
+
+
+@lowers(Affine, int8=_affine_int8)
 def _affine(call: Call) -> Tensor:
     """Two operators, and not the multiplier and bias of the convolution before them.
 

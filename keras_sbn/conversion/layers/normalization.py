@@ -40,11 +40,9 @@ def _group_normalization(call: Call) -> Tensor:
         )
     groups = shape[-1] if layer.groups == -1 else layer.groups
     grouped = (1, int(np.prod(shape[1:-1])), groups, shape[-1] // groups)
-    as_groups = Output(call.layer, grouped, suffix="groups")
-    x = call.emitter.reshape(call.input, as_groups)
+    x = call.emitter.reshape(call.input, Output(call.layer, grouped, suffix="groups"))
     normalized = _normalized(call, x, [1, 3], float(layer.epsilon))
-    back = call.output.also(suffix="normalized")
-    y = call.emitter.reshape(normalized, back)
+    y = call.emitter.reshape(normalized, call.output.also(suffix="normalized"))
     return _scaled(call, y, [1] * (len(shape) - 1) + [shape[-1]])
 
 

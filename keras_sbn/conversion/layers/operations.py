@@ -83,9 +83,8 @@ def _reduction(call: Call, operator: str) -> Tensor:
 
 @lowers("clip", reads=("x_min", "x_max"))
 def _clip(call: Call) -> Tensor:
-    above = call.output.also(suffix="above")
     low, high = (np.asarray(bound, np.float32) for bound in (call.op.x_min, call.op.x_max))
-    x = call.emitter.with_constant("MAXIMUM", call.input, low, above)
+    x = call.emitter.with_constant("MAXIMUM", call.input, low, call.output.also(suffix="above"))
     return call.emitter.with_constant("MINIMUM", x, high, call.output)
 
 
@@ -136,14 +135,3 @@ def _activation(call: Call, activation: Any) -> Tensor:
 @lowers("gelu", reads=("approximate",))
 def _gelu(call: Call) -> Tensor:
     return call.emitter.gelu(call.input, call.output, bool(call.op.approximate))
-
-
-@lowers("softmax", reads=("axis",))
-def _softmax(call: Call) -> Tensor:
-    rank = len(call.input.shape)
-    if call.op.axis % rank != rank - 1:
-        raise LoweringError(
-            f"Expected a softmax over the last axis. Received: {call.layer!r} with axis={call.op.axis}. "
-            "Transpose its input, and its output back."
-        )
-    return call.emitter.softmax(call.input, call.output)

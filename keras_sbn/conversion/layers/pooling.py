@@ -63,9 +63,7 @@ def _global_pool(call: Call, operator: str) -> Tensor:
         # TensorFlow Lite Micro has it in int8 alone.
         window, size = Window(), call.input.shape[1:3]
         small = call.output.also(shape=(1, 1, 1, call.input.shape[-1]))
-        if keep:
-            return call.emitter.pool("MAX_POOL_2D", call.input, small, window, size)
-        as_map = small.also(name="", suffix="map")
+        as_map = small if keep else small.also(name="", suffix="map")
         pooled = call.emitter.pool("MAX_POOL_2D", call.input, as_map, window, size)
-        return call.emitter.reshape(pooled, call.output)
+        return pooled if keep else call.emitter.reshape(pooled, call.output)
     return call.emitter.reduction(operator, call.input, [1, 2], call.output, keep)

@@ -22,21 +22,11 @@ kernel's scale is written as one over it, so that the sum is multiplied by 1.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import numpy as np
 
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.geometry import margins_of, pads_itself, uniform_padding, window_of
-from keras_sbn.conversion.layers.linear import (
-    Linear,
-    identity,
-    in_order,
-    integer_convolution,
-    linear_of_call,
-    per_channel,
-    shaped,
-)
+from keras_sbn.conversion.layers.linear import Linear, in_order, integer_convolution, per_channel, shaped
 from keras_sbn.conversion.layers.padding import padded, padded_binary
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.quantization import (
@@ -55,22 +45,21 @@ from keras_sbn.folding.ops import BinaryConv, Threshold
 _LARGEST_PIXEL = 255
 
 
-def first_layer(call: Call, x: Tensor, suffix: str) -> Tensor:
+def first_layer(call: Call, x: Tensor, least: np.ndarray, suffix: str) -> Tensor:
     """Emits the convolution of an image with thresholds inside, in the form of `BINARY`.
 
     Args:
         call: The fused convolution; what it pads with are values of the image.
         x: The int8 tensor of the image.
+        least: The least sum of each filter that is +1.
         suffix: What to add to the name of the tensor.
     """
-    op, fused = call.op, cast(Any, call.node.op)
-    kernel, thresholds = op.kernel, np.broadcast_to(fused.threshold, (op.kernel.shape[-1],))
-    window = window_of(op)
+    op, kernel, window = call.op, call.op.kernel, window_of(call.op)
     if not pads_itself(x.shape[1:3], kernel.shape[:2], window, uniform_padding(op)):
         x, kernel, offset = _padded_image(call, op, x)
-        thresholds = thresholds + offset
+        least = least + offset
         window = Window(window.strides, "valid", window.dilation_rate)
-    return compared_sums(call, x, kernel, thresholds, call.output.also(suffix=suffix), window)
+    return compared_sums(call, x, kernel, least, call.output.also(suffix=suffix), window)
 
 
 def compared_sums(
@@ -144,17 +133,7 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
     return padded(call, x, margins, value), kernel, offset
 
 
-def rounded_inputs(call: Call, x: Tensor, suffix: str) -> Tensor:
-    """Emits a linear layer of int8 values with the comparison of its sums, in the form of `BINARY`."""
-    return _compared(call, linear_of_call(call), call.node.op, x, suffix)
-
-
-def value(call: Call, x: Tensor, suffix: str, comparison: Threshold) -> Tensor:
-    """Emits the comparison of a value."""
-    return _compared(call, identity(call.output.shape), comparison, x, suffix)
-
-
-def _compared(call: Call, linear: Linear, comparison: Any, x: Tensor, suffix: str) -> Tensor:
+def compared(call: Call, linear: Linear, comparison: Threshold, x: Tensor, suffix: str) -> Tensor:
     """Emits the comparison of sums of `x`, in the form of `BINARY`; of int16 numbers, as -1 and 0."""
     channels = linear.kernel.shape[-1]
     found = per_channel(comparison, channels)
@@ -183,11 +162,9 @@ def _weights(kernel: np.ndarray, source: QuantParams) -> tuple[np.ndarray, np.nd
 
     A filter whose weights are all of one magnitude is ±1 times it, which is exact.
     """
-    by_filter = np.abs(kernel).reshape(-1, kernel.shape[-1])
-    magnitudes = by_filter.max(axis=0)
     if has_one_magnitude(kernel):
-        signs = np.where(kernel < 0, -1, 1).astype(np.int8)
-        return signs * (kernel != 0), np.where(magnitudes > 0, magnitudes, 1.0)
+        magnitudes = np.abs(kernel).reshape(-1, kernel.shape[-1]).max(axis=0)
+        return np.sign(kernel).astype(np.int8), np.where(magnitudes > 0, magnitudes, 1.0)
     largest = largest_weight(int(np.prod(kernel.shape[:-1])))
     zeros = np.zeros(kernel.shape[-1])
     weights, scales, _ = quantized_kernel(kernel, zeros, source, largest=largest)

@@ -26,9 +26,7 @@ class Conv1DToConv2D:
         if not isinstance(node.op, KerasCall) or node.op.kind not in _KINDS:
             return False
         layer: Any = node.op.operation
-        if layer.data_format != "channels_last":
-            return False
-        if None in node.shape[1:]:
+        if layer.data_format != "channels_last" or None in node.shape[1:]:
             return False
         row = as_row(node.input, graph.new_name(f"{node.name}_row"))
         if layer.padding == "causal":

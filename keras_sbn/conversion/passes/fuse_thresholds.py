@@ -14,11 +14,10 @@ from keras_sbn.conversion.layers.thresholds import can_pad_image
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import (
-    BinaryConv,
     BinaryConv2D,
     BinaryConv2DTranspose,
-    BinaryDense,
     IntegerConv2D,
+    Product,
     Sign,
     Threshold,
 )
@@ -75,7 +74,6 @@ def _has_rounded_inputs(node: Node, comparison: Sign | Threshold, target: Target
     linear = linear_of(op, node, node.name)
     if linear is None or not target.compares_rounded_sums(linear):
         return False
-    kernel = isinstance(op, BinaryConv | BinaryDense)
-    if kernel and target.unsupported(node.name, op, node.input) is not None:
+    if isinstance(op, Product) and target.unsupported(node.name, op, node.input) is not None:
         return False
     return per_channel(as_threshold(comparison), static_shape(node)[-1]) is not None

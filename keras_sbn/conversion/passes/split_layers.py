@@ -40,9 +40,7 @@ class SplitActivation:
         if node.op.kind is keras.layers.Activation and isinstance(layer.activation, keras.layers.Layer):
             node.op = call_of(layer.activation)
             return True
-        if node.op.kind not in WITH_ACTIVATION:
-            return False
-        if fused_name(layer.activation) == "none":
+        if node.op.kind not in WITH_ACTIVATION or fused_name(layer.activation) == "none":
             return False
         in_float = self._float_layers is None or layer.name in self._float_layers
         if in_float and not isinstance(layer.activation, keras.layers.Layer):

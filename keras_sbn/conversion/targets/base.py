@@ -13,7 +13,7 @@ from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedThreshold
 from keras_sbn.conversion.geometry import static_shape
 from keras_sbn.conversion.layers import thresholds
-from keras_sbn.conversion.layers.linear import Linear, per_channel
+from keras_sbn.conversion.layers.linear import Linear, identity, linear_of_call, per_channel
 from keras_sbn.conversion.layers.transposed import fused_threshold
 from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import NO_REASON, LoweringError, Reason, Unsupported
@@ -23,11 +23,10 @@ from keras_sbn.conversion.scales import Scales
 from keras_sbn.conversion.values import BinaryForm, Values
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
-    BinaryConv,
     BinaryConv2D,
     BinaryConv2DTranspose,
-    BinaryDense,
     Placeholder,
+    Product,
     Sign,
     Threshold,
 )
@@ -95,6 +94,8 @@ class Target(BinaryForm):
         self.emitter = Operators(writer)
         self.scales = self.kind_of_scales(calibration)
         self.values = Values(self.emitter, self, self.scales)
+        #: Tensors that are made once and read by several operators, by what the target knows them by.
+        self.shared: dict[Any, Tensor] = {}
         #: Nodes that compute in float32 where others do in int8 (`passes.keep_float`).
         self.float_nodes: set[int] = set()
         #: Signs and thresholds written so far of numbers that the target rounds without being told to.
@@ -104,9 +105,14 @@ class Target(BinaryForm):
     def compare(self, call: Call, x: Tensor) -> Tensor:
         """Emits a sign or threshold of a float32 tensor and returns the bits."""
 
-    def compare_int8(self, call: Call, x: Tensor) -> Tensor | None:
-        """Emits the bits of a sign of an int8 value, where the target has a way of its own."""
-        return None
+    def compare_int8(self, call: Call, x: Tensor) -> Tensor:
+        """Emits a sign or threshold of an int8 tensor and returns the bits."""
+        return self._compared(call, identity(call.output.shape), as_threshold(call.node.op), x)
+
+    def _compared(self, call: Call, linear: Linear, comparison: Threshold, x: Tensor) -> Tensor:
+        """Emits the comparison of a linear layer's integer sums and returns the bits."""
+        found = thresholds.compared(call, linear, comparison, x, self.comparison_suffix)
+        return self.to_bits(call.node, found)
 
     @abstractmethod
     def convolution(self, call: Call) -> Tensor:
@@ -186,39 +192,32 @@ class Target(BinaryForm):
             self.values.set_bits(node, self._fused_threshold(call, node.op))
         elif isinstance(node.op, Sign | Threshold):
             self.values.set_bits(node, self._comparison(call))
-        elif isinstance(call.op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
+        elif isinstance(call.op, Product):
             self._product(call)
         else:
             self._layer(call)
 
     def _fused_threshold(self, call: Call, fused: FusedThreshold) -> Tensor:
-        node, suffix = call.node, self.comparison_suffix
+        node = call.node
         if not fused.exact:
-            x = self.compared_input(call)
-            return self.to_bits(node, thresholds.rounded_inputs(call, x, suffix))
+            return self._compared(call, linear_of_call(call), fused, self.compared_input(call))
         self.emitter.reasons[call.layer] = NO_REASON
-        if isinstance(call.op, BinaryConv2DTranspose):
-            x = self.values.int8(node.input)
-            return self.to_bits(node, fused_threshold(call, x, fused.threshold))
         if isinstance(call.op, BinaryConv2D) and not is_image(node.input):
             return self.convolution(call)
-        reason = Reason("it reads the 8-bit image, in integer arithmetic", "")
-        self.emitter.reasons[call.layer] = reason
         x = self.values.int8(node.input)
-        return self.to_bits(node, thresholds.first_layer(call, x, suffix))
+        if isinstance(call.op, BinaryConv2DTranspose):
+            return self.to_bits(node, fused_threshold(call, x, fused.threshold))
+        self.emitter.reasons[call.layer] = Reason("it reads the 8-bit image, in integer arithmetic", "")
+        compared = thresholds.first_layer(call, x, fused.threshold, self.comparison_suffix)
+        return self.to_bits(node, compared)
 
     def _comparison(self, call: Call) -> Tensor:
         """Emits a sign or threshold of an int8 value or a float32 one."""
         node, source = call.node, call.node.input
-        comparison = as_threshold(node.op)
-        everywhere = per_channel(comparison, static_shape(node)[-1]) is None
+        everywhere = per_channel(as_threshold(node.op), static_shape(node)[-1]) is None
         if not self.settings.quantize or self.values.is_float_alone(source) or everywhere:
             return self.compare(call, self.values.float32(source))
-        x = self.values.int8(source)
-        found = self.compare_int8(call, x)
-        if found is not None:
-            return found
-        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix, comparison))
+        return self.compare_int8(call, self.values.int8(source))
 
     def _product(self, call: Call) -> None:
         """Emits a convolution or dense layer of a ±1 kernel whose accumulators are wanted as numbers."""

@@ -18,7 +18,7 @@ own converter has the scale of batch normalization for m, and rounds there.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,7 +38,7 @@ from keras_sbn.conversion.layers.padding import padded_binary
 from keras_sbn.conversion.negative_zero import never_negative_zero
 from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
 from keras_sbn.conversion.quantization import INTEGER
-from keras_sbn.conversion.reasons import unsupported_padding
+from keras_sbn.conversion.reasons import SUMS, unsupported_padding
 from keras_sbn.conversion.registry import Call
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.conversion.targets.lce_padding import sum_over_padding, zeros_count_as_ones
@@ -62,10 +62,6 @@ class LceTarget(Target):
     #: What computes, for messages.
     engine: ClassVar[str] = "the Larq Compute Engine"
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._vectors: dict[str, Tensor] = {}
-
     def bits_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (*shape[:-1], bits.words(shape[-1]))
 
@@ -82,8 +78,9 @@ class LceTarget(Target):
         output = Output(node.name, static_shape(node), INTEGER, suffix="unpacked_int8")
         return self.emitter.lce_dequantize(x, output)
 
-    def compare_int8(self, call: Call, x: Tensor) -> Tensor | None:
-        return self.to_bits(call.node, x) if isinstance(call.node.op, Sign) else None
+    def compare_int8(self, call: Call, x: Tensor) -> Tensor:
+        sign = isinstance(call.node.op, Sign)
+        return self.to_bits(call.node, x) if sign else super().compare_int8(call, x)
 
     def compare(self, call: Call, x: Tensor) -> Tensor:
         node, op = call.node, call.node.op
@@ -151,8 +148,7 @@ class LceTarget(Target):
             return self.to_bits(call.node, y)
         self.emitter.reasons[call.layer] = NO_REASON
         tau = np.floor((_products(op) - fused.threshold) / 2).astype(np.int32)
-        shape = self.bits_shape(call.output.shape)
-        output = call.output.also(shape=shape, dtype="int32")
+        output = call.output.also(shape=self.bits_shape(call.output.shape), dtype="int32")
 
         def write(part: Part) -> Tensor:
             threshold = call.emitter.constant("threshold", tau[part.filters])
@@ -179,9 +175,7 @@ class LceTarget(Target):
             own = factors[part.filters], offsets[part.filters]
             if zeros_count_as_ones(call):
                 return self._accumulators_padded_with_ones(call, part, *own)
-            names = ("multiplier", "bias")
-            transform = [self._channels(call, *pair) for pair in zip(own, names, strict=True)]
-            return self._convolve(call, part, [*transform, None], activation)
+            return self._scaled(call, part, *own, activation)
 
         return by_group(call, self.values.bits(call.node.input), output, write)
 
@@ -192,15 +186,22 @@ class LceTarget(Target):
         output = part.output
         ones = dataclasses.replace(part.op, pad_values=np.ones(1))
         own = output.also(name=f"{output.full_name}/padded_with_ones", suffix="")
-        transform = [
-            self._channels(call, factor, "multiplier"),
-            self._channels(call, np.zeros(len(factor)), "bias"),
-            None,
-        ]
-        sums = self._convolve(call, dataclasses.replace(part, op=ones, output=own), transform)
+        padded = dataclasses.replace(part, op=ones, output=own)
+        sums = self._scaled(call, padded, factor, np.zeros(len(factor)))
         difference = (offset - factor * sum_over_padding(call, part.op)).astype(np.float32)
         constant = call.emitter.constant("difference", difference)
         return call.emitter.elementwise("ADD", sums, constant, output)
+
+    def _scaled(
+        self, call: Call, part: Part, factor: np.ndarray, offset: np.ndarray, activation: str = "none"
+    ) -> Tensor:
+        """Emits one group's accumulators times a factor a channel, plus an offset."""
+        transform = [
+            self._channels(call, factor, "multiplier"),
+            self._channels(call, offset, "bias"),
+            None,
+        ]
+        return self._convolve(call, part, transform, activation)
 
     def _channels(self, call: Call, values: np.ndarray, suffix: str) -> Tensor:
         """Adds a number a filter. The engine has no convolution without, and many are all 1 or all 0.
@@ -213,11 +214,11 @@ class LceTarget(Target):
         if filters < _LONG or value not in (0, 1) or (vector != value).any():
             return call.emitter.constant(suffix, vector)
         name = f"{'ones' if value else 'zeros'}_{filters}"
-        if name not in self._vectors:
+        if name not in self.shared:
             ones = np.ones(filters, np.int8)
             stored = call.emitter.constant("ones", ones, 1.0, int(1 - value))
-            self._vectors[name] = call.emitter.dequantize(stored, Output(name, (filters,)))
-        return self._vectors[name]
+            self.shared[name] = call.emitter.dequantize(stored, Output(name, (filters,)))
+        return self.shared[name]
 
     def _convolve(
         self,
@@ -274,4 +275,4 @@ def _why_not_bits(op: BinaryConv2D) -> Reason:
         return Reason(
             "its border is 0, which is no binary value", "train it with pad_value=1.0, the default"
         )
-    return Reason("its sums are an output, or more than a sign reads them", "")
+    return SUMS

@@ -25,9 +25,10 @@ from keras_sbn.conversion.comparisons import as_threshold, exact_offset
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedActivation
 from keras_sbn.conversion.layers import thresholds
-from keras_sbn.conversion.layers.linear import Linear, per_channel, rounded
+from keras_sbn.conversion.layers.linear import Linear, identity, per_channel, rounded
 from keras_sbn.conversion.plan import LoweringError, Reason
 from keras_sbn.conversion.quantization import QuantParams
+from keras_sbn.conversion.reasons import SUMS
 from keras_sbn.conversion.registry import Call, Lowering, lowering_of, one_scale, same
 from keras_sbn.conversion.scales import WideScales
 from keras_sbn.conversion.targets.tflite import TfliteTarget
@@ -37,7 +38,6 @@ from keras_sbn.folding.value_ranges import is_binary, is_image
 
 #: How ±1 is stored in a kernel whose sums are scaled, and the largest sum of products.
 _WEIGHT, _MOST = 64, 2**28
-_SUMS = "its sums are an output, or more than a sign reads them"
 
 
 class MicroTarget(TfliteTarget):
@@ -136,7 +136,7 @@ class MicroTarget(TfliteTarget):
         exact = Threshold(offset, op.direction)
         if per_channel(exact, x.shape[-1]) is None:
             x, exact = self._difference(call, self.values.number(source), exact), as_threshold(Sign())
-        return self.to_bits(node, thresholds.value(call, x, self.comparison_suffix, exact))
+        return self._compared(call, identity(call.output.shape), exact, x)
 
     def _difference(self, call: Call, x: Tensor, op: Threshold) -> Tensor:
         """Emits numbers less the threshold of each place, whose signs are left to compare.
@@ -159,7 +159,7 @@ class MicroTarget(TfliteTarget):
         return call.emitter.elementwise("SUB", x, constant, output)
 
     def rounded_convolution(self, call: Call) -> Tensor:
-        self.emitter.reasons[call.layer] = Reason(f"{_SUMS}; {self._how_far_off(call.node)}", "")
+        self.emitter.reasons[call.layer] = Reason(f"{SUMS.reason}; {self._how_far_off(call.node)}", "")
         linear, x = self._linear(call)
         call.output = call.output.also(quant=self.scales.of(call.node), binary=True)
         return rounded(call, linear, self._wide(call, x), largest=_WEIGHT)

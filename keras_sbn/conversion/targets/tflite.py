@@ -33,7 +33,7 @@ float32 once, when the model is loaded, and a float32 CONV_2D adds the integers 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -54,7 +54,7 @@ from keras_sbn.conversion.layers.thresholds import compared_sums
 from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.plan import NO_REASON, Reason, Unsupported
 from keras_sbn.conversion.quantization import BINARY, INTEGER
-from keras_sbn.conversion.reasons import unsupported_padding
+from keras_sbn.conversion.reasons import SUMS, unsupported_padding
 from keras_sbn.conversion.registry import Call
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Node
@@ -66,18 +66,16 @@ _HUGE = np.float32(2.0**127)
 #: Sums of so many products are still told apart after the roundings of a dynamic range.
 _MOST_PRODUCTS = 2**18
 
-_SUMS = Reason("its sums are an output, or more than a sign reads them", "")
-
 _GROUPS = Reason("FULLY_CONNECTED, which takes fewer than 8 bits a weight, has no groups", "")
 
 _FLOAT_SUMS = Reason(
-    "its sums are an output, or more than a sign reads them; with groups, padding with 0 or more than "
-    "2^18 products, ±1 are added up in float32, exactly",
+    f"{SUMS.reason}; with groups, padding with 0 or more than 2^18 products, ±1 are added up in float32, "
+    "exactly",
     "train it without groups and with pad_value=1.0, or convert it to target='lce'",
 )
 
 _ROUNDED_SUMS = Reason(
-    "its sums are an output, or more than a sign reads them: ±1 are added up exactly, then rounded",
+    f"{SUMS.reason}: ±1 are added up exactly, then rounded",
     "target='lce' keeps it binary",
 )
 
@@ -100,10 +98,6 @@ class TfliteTarget(Target):
     weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4, 2, "auto")
     #: Whether weights of fewer than 8 bits are those of a FULLY_CONNECTED, and not of the convolution.
     few_bits_as_dense: ClassVar[bool] = True
-
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._dequantized_tensors: dict[int, Tensor] = {}
 
     def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
         if x.quant == BINARY:
@@ -189,14 +183,12 @@ class TfliteTarget(Target):
 
     def convolution(self, call: Call) -> Tensor:
         fused, op = call.node.op, call.op
-        wanted = _SUMS if _is_dynamic(op) else _FLOAT_SUMS
-        exact = isinstance(fused, FusedThreshold)
-        self.emitter.reasons[call.layer] = NO_REASON if exact else wanted
-        bits = self.bits_of(call) if exact else 8
+        if not isinstance(fused, FusedThreshold):
+            return self._accumulators(call)
+        self.emitter.reasons[call.layer] = NO_REASON
+        bits = self.bits_of(call)
         as_dense = bits < 8 and self.few_bits_as_dense
         form, window = self._padded(call, in_windows=as_dense)
-        if not isinstance(fused, FusedThreshold):
-            return self._accumulators(call, form, window)
         tau = np.ceil((fused.threshold - form.constant) / form.multiplier)
         if as_dense:
             return few_bits_convolution(call, form.tensor, tau, bits)
@@ -204,13 +196,16 @@ class TfliteTarget(Target):
         packed = bits if bits < 8 else None
         return compared_sums(call, form.tensor, op.kernel, tau, output, window, depthwise, packed)
 
-    def _accumulators(self, call: Call, form: _Form, window: Window) -> Tensor:
+    def _accumulators(self, call: Call) -> Tensor:
         """Emits a convolution that gives the accumulators themselves in float32."""
-        kernel, depthwise = in_order(call.op.kernel, _is_depthwise(call.op)), _is_depthwise(call.op)
+        dynamic, depthwise = _is_dynamic(call.op), _is_depthwise(call.op)
+        self.emitter.reasons[call.layer] = SUMS if dynamic else _FLOAT_SUMS
+        form, window = self._padded(call)
+        kernel = in_order(call.op.kernel, depthwise)
         x = self._dequantized(call.layer, form.tensor)
         weights = call.emitter.constant("kernel", kernel, float(form.multiplier))
         bias = call.emitter.constant("bias", form.constant.astype(np.float32))
-        if _is_dynamic(call.op):
+        if dynamic:
             output = call.output.also(suffix="near", binary=True)
             near = call.emitter.convolution(x, weights, bias, output, window)
             return call.emitter.unary("ROUND", near, call.output)
@@ -251,10 +246,10 @@ class TfliteTarget(Target):
         return replace(form, tensor=x), replace(window, padding="valid")
 
     def _dequantized(self, layer: str, x: Tensor) -> Tensor:
-        if x.index not in self._dequantized_tensors:
+        if x not in self.shared:
             output = Output(layer, x.shape, suffix="float_input")
-            self._dequantized_tensors[x.index] = self.emitter.dequantize(x, output)
-        return self._dequantized_tensors[x.index]
+            self.shared[x] = self.emitter.dequantize(x, output)
+        return self.shared[x]
 
 
 def _is_dynamic(op: BinaryConv2D) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import BinaryConv, BinaryConv2DTranspose, BinaryDense, Threshold
+from keras_sbn.folding.ops import BinaryConv2DTranspose, Product, Threshold
 
 
 class AbsorbDirectionIntoKernel:
@@ -19,7 +19,7 @@ class AbsorbDirectionIntoKernel:
         if not isinstance(node.op, Threshold) or not (node.op.direction < 0).any():
             return False
         product = node.input
-        if not isinstance(product.op, BinaryConv | BinaryConv2DTranspose | BinaryDense):
+        if not isinstance(product.op, Product):
             return False
         if not graph.has_one_use(product):
             return False
