@@ -62,10 +62,13 @@ class Calibration:
 
     def __init__(self, graph: Graph, data: Any, original: Any = None) -> None:
         self.samples = 0
+        #: Parts, and the layers that make several: they are stored as what is taken apart.
+        self._parts = {node for node in graph.nodes() if isinstance(node.op, Pick)}
+        self._parts |= {node.input for node in self._parts}
         nodes = [
             node
             for node in graph.nodes()
-            if not isinstance(node.op, Placeholder | Pick) and not is_binary(node)
+            if not isinstance(node.op, Placeholder) and node not in self._parts and not is_binary(node)
         ]
         self._ranges = {node: _Range() for node in (*graph.inputs, *nodes)}
         model = None
@@ -107,17 +110,22 @@ class Calibration:
 
     def range(self, node: Node) -> tuple[float, float]:
         """The least and the largest value of a node, 0 among them."""
-        found = self._ranges[node]
+        found = self._of(node)
         return found.low, found.high
 
     def scale(self, node: Node) -> QuantParams:
         """How a node's values are stored."""
-        found = self._ranges[node]
+        found = self._of(node)
         if isinstance(node.op, Placeholder) and found.values is not None:
             lattice = params_of_lattice(found.values)
             if lattice is not None:
                 return lattice
         return params_of_range(found.low, found.high, grid(node))
+
+    def _of(self, node: Node) -> _Range:
+        while node in self._parts:
+            node = node.input
+        return self._ranges[node]
 
 
 @contextlib.contextmanager

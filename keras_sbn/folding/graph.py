@@ -426,7 +426,10 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
                 node.op.arguments,
             )
             _check_mask(node, layer, args, kwargs)
-            values[id(node)] = layer(*args, **kwargs)
+            made = layer(*args, **kwargs)
+            tensors = keras.tree.flatten(made)
+            # `ops.split(x, 1)` is a list too.
+            values[id(node)] = made if len(tensors) > 1 else tensors[0]
         else:
             values[id(node)] = layer(*sources)
         if load is not None:

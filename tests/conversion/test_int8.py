@@ -230,6 +230,21 @@ def test_a_layer_without_an_int8_operator(rng):
         keras_sbn.convert(model, activations="int8", representative_data=x)
 
 
+@pytest.mark.parametrize("axis", [-1, 1])
+@pytest.mark.parametrize("where", [2, [1, 3]])
+@pytest.mark.parametrize("target", [*_TARGETS, "micro"])
+def test_parts_are_stored_as_the_whole(target, where, axis, rng):
+    inputs = keras.Input((4, 4, 4))
+    first, second, *_ = keras.ops.split(keras.layers.Conv2D(4, 1)(inputs), where, axis=axis)
+    first, *_ = keras.ops.split(keras.ops.split(first, 1, axis=2)[0], 2, axis=2)
+    x = keras.layers.Concatenate()([keras.layers.Flatten()(each) for each in (first, second)])
+    model = _mild(keras.Model(inputs, keras.layers.Dense(3)(x)), rng)
+    x = images(rng, (4, 4, 4), 16)
+    options = {} if target == "micro" else {"activations": "int8"}
+    converted = keras_sbn.convert(model, target, representative_data=x, **options)
+    np.testing.assert_allclose(converted.predict(x), model.predict(x, verbose=0), atol=0.1)
+
+
 def test_a_float_fallback_is_a_row_of_the_report(rng):
     """Every position has a scale of its own after a Flatten, and no int8 operator."""
     inputs = keras.Input((3, 3, 4))
