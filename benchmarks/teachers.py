@@ -2,6 +2,7 @@
 
     KERAS_BACKEND=jax python benchmarks/teachers.py --datasets digits --seeds 10
     KERAS_BACKEND=jax python benchmarks/teachers.py --datasets mnist --data-dir data --seeds 5
+    KERAS_BACKEND=jax python benchmarks/teachers.py --datasets cifar10 --data-dir data --seeds 5
     python benchmarks/teachers.py --report
 
 Networks, images, order, batch size, epochs and optimizer are those of `accuracy.py --preset tiny`, with
@@ -213,10 +214,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--datasets", nargs="+", default=["digits"], choices=("digits", "mnist"))
+    parser.add_argument(
+        "--datasets", nargs="+", default=["digits"], choices=("digits", "mnist", "cifar10")
+    )
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=list(WAYS))
     parser.add_argument("--seeds", type=int, default=10)
-    parser.add_argument("--data-dir", help="folder with mnist.npz")
+    parser.add_argument(
+        "--data-dir", help="folder with mnist.npz, or with CIFAR-10 as accuracy.py takes it"
+    )
     parser.add_argument("--epochs", type=int, help="of a student, instead of the preset's")
     parser.add_argument("--report", action="store_true", help="print the table of what was run")
     options = parser.parse_args(arguments)
