@@ -25,6 +25,11 @@ def test_the_report_compares_seed_by_seed():
     ]
 
 
+def test_the_page_has_the_table_of_the_committed_runs():
+    page = (teachers.HERE.parent / "docs" / "teachers.md").read_text()
+    assert teachers.report(teachers.rows()) in page
+
+
 @pytest.fixture
 def networks(monkeypatch):
     monkeypatch.setitem(CHAINS, "test", ((4, "M", 6), (5,)))
