@@ -437,6 +437,19 @@ class Sitting:
         return Pieces(None if self.checkpoints is None else self.checkpoints / name, self.deadline)
 
 
+def key_of(preset: str, setting: Setting, method: Any, rate: float, seed: int) -> dict[str, Any]:
+    """The columns by which the row of a run is found."""
+    return {
+        "preset": preset,
+        "dataset": setting.dataset,
+        "network": setting.network,
+        "method": method.name,
+        "learning_rate": f"{rate:g}",
+        "seed": seed,
+        "config": config_hash(setting, method),
+    }
+
+
 def run_if_missing(
     results: Results,
     preset: str,
@@ -452,15 +465,7 @@ def run_if_missing(
     Raises:
         OutOfTimeError: If the time of the sitting is over.
     """
-    key = {
-        "preset": preset,
-        "dataset": setting.dataset,
-        "network": setting.network,
-        "method": method.name,
-        "learning_rate": f"{rate:g}",
-        "seed": seed,
-        "config": config_hash(setting, method),
-    }
+    key = key_of(preset, setting, method, rate, seed)
     found = results.find(**key)
     if found is None:
         sitting.deadline.check()

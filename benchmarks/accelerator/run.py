@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax
 import keras
 import numpy as np
-from accuracy import METHODS_OF, PRESETS, Results, Setting, config_hash, measure, own_weights, sweep
+from accuracy import METHODS_OF, PRESETS, Results, Setting, key_of, measure, own_weights, sweep
 from accuracy_data import load
 from accuracy_methods import METHODS
 from accuracy_networks import CHAINS, RESIDUAL, build
@@ -158,15 +158,8 @@ class Sitting:
             OutOfTimeError: If the time is over.
         """
         given = self._given
-        key = {
-            "preset": given.preset,
-            "dataset": setting.dataset,
-            "network": setting.network,
-            "method": method.name,
-            "learning_rate": f"{rate:g}",
-            "seed": seed,
-            "config": f"{config_hash(setting, method)}-{given.policy}-{_REVISION}",
-        }
+        key = key_of(given.preset, setting, method, rate, seed)
+        key["config"] += f"-{given.policy}-{_REVISION}"
         found = self._results.find(**key)
         if found is not None:
             return found

@@ -151,7 +151,7 @@ def convert(
             f"target={target!r}. Received: weight_bits={weight_bits!r}"
             + ("" if kind.weight_bits else ". Leave it out: a binary weight takes one bit.")
         )
-    if isinstance(float_layers, str):
+    if isinstance(float_layers, str) or not isinstance(float_layers, Iterable):
         raise ValueError(
             f"Expected `float_layers` to be a list of names. Received: float_layers={float_layers!r}"
         )

@@ -94,6 +94,12 @@ def test_int8_activations_and_inputs(folder, capsys, rng):
     verify = ["verify", "hard.keras", "model.tflite", "--data", "images.npy"]
     assert cli.main([*verify, "--required-agreement", "0.8"]) == 0
     assert "80 % required" in capsys.readouterr().out
+    assert cli.main(["convert", "hard.keras", *options, *types[4:]]) == 0
+    assert re.search(r"\nconv_1 +int8\b", capsys.readouterr().out)
+    assert cli.main(["convert", "hard.keras", *options, *types[4:], "--float-layers", "conv_1"]) == 0
+    assert re.search(r"\nconv_1 +float\b", capsys.readouterr().out)
+    assert cli.main(["convert", "hard.keras", *options, "--float-layers", "logit"]) == 2
+    assert "Received: 'logit'. Did you mean 'logits'?" in capsys.readouterr().err
     assert cli.main(["convert", "hard.keras", *options[:2]]) == 2
     assert "Expected `representative_data`" in capsys.readouterr().err
     (folder / "no.npy").write_bytes(b"no array")

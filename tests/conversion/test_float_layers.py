@@ -64,6 +64,9 @@ def test_those_and_no_others_compute_in_float32(target, rng):
         kinds = {row.name: row.kind for row in converted.report.layers}
         # What is fused into the row of the next layer has no row of its own.
         assert all(kinds.get(name, "float") == "float" for name in names), kinds
+        # The others compute as in a file without float layers, each in its row.
+        others = [name for name in _KERNELS if name not in names]
+        assert {kinds.get(name, kinds.get(f"{name}_linear")) for name in others} <= {"int8"}, kinds
         assert {kinds["binary"], kinds["binary_dense"]} <= {"binary", "int8"}
         # With XNNPACK and without.
         converted.predict(x)
@@ -105,6 +108,7 @@ def test_a_network_made_binary_converts_in_the_precisions_of_its_table(target, r
     ("options", "message"),
     [
         ({"float_layers": "logits"}, r"a list of names\. Received: float_layers='logits'"),
+        ({"float_layers": None}, r"a list of names\. Received: float_layers=None"),
         ({"float_layers": ["logit"]}, r"Received: 'logit'\. Did you mean 'logits'\?"),
         ({"float_layers": ["logits"], "target": "micro"}, r"no `float_layers` with target='micro'"),
     ],

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import activate, digit_network, images, randomize
+from conftest import activate, digit_network, images, needs_new_litert, randomize
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -232,7 +232,7 @@ def test_a_layer_without_an_int8_operator(rng):
 
 @pytest.mark.parametrize("axis", [-1, 1])
 @pytest.mark.parametrize("where", [2, [1, 3]])
-@pytest.mark.parametrize("target", [*_TARGETS, "micro"])
+@pytest.mark.parametrize("target", [*_TARGETS, pytest.param("micro", marks=needs_new_litert)])
 def test_parts_are_stored_as_the_whole(target, where, axis, rng):
     inputs = keras.Input((4, 4, 4))
     first, second, *_ = keras.ops.split(keras.layers.Conv2D(4, 1)(inputs), where, axis=axis)

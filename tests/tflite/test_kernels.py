@@ -91,6 +91,13 @@ def test_ports_are_those_of_the_engine(rng):
         ]
         types = [np.dtype(kind).name for kind in getattr(engine, f"{which}_types")]
         assert [tensor.dtype for tensor in tensors] == types
+        scales = zip(
+            getattr(engine, f"{which}_scales"), getattr(engine, f"{which}_zero_points"), strict=True
+        )
+        assert [tensor.quantization for tensor in tensors] == [
+            pair if pair[0] else None for pair in scales
+        ]
+    assert ports.inputs[0].quantization == (0.125, 16)
 
 
 @needs_kernels
