@@ -95,8 +95,9 @@ class Setting:
 _BATCHES = 2
 
 #: `tiny` is for minutes of one core, `small` for an afternoon of two. `medium` is the first with whole
-#: images, for comparing schedules; `full` has all images of CIFAR-10 (45,000, and 5,000 for validation),
-#: about an hour of one core for each run; `paper` is for an accelerator (`benchmarks/accelerator`).
+#: images, for comparing schedules; `full` has all images of CIFAR-10 (45,000, and 5,000 for validation)
+#: and of MNIST, about an hour of one core for each run; `paper` is for an accelerator
+#: (`benchmarks/accelerator`).
 PRESETS = {
     "tiny": (
         Setting("digits", "digits", 30, 32, None, 287, 5, sweep_seeds=5),
@@ -109,9 +110,12 @@ PRESETS = {
         Setting("cifar10", "vgg32", 20, 50, 15_000, 5_000, 3, half_size=True, shift=1, flip=True),
     ),
     "medium": (Setting("cifar10", "binarynet-8", 15, 50, 20_000, 5_000, 3, shift=2, flip=True),),
-    "full": tuple(
-        Setting("cifar10", network, epochs, 50, None, 5_000, 3, False, 4, True, (3e-3, 1e-2))
-        for network, epochs in (("binarynet-8", 60), ("binarynet-4", 20), ("resnet20", 20))
+    "full": (
+        *(
+            Setting("cifar10", network, epochs, 128, None, 5_000, 3, False, 4, True, (3e-3, 1e-2))
+            for network, epochs in (("binarynet-8", 40), ("binarynet-4", 20), ("resnet20", 20))
+        ),
+        Setting("mnist", "mnist-small", 15, 128, None, 5_000, 3, learning_rates=(3e-3, 1e-2)),
     ),
     "paper": tuple(
         Setting("cifar10", network, 250, 256, None, 5_000, 3, False, 4, True, (1e-3, 3e-3, 1e-2))
@@ -174,6 +178,12 @@ def learning_rates(rate: float, epochs: int) -> list[float]:
     return [rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs)) for epoch in range(epochs)]
 
 
+def rates_of(setting: Setting, method: Any, rate: float) -> list[float]:
+    """The learning rate of every epoch: cosine decay, times what the method says."""
+    decayed = learning_rates(rate, setting.epochs)
+    return [one * method.rate_factor(epoch / setting.epochs) for epoch, one in enumerate(decayed)]
+
+
 def run(
     setting: Setting,
     method: Any,
@@ -223,15 +233,15 @@ def measure(model: Any, setting: Setting, method: Any, data: Any) -> dict[str, A
     if method.family == "ours":
         soft = classes(model, data.test[0])
         share = f"{np.mean(soft == data.test[1]):.4f}"
-        return {"test_soft": share, **_measure_hard(model, data, soft)}
-    hard = as_self_binarizing(own_weights(model), setting, data.shape, method)
+        return {"test_soft": share, **measure_hard(model, data, soft)}
+    hard = as_self_binarizing(signs_of_kernels(model), setting, data.shape, method)
     differing = np.count_nonzero(classes(model, data.test[0]) != classes(hard, data.test[0]))
     if differing:
         raise RuntimeError(
             "Expected the straight-through network and the hard one with its weights to predict the "
             f"same. Received: {differing} test images on which they differ."
         )
-    return _measure_hard(hard, data, None)
+    return measure_hard(hard, data)
 
 
 def train(
@@ -261,7 +271,7 @@ def train(
     restore(model, state)
     if state.epoch == setting.epochs:
         return state
-    rates = learning_rates(rate, setting.epochs)
+    rates = rates_of(setting, method, rate)
     batches = KerasBatches(*data.train, setting.batch_size, seed, setting.shift, setting.flip)
     callbacks: list[Any] = [
         keras.callbacks.LearningRateScheduler(lambda epoch: rates[epoch]),
@@ -309,7 +319,7 @@ def _run_larq(
         "cpu_seconds": f"{float(result['cpu_seconds']):.1f}",
         "train_loss": f"{result['loss'][-1]:.4f}",
         "backend": "tensorflow (Keras 2)",
-        **_measure_hard(hard, data, None),
+        **measure_hard(hard, data),
     }
 
 
@@ -371,6 +381,25 @@ def own_weights(model: Any) -> list[Any]:
     return [keras.ops.convert_to_numpy(weight) for weight in kept]
 
 
+def signs_of_kernels(model: Any) -> list[Any]:
+    """The weights without the sharpness; of hard layers the signs they compute with, in int8."""
+    import keras
+    import numpy as np
+
+    signs = {
+        id(layer.kernel): np.where(keras.ops.convert_to_numpy(layer.effective_kernel()) >= 0, 1, -1)
+        for layer in model.layers
+        if hasattr(layer, "effective_kernel")
+        and getattr(layer, "binarize_kernel", True)
+        and getattr(layer, "is_hard", True)
+    }
+    kept = [weight for weight in model.weights if not weight.name.endswith("_sharpness")]
+    return [
+        signs[id(weight)].astype("int8") if id(weight) in signs else array
+        for weight, array in zip(kept, own_weights(model), strict=True)
+    ]
+
+
 def as_self_binarizing(weights: Any, setting: Setting, shape: tuple[int, ...], method: Any) -> Any:
     """A hard network of this package with a straight-through one's weights, so that fold takes it."""
     from accuracy_networks import build
@@ -399,7 +428,7 @@ def _measure(model: Any, data: Any) -> dict[str, Any]:
     return measured
 
 
-def _measure_hard(model: Any, data: Any, soft: Any) -> dict[str, Any]:
+def measure_hard(model: Any, data: Any, soft: Any = None) -> dict[str, Any]:
     """The columns of the binary network; `soft` are the soft one's classes of the test images."""
     import numpy as np
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,22 +131,24 @@ def _decode_folder(folder: Path) -> dict[str, np.ndarray]:
     from PIL import Image
 
     archives = sorted(folder.glob("cifar10*.tar*"))
-    found: dict[str, list[tuple[str, np.ndarray]]] = {"train": [], "test": []}
-
-    def add(name: str, content: bytes) -> None:
-        split, label, _ = name.split("/")[-3:]
-        found[split].append(
-            (f"{label}/{name}", np.asarray(Image.open(io.BytesIO(content)).convert("RGB")))
-        )
-
+    files: list[tuple[str, bytes]] = []
     if archives:
         with tarfile.open(archives[0]) as archive:
             for member in archive:
                 if member.isfile():
-                    add(member.name, archive.extractfile(member).read())  # type: ignore[union-attr]
+                    content = archive.extractfile(member).read()  # type: ignore[union-attr]
+                    files.append((member.name, content))
     else:
-        for path in sorted(folder.glob("t*/*/*")):
-            add(path.as_posix(), path.read_bytes())
+        files = [(path.as_posix(), path.read_bytes()) for path in sorted(folder.glob("t*/*/*"))]
+
+    def decode(file: tuple[str, bytes]) -> np.ndarray:
+        return np.asarray(Image.open(io.BytesIO(file[1])).convert("RGB"))
+
+    found: dict[str, list[tuple[str, np.ndarray]]] = {"train": [], "test": []}
+    with ThreadPoolExecutor() as pool:
+        for (name, _), image in zip(files, pool.map(decode, files, chunksize=500), strict=True):
+            split, label, _ = name.split("/")[-3:]
+            found[split].append((f"{label}/{name}", image))
     if not all(found.values()):
         raise FileNotFoundError(
             f"Expected CIFAR-10 in {folder}: cifar10-images.tar.xz, or train/CLASS/ and test/CLASS/ with "

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
+from moving_bound import MovingBoundActivation, MovingBoundConv2D, MovingBoundDense
 from straight_through import (
+    CenteredConv2D,
+    CenteredDense,
+    CenteredStraightThroughConv2D,
+    CenteredStraightThroughDense,
     RecipeActivation,
     RecipeConv2D,
     RecipeDense,
@@ -18,6 +24,10 @@ from straight_through import (
 from keras_sbn import layers, schedules
 
 _MOMENTUM = 0.9
+#: What label smoothing gives to all classes together.
+SMOOTHING = 0.1
+#: What `with_recipe` adds; only `benchmarks/accelerator` knows them.
+RECIPES = ("cutmix", "smooth", "sgd")
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,7 @@ class Method:
     Attributes:
         name: As it stands in the table and after `--methods`.
         family: `"float"`, `"straight-through"`, `"larq"` (in a process with Keras 2), `"recipe"`
-            (straight-through with all else that this package does) or `"ours"`.
+            (layers of the benchmark that take part in all else that this package does) or `"ours"`.
         note: What it is, for the table.
         options: What differs from the family's defaults: of `"float"` and the straight-through ones
             `activation`, of the others the arguments of their kit and of `Sharpen`.
@@ -43,8 +53,29 @@ class Method:
     def kit(self) -> Any:
         """The layers of the method."""
         kits: dict[str, Any] = {"float": FloatKit, "recipe": RecipeKit, "ours": OurKit}
-        options = {k: v for k, v in self.options.items() if k not in _SCHEDULING}
-        return kits.get(self.family, StraightThroughKit)(**options)
+        return kits.get(self.family, StraightThroughKit)(**self._kit_options)
+
+    @property
+    def _kit_options(self) -> dict[str, Any]:
+        return {k: v for k, v in self.options.items() if k not in (*_SCHEDULING, *_TRAINING)}
+
+    @property
+    def graph(self) -> str:
+        """What a step depends on beside the values of its variables: the same for many schedules."""
+        return json.dumps([self.family, self._kit_options, self.recipe], sort_keys=True)
+
+    @property
+    def recipe(self) -> tuple[str, ...]:
+        """What `with_recipe` has added."""
+        return tuple(self.options.get("recipe", ()))
+
+    def rate_factor(self, progress: float) -> float:
+        """What multiplies the learning rate: 1, or a power of the sharpness while it is finite."""
+        power = self.options.get("rate_power", 0.0)
+        if not power:
+            return 1.0
+        schedule = self.scheduling()["schedule"]
+        return schedule.value(min(progress, schedule.end_at)) ** power
 
     def hard_kit(self) -> Any:
         """The layers of this package that take the weights of a straight-through network."""
@@ -72,6 +103,7 @@ _SCHEDULES = ("schedule", "activation_schedule")
 #: From the key of an option, which is in the hashes of the results, to the argument of Sharpen.
 _ARGUMENTS = {"rest_at": "freeze_at", "weight_decay": "weight_decay"}
 _SCHEDULING = (*_SCHEDULES, *_ARGUMENTS)
+_TRAINING = ("recipe", "rate_power")
 
 
 class FloatKit:
@@ -96,18 +128,24 @@ class FloatKit:
 
 
 class StraightThroughKit:
-    """Straight-through layers; the first pads the image with zeros, the others pad with ones."""
+    """Straight-through layers; the first pads the image with zeros, the others pad with ones.
+
+    Args:
+        activation: What stands in for the derivative of sign.
+        centered: Whether the mean of a kernel's channel is taken from it.
+    """
 
     keras = keras
 
-    def __init__(self, activation: str) -> None:
-        self._activation = activation
+    def __init__(self, activation: str, centered: bool = False) -> None:
+        self._activation, self._centered = activation, centered
 
     def conv(self, filters: int, strides: int, first: bool) -> Any:
-        return StraightThroughConv2D(filters, 3, strides, 0.0 if first else 1.0)
+        made = CenteredStraightThroughConv2D if self._centered else StraightThroughConv2D
+        return made(filters, 3, strides, 0.0 if first else 1.0)
 
     def dense(self, units: int) -> Any:
-        return StraightThroughDense(units)
+        return (CenteredStraightThroughDense if self._centered else StraightThroughDense)(units)
 
     def normalization(self) -> Any:
         return keras.layers.BatchNormalization(momentum=_MOMENTUM)
@@ -155,21 +193,43 @@ class OurKit:
 
 
 class RecipeKit(OurKit):
-    """Straight-through layers with batch normalization, division and decay of this package."""
+    """Layers of the benchmark in the place of ours, with all that `Sharpen` does to ours.
 
-    def __init__(self, activation: str) -> None:
+    Args:
+        activation: Straight-through kernels, and activations with this derivative.
+        bound: The bound of the gradient's sharpness moves with ν: `moving_bound.BOUNDS`.
+        centered: Whether the mean of a kernel's channel is taken from it.
+    """
+
+    def __init__(
+        self, activation: str | None = None, bound: str | None = None, centered: bool = False
+    ) -> None:
         super().__init__()
-        self._derivative = activation
+        self._derivative, self._bound = activation, bound
+        self._conv, self._dense = RecipeConv2D, RecipeDense
+        if bound is not None:
+            self._conv, self._dense = MovingBoundConv2D, MovingBoundDense
+        elif centered:
+            self._conv, self._dense = CenteredConv2D, CenteredDense
+
+    @property
+    def _bounds(self) -> dict[str, Any]:
+        return {} if self._bound is None else {"bound": self._bound}
 
     def conv(self, filters: int, strides: int, first: bool) -> Any:
         pad_value = 0.0 if first else 1.0
-        return RecipeConv2D(filters, 3, strides=strides, padding="same", pad_value=pad_value)
+        options = {"strides": strides, "padding": "same", "pad_value": pad_value}
+        return self._conv(filters, 3, **options, **self._bounds)
 
     def dense(self, units: int) -> Any:
-        return RecipeDense(units)
+        return self._dense(units, **self._bounds)
 
     def activation(self) -> Any:
-        return RecipeActivation(self._derivative)
+        if self._bound is not None:
+            return MovingBoundActivation(self._bound)
+        if self._derivative is not None:
+            return RecipeActivation(self._derivative)
+        return layers.SelfBinarizingActivation()
 
 
 #: Raised when the package's defaults change, of which every method of ours has most.
@@ -192,6 +252,14 @@ def _to(end: float, **more: Any) -> tuple[str, dict[str, Any]]:
     return ("Exponential", {"end": end, **more})
 
 
+def with_recipe(method: Method, recipe: tuple[str, ...]) -> Method:
+    """The method with parts of `RECIPES`, under a name that says so: `"ours+cutmix"`."""
+    if not recipe:
+        return method
+    name = "+".join((method.name, *recipe))
+    return replace(method, name=name, options={**method.options, "recipe": list(recipe)})
+
+
 #: Nearly from the first step: `end_at` has to be above 0.
 _HARD = ("Exponential", {"end_at": 0.001})
 _SHARP = {"max_gradient_sharpness": 5.0}
@@ -210,6 +278,12 @@ METHODS = {
         Method("swish", "straight-through", "straight-through, swish_sign", {"activation": "swish"}),
         _recipe("ste"),
         _recipe("approx"),
+        Method(
+            "approx-centered",
+            "straight-through",
+            "approx, kernels without the mean of a channel",
+            {"activation": "approx", "centered": True},
+        ),
         Method("larq-ste", "larq", "Larq, ste_sign", {"activation": "ste"}),
         Method("larq-approx", "larq", "Larq, approx_sign", {"activation": "approx"}),
         Method("larq-swish", "larq", "Larq, swish_sign", {"activation": "swish"}),
@@ -236,6 +310,25 @@ METHODS = {
                 **_EXACT_GRADIENT,
             )
             for end in (10, 30, 100)
+        ),
+        *(
+            _ours(
+                f"exact-{end}-rate",
+                f"as exact-{end}-0.95, the learning rate rises with the root of ν",
+                schedule=_to(float(end), end_at=0.95),
+                rate_power=0.5,
+                **_EXACT_GRADIENT,
+            )
+            for end in (10, 30)
+        ),
+        *(
+            _ours(
+                f"exact-{end}-0.95-slow",
+                f"as exact-{end}-0.95, by equal amounts",
+                schedule=("Linear", {"end": float(end), "end_at": 0.95}),
+                **_EXACT_GRADIENT,
+            )
+            for end in (5, 10)
         ),
         _ours("ours", "self-binarizing, defaults"),
         # What each ingredient of the defaults does: one of them changed, the others as they are.
@@ -285,6 +378,15 @@ METHODS = {
             "activations as nu-100, kernels hard from the start",
             schedule=_HARD,
             activation_schedule=_to(100.0),
+        ),
+        *(
+            Method(name, "recipe", note, options, _DEFAULTS)
+            for name, note, options in (
+                ("bound-grows", "nu-1000, gradient at √ν, at most 5", {"bound": "grows"}),
+                ("bound-shrinks", "nu-1000, gradient at ν ≤ 5/√ν, at least 1", {"bound": "shrinks"}),
+                ("ours-centered", "nu-1000, kernels without the mean of a channel", {"centered": True}),
+            )
+            for options in ({**options, "schedule": _to(1000.0)},)
         ),
         # The bound of the gradient of activations; that of kernels stays at 1.
         _ours("gradient-2", "gradient of activations at ν ≤ 2", activation=_WIDER),

@@ -86,10 +86,14 @@ class StraightThroughConv2D(keras.layers.Layer):
             constraint=WeightClip(),
         )
 
+    def effective_kernel(self) -> Any:
+        """The signs it computes with."""
+        return straight_through(ops.convert_to_tensor(self.kernel), "ste")
+
     def call(self, inputs: Any) -> Any:
         return convolve(
             inputs,
-            straight_through(self.kernel, "ste"),
+            self.effective_kernel(),
             strides=(self.strides, self.strides),
             padding="same",
             pad_value=self.pad_value,
@@ -113,8 +117,33 @@ class StraightThroughDense(keras.layers.Layer):
             constraint=WeightClip(),
         )
 
+    def effective_kernel(self) -> Any:
+        """The signs it computes with."""
+        return straight_through(ops.convert_to_tensor(self.kernel), "ste")
+
     def call(self, inputs: Any) -> Any:
-        return ops.matmul(inputs, straight_through(self.kernel, "ste"))
+        return ops.matmul(inputs, self.effective_kernel())
+
+
+def without_mean(kernel: Any) -> Any:
+    """The kernel without the mean of each output channel."""
+    kernel = ops.convert_to_tensor(kernel)
+    return kernel - ops.mean(kernel, axis=tuple(range(len(kernel.shape) - 1)), keepdims=True)
+
+
+class _CenteredKernel:
+    """Signs of the kernel without the mean of each output channel."""
+
+    def effective_kernel(self: Any) -> Any:
+        return straight_through(without_mean(self.kernel), "ste")
+
+
+class CenteredStraightThroughConv2D(_CenteredKernel, StraightThroughConv2D):
+    """Convolution with a centered kernel."""
+
+
+class CenteredStraightThroughDense(_CenteredKernel, StraightThroughDense):
+    """Dense layer with a centered kernel."""
 
 
 # Straight-through with what this package does beside its soft sign: kernels divided by their root mean
@@ -150,3 +179,18 @@ class RecipeConv2D(_RecipeKernel, layers.SelfBinarizingConv2D):
 
 class RecipeDense(_RecipeKernel, layers.SelfBinarizingDense):
     """Dense layer with a kernel of signs."""
+
+
+class _CenteredSoftKernel:
+    """The soft kernel of this package, of a latent one without the mean of each output channel."""
+
+    def soft_kernel(self: Any, kernel: Any) -> Any:
+        return super().soft_kernel(without_mean(kernel))  # type: ignore[misc]
+
+
+class CenteredConv2D(_CenteredSoftKernel, layers.SelfBinarizingConv2D):
+    """Self-binarizing convolution with a centered kernel."""
+
+
+class CenteredDense(_CenteredSoftKernel, layers.SelfBinarizingDense):
+    """Self-binarizing dense layer with a centered kernel."""

@@ -10,6 +10,7 @@ decides when. `tests/benchmarks/test_accelerator.py` holds it against `model.fit
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -18,7 +19,9 @@ from typing import Any
 import jax
 import keras
 import numpy as np
-from accuracy import learning_rates
+from accuracy import rates_of
+from accuracy_methods import SMOOTHING
+from accuracy_networks import CLASSES
 from accuracy_pieces import Deadline, OutOfTimeError
 from jax import numpy as jnp
 
@@ -27,6 +30,11 @@ from keras_sbn.callbacks import Sharpen
 
 #: A checkpoint is written at the end of a piece, and after so many seconds since the last.
 _SECONDS_BETWEEN_CHECKPOINTS = 60
+#: Images that are classified at once.
+_CLASSIFIED = 500
+#: What is compiled for the trainings of this process. The values of a training are arguments, so those
+#: that differ in seed, learning rate or schedule share it.
+_COMPILED: dict[str, tuple[Any, Any]] = {}
 
 
 def order(seed: int, epoch: int, images: int) -> Any:
@@ -59,6 +67,37 @@ def augmented(images: Any, key: Any, shift: int, flip: bool) -> Any:
     return images
 
 
+def softened(x: Any, y: Any, key: Any, recipe: tuple[str, ...]) -> tuple[Any, Any]:
+    """Images and probabilities of the classes after CutMix and label smoothing, where they are asked for.
+
+    CutMix (Yun et al., arXiv 1905.04899): half of the batches get a rectangle of the batch in another
+    order, of a share that is uniform in [0, 1], and the classes in this proportion.
+    """
+    if "cutmix" in recipe:
+        sharing, placing, coin = jax.random.split(key, 3)
+        height, width = x.shape[1:3]
+        kept = jax.random.uniform(sharing)
+        side = jnp.sqrt(1 - kept) / 2
+        center = jax.random.uniform(placing, (2,))
+        rows = jnp.abs((jnp.arange(height) + 0.5) / height - center[0]) < side
+        columns = jnp.abs((jnp.arange(width) + 0.5) / width - center[1]) < side
+        cut = (rows[:, None] & columns[None, :]) & (jax.random.uniform(coin) < 0.5)
+        share = cut.mean()
+        # The batch is in random order already, so its mirror image is a partner as good as any.
+        x = jnp.where(cut[None, :, :, None], x[::-1], x)
+        y = (1 - share) * y + share * y[::-1]
+    if "smooth" in recipe:
+        y = (1 - SMOOTHING) * y + SMOOTHING / CLASSES
+    return x, y
+
+
+def optimizer_of(recipe: tuple[str, ...], rate: float) -> Any:
+    """Adam, or SGD with Nesterov's momentum where the recipe asks for it."""
+    if "sgd" in recipe:
+        return keras.optimizers.SGD(rate, momentum=0.9, nesterov=True)
+    return keras.optimizers.Adam(rate)
+
+
 class DeviceTraining:
     """A training whose epochs are one call each.
 
@@ -73,13 +112,13 @@ class DeviceTraining:
 
     def __init__(self, model: Any, setting: Any, method: Any, rate: float, seed: int, data: Any) -> None:
         self.model, self.setting, self.seed = model, setting, seed
-        self.rates = learning_rates(rate, setting.epochs)
+        self.recipe = method.recipe
+        self.rates = rates_of(setting, method, rate)
         self.images = jnp.asarray(np.round((data.train[0] + 1) * 128).astype("uint8"))
         self.labels = jnp.asarray(data.train[1].astype("int32"))
         self.steps = len(self.images) // setting.batch_size
-        self.optimizer = keras.optimizers.Adam(rate)
+        self.optimizer = optimizer_of(self.recipe, rate)
         self.optimizer.build(model.trainable_variables)
-        self.loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         self.epoch, self.losses, self.seconds = 0, [], 0.0
         self._find_variables(method)
         kernels = [model.trainable_variables[i].value for i in self._averaged]
@@ -91,7 +130,11 @@ class DeviceTraining:
             "mean": [jnp.zeros_like(kernel) for kernel in kernels],
             "moments": jnp.zeros(()),
         }
-        self._run = jax.jit(self._epoch, donate_argnums=0)
+        parts = [setting.network, setting.batch_size, setting.shift, setting.flip, self.steps]
+        parts += [method.graph, self._rate, len(self._sharpness), self._freezing, self._accumulating]
+        parts += [self._averaged, self._decaying, keras.config.dtype_policy().name]
+        compiled = jax.jit(self._epoch, donate_argnums=0), jax.jit(self._classes)
+        self._run, self._classify = _COMPILED.setdefault(json.dumps(parts), compiled)
 
     def _find_variables(self, method: Any) -> None:
         """Positions of the variables that change between steps, and the plan that says how."""
@@ -152,29 +195,28 @@ class DeviceTraining:
         for position in self._decaying:
             trainable[position] = trainable[position] * now["decay"]
         kernels, mean, moments = [trainable[i] for i in self._averaged], state["mean"], state["moments"]
-        if kernels:
-            count = moments + 1.0
-
-            def add(mean: Any) -> Any:
-                return [m + (kernel - m) / count for m, kernel in zip(mean, kernels, strict=True)]
-
-            mean = jax.lax.cond(now["averages"], add, lambda mean: mean, mean)
-            assigns = now["frozen"] & (moments >= _FEWEST)
-            kernels = jax.lax.cond(assigns, lambda: list(mean), lambda: kernels)
-            moments = jnp.where(now["averages"], count, jnp.where(now["frozen"], 0.0, moments))
-            for position, kernel in zip(self._averaged, kernels, strict=True):
-                trainable[position] = kernel
+        # Choices, not branches: a GPU would wait for the host at each.
+        count = moments + 1.0
+        assigns = now["frozen"] & (moments >= _FEWEST)
+        mean = [
+            jnp.where(now["averages"], m + (kernel - m) / count, m)
+            for m, kernel in zip(mean, kernels, strict=True)
+        ]
+        for position, kernel, m in zip(self._averaged, kernels, mean, strict=True):
+            trainable[position] = jnp.where(assigns, m, kernel)
+        moments = jnp.where(now["averages"], count, jnp.where(now["frozen"], 0.0, moments))
         return {**state, "trainable": trainable, "others": others, "mean": mean, "moments": moments}
 
     def _step(self, state: dict[str, Any], now: dict[str, Any], images: Any, labels: Any) -> Any:
         state = self._between(state, now)
         x = images[now["images"]]
         x = augmented(x, now["key"], self.setting.shift, self.setting.flip)
-        x, y = x.astype("float32") / 128 - 1, labels[now["images"]]
+        x, y = x.astype("float32") / 128 - 1, jax.nn.one_hot(labels[now["images"]], CLASSES)
+        x, y = softened(x, y, jax.random.fold_in(now["key"], 1), self.recipe)
 
         def loss(trainable: Any) -> Any:
             logits, others = self.model.stateless_call(trainable, state["others"], x, training=True)
-            return self.loss(y, logits), others
+            return -(y * jax.nn.log_softmax(logits.astype("float32"))).sum(-1).mean(), others
 
         (value, others), gradients = jax.value_and_grad(loss, has_aux=True)(state["trainable"])
         optimizer = list(state["optimizer"])
@@ -193,6 +235,21 @@ class DeviceTraining:
             lambda state, now: self._step(state, now, images, labels), state, now
         )
         return state, losses.mean()
+
+    def _classes(self, trainable: Any, others: Any, images: Any) -> Any:
+        def classify(x: Any) -> Any:
+            x = x.astype("float32") / 128 - 1
+            return self.model.stateless_call(trainable, others, x, training=False)[0].argmax(-1)
+
+        at_once = math.gcd(len(images), _CLASSIFIED)
+        batches = images.reshape(-1, at_once, *images.shape[1:])
+        return jax.lax.map(classify, batches).reshape(-1)
+
+    def share_right(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """The accuracy of the network as it is on images scaled to [-1, 1)."""
+        stored = jnp.asarray(np.round((images + 1) * 128).astype("uint8"))
+        found = self._classify(self.state["trainable"], self.state["others"], stored)
+        return float((np.asarray(found) == labels).mean())
 
     def run_epoch(self) -> float:
         """Trains for one epoch; returns its mean loss."""

@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     except FileNotFoundError as error:
         parser.error(str(error))
     wheels = pack_wheels(given.out, given.packages, given.python, given.platform)
-    files = [archive, *wheels]
+    digits = pack_mnist(given.data_dir, given.out)
+    files = [archive, *digits, *wheels]
     size = sum(file.stat().st_size for file in files)
     for file in files:
         print(f"{file.stat().st_size / 2**20:7.1f} MiB  {file.name}")
@@ -67,6 +68,15 @@ def pack_data(data_dir: Path, out: Path) -> Path:
         for folder in folders:
             archive.add(folder, folder.name)
     return packed
+
+
+def pack_mnist(data_dir: Path, out: Path) -> list[Path]:
+    """Copies `mnist.npz`, where it is there, for the preset `full`."""
+    found = data_dir / "mnist.npz"
+    if not found.exists():
+        return []
+    shutil.copyfile(found, out / found.name)
+    return [out / found.name]
 
 
 def pack_wheels(out: Path, packages: Sequence[str], python: str, platform: str) -> list[Path]:

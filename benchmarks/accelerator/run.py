@@ -1,15 +1,20 @@
 """Presets of the accuracy benchmark on an accelerator, in pieces.
 
     python benchmarks/accelerator/run.py --data-dir PACK --minutes 9
-    python benchmarks/accelerator/run.py --data-dir PACK --preset medium --methods ours nu-100 hard-start
+    python benchmarks/accelerator/run.py --data-dir PACK --preset full --workers 14 --train-only
+    python benchmarks/accelerator/run.py --data-dir PACK --preset full --measure
     python benchmarks/accelerator/run.py --data-dir PACK --time 100
 
 The same command goes on from the checkpoint that the piece before has left in `--folder`, until all runs
-are done; a finished run adds a row to `rows.csv` there, in the columns of `benchmarks/accuracy.csv`, and
-leaves its network in `<run>.npz`. As in `accuracy.py`, the first seed runs at every learning rate of the
-preset and the others at the one that is best on validation images. What XLA compiles is kept in
-`--folder`, or where JAX_COMPILATION_CACHE_DIR says: the seeds and rates of a method share it, and so do
-the pieces. Needs JAX, Keras and this package (benchmarks/accelerator/README.md).
+are done. A finished run leaves its network in `<run>.npz` and adds a row to `rows.csv` there, in the
+columns of `benchmarks/accuracy.csv`. With `--train-only` it adds no row: `--measure` does so later, on
+any machine, for all networks that are there. As in `accuracy.py`, the first seed runs at every learning
+rate of the preset and the others at the one that is best on validation images. Small networks leave most
+of an accelerator idle; `--workers` trains several at once, each method of a network in one process.
+
+What XLA compiles is kept in `--folder`, or where JAX_COMPILATION_CACHE_DIR says: the seeds and rates of a
+method share it, and so do the pieces. Needs JAX, Keras and this package
+(benchmarks/accelerator/README.md).
 """
 
 from __future__ import annotations
@@ -18,10 +23,12 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,20 +38,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import jax
 import keras
 import numpy as np
-from accuracy import METHODS_OF, PRESETS, Results, Setting, key_of, measure, own_weights, sweep
+from accuracy import (
+    METHODS_OF,
+    PRESETS,
+    Results,
+    Setting,
+    as_self_binarizing,
+    key_of,
+    measure,
+    measure_hard,
+    signs_of_kernels,
+    sweep,
+)
 from accuracy_data import load
-from accuracy_methods import METHODS
+from accuracy_methods import METHODS, RECIPES, with_recipe
 from accuracy_networks import CHAINS, RESIDUAL, build
 from accuracy_pieces import OUT_OF_TIME, Deadline, OutOfTimeError
 from on_device import DeviceTraining
-from straight_through import StraightThroughConv2D, StraightThroughDense
-
-from keras_sbn.layers.base import SelfBinarizingKernelLayer
 
 OUT = Path(__file__).resolve().parent.parent.parent / "out" / "accelerator"
 #: Raised when order or augmentation on the device changes, so that older rows count no longer.
-_REVISION = 1
+_REVISION = 2
 _ROUNDS = 5
+#: About how long a step of a network takes beside others, to share the runs among processes.
+_COST = {"binarynet-4": 1.2, "resnet20": 2.5, "binarynet": 10.0, "birealnet18": 20.0}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,6 +77,9 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--methods", nargs="+", choices=METHODS, help="default: those of the preset, ours")
     made.add_argument(
+        "--recipe", nargs="+", choices=RECIPES, default=(), help="parts of recipes, for every method"
+    )
+    made.add_argument(
         "--learning-rates", nargs="+", type=float, help="the sweep; default: that of the preset"
     )
     made.add_argument("--seeds", type=int, help="how many; default: as the preset has")
@@ -70,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--test", type=int, help="number of test images, to try it")
     made.add_argument("--minutes", type=float, help="stop after so many, and return 75")
     made.add_argument("--policy", default="float32", help="dtype policy of Keras")
+    made.add_argument("--train-only", action="store_true", help="leave the rows to --measure")
+    made.add_argument("--measure", action="store_true", help="add the rows of all finished networks")
+    made.add_argument("--workers", type=int, default=1, help="processes side by side")
+    made.add_argument("--share", type=int, nargs=2, metavar=("I", "N"), help="only part I of N, from 0")
     made.add_argument("--time", type=int, metavar="STEPS", help="only measure steps of every method")
     return made
 
@@ -87,30 +111,74 @@ def main(arguments: list[str] | None = None) -> int:
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(given.folder / "compiled"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    settings = settings_of(given)
+    if given.workers > 1 and not given.share:
+        data_of(settings[0], given)  # decoded once, for all of them
+        return side_by_side(given.workers, sys.argv[1:] if arguments is None else arguments)
+    if given.time:
+        for setting in settings:
+            time_steps(setting, methods_of(given), given, data_of(setting, given))
+        return 0
     sitting = Sitting(given, deadline)
-    for setting in settings_of(given):
-        data = load(
-            setting.dataset,
-            given.data_dir,
-            train=setting.train,
-            validation=given.validation or setting.validation,
-            half_size=False,
-            test=setting.test,
-        )
-        methods = [METHODS[name] for name in given.methods or METHODS_OF.get(given.preset, ("ours",))]
-        # Larq runs under Keras 2, in `accuracy.py`.
-        methods = [method for method in methods if method.family != "larq"]
-        if given.time:
-            time_steps(setting, methods, given, data)
+    units = [(setting, method) for setting in settings for method in methods_of(given)]
+    if given.share:
+        units = share_of(units, *given.share)
+    for setting, method in units:
+        data = data_of(setting, given)
+        row_of = partial(sitting.row_of, setting, method, data)
+        seeds = given.seeds or setting.seeds
+        if given.measure:
+            for rate in setting.learning_rates:
+                for seed in range(seeds):
+                    sitting.measured(setting, method, data, rate, seed)
             continue
-        for method in methods:
-            row_of = partial(sitting.row_of, setting, method, data)
-            try:
-                sweep(setting, given.seeds or setting.seeds, row_of)
-            except OutOfTimeError:
-                print("The time is over. The same command goes on from here.", flush=True)
-                return OUT_OF_TIME
+        try:
+            sweep(setting, seeds, row_of)
+        except OutOfTimeError:
+            print("The time is over. The same command goes on from here.", flush=True)
+            return OUT_OF_TIME
     return 0
+
+
+@cache
+def _load(dataset: str, data_dir: str, train: int | None, validation: int, test: int | None) -> Any:
+    return load(dataset, data_dir, train=train, validation=validation, half_size=False, test=test)
+
+
+def data_of(setting: Setting, given: argparse.Namespace) -> Any:
+    """The images of a setting, read once."""
+    validation = given.validation or setting.validation
+    return _load(setting.dataset, given.data_dir, setting.train, validation, setting.test)
+
+
+def methods_of(given: argparse.Namespace) -> list[Any]:
+    """The methods that were asked for."""
+    names = given.methods or METHODS_OF.get(given.preset, ("ours",))
+    # Larq runs under Keras 2, in `accuracy.py`.
+    chosen = [METHODS[name] for name in names if METHODS[name].family != "larq"]
+    return [with_recipe(method, tuple(given.recipe)) for method in chosen]
+
+
+def share_of(units: list[Any], part: int, parts: int) -> list[Any]:
+    """A part of the settings with their methods, of about the same time; equal steps stay together."""
+    ordered = sorted(units, key=lambda unit: (unit[0].network, unit[1].graph))
+    costs = [_COST.get(setting.network, 1.0) * setting.epochs for setting, _ in ordered]
+    middles = np.cumsum(costs) - np.asarray(costs) / 2
+    own = (middles * parts / sum(costs)).astype(int) == part
+    return [unit for unit, mine in zip(ordered, own, strict=True) if mine]
+
+
+def side_by_side(workers: int, arguments: Sequence[str]) -> int:
+    """Runs the command in several processes, each with its share; returns what the worst returned."""
+    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}
+    command = [sys.executable, str(Path(__file__).resolve()), *map(str, arguments)]
+    running = [
+        subprocess.Popen([*command, "--share", str(part), str(workers)], env=environment)
+        for part in range(workers)
+    ]
+    returned = [process.wait() for process in running]
+    failed = [code for code in returned if code not in (0, OUT_OF_TIME)]
+    return failed[0] if failed else max(returned)
 
 
 def settings_of(given: argparse.Namespace) -> list[Setting]:
@@ -152,65 +220,117 @@ class Sitting:
         self._trained = False
 
     def row_of(self, setting: Setting, method: Any, data: Any, rate: float, seed: int) -> dict[str, str]:
-        """The row of a run, after training it where there is none.
+        """The row of a run, after training it where there is none; with `--train-only` its validation.
 
         Raises:
             OutOfTimeError: If the time is over.
         """
-        given = self._given
-        key = key_of(given.preset, setting, method, rate, seed)
-        key["config"] += f"-{given.policy}-{_REVISION}"
+        key = self._key(setting, method, rate, seed)
         found = self._results.find(**key)
         if found is not None:
             return found
-        if self._trained:
-            self._deadline.check()
-        self._trained = True
-        name = "-".join(str(part) for part in key.values())
-        checkpoint = given.folder / f"{name}.checkpoint.npz"
+        network = self._network(key)
+        if not network.exists():
+            if self._trained:
+                self._deadline.check()
+            self._trained = True
+            self._train(key, setting, method, data, rate, seed)
+        if not self._given.train_only:
+            return self.measured(setting, method, data, rate, seed)
+        with np.load(network) as stored:
+            return {"validation": json.loads(str(stored["known"]))["validation"]}
+
+    def _key(self, setting: Setting, method: Any, rate: float, seed: int) -> dict[str, Any]:
+        key = key_of(self._given.preset, setting, method, rate, seed)
+        return {**key, "config": f"{key['config']}-{self._given.policy}-{_REVISION}"}
+
+    def _network(self, key: dict[str, Any]) -> Path:
+        return Path(self._given.folder / f"{'-'.join(str(part) for part in key.values())}.npz")
+
+    def _train(
+        self, key: dict[str, Any], setting: Setting, method: Any, data: Any, rate: float, seed: int
+    ) -> None:
+        """Trains a network and writes it."""
+        given, path = self._given, self._network(key)
+        checkpoint = path.with_suffix(".checkpoint.npz")
         began = time.monotonic()
 
         def log(**values: Any) -> None:
             with (given.folder / "log.jsonl").open("a") as file:
-                file.write(json.dumps({"run": name, **values}) + "\n")
-            print(
-                f"{setting.network} {method.name} {rate:g} seed {seed}: epoch {values['epoch']} of "
-                f"{setting.epochs}, loss {values['loss']:.4f}, {values['seconds']:.1f} s",
-                flush=True,
-            )
+                file.write(json.dumps({"run": path.stem, **values}) + "\n")
+            if not given.share:
+                print(
+                    f"{setting.network} {method.name} {rate:g} seed {seed}: epoch {values['epoch']} of "
+                    f"{setting.epochs}, loss {values['loss']:.4f}, {values['seconds']:.1f} s",
+                    flush=True,
+                )
 
         trained = training(setting, method, seed, rate, data)
         trained.run(checkpoint, self._deadline, log)
-        arrays = signs_of_kernels(trained.model)
-        stored = {f"weight_{i}": array for i, array in enumerate(arrays)}
-        np.savez_compressed(given.folder / f"{name}.npz", **stored)
+        workers = given.share[1] if given.share else 1
+        known = {
+            "train_loss": f"{trained.losses[-1]:.4f}",
+            "cpu_seconds": f"{trained.seconds:.1f}",
+            "backend": f"jax ({jax.devices()[0].device_kind}, {workers} at once; seconds on the wall)",
+            "validation": f"{trained.share_right(*data.validation):.4f}",
+            "sharpness": sharpness_of(trained.model),
+        }
+        arrays = {f"weight_{i}": array for i, array in enumerate(signs_of_kernels(trained.model))}
+        unfinished = path.with_suffix(".unfinished.npz")
+        np.savez_compressed(unfinished, known=json.dumps(known), **arrays)
+        os.replace(unfinished, path)
+        checkpoint.unlink(missing_ok=True)
+        print(
+            f"{path.stem}: loss {known['train_loss']}, validation {known['validation']}, "
+            f"{trained.seconds:.0f} s, {time.monotonic() - began:.0f} s with what is compiled",
+            flush=True,
+        )
+
+    def measured(
+        self, setting: Setting, method: Any, data: Any, rate: float, seed: int
+    ) -> dict[str, str]:
+        """The row of a finished network, after measuring it where there is none; else nothing."""
+        key = self._key(setting, method, rate, seed)
+        found = self._results.find(**key)
+        network = self._network(key)
+        if found is not None or not network.exists():
+            return found or {}
+        with np.load(network) as stored:
+            known = json.loads(str(stored["known"]))
+            weights = [stored[f"weight_{i}"] for i in range(len(stored.files) - 1)]
         row = {
             **key,
             "epochs": setting.epochs,
-            "train_loss": f"{trained.losses[-1]:.4f}",
-            "cpu_seconds": f"{trained.seconds:.1f}",
-            "backend": f"jax ({jax.devices()[0].device_kind}; seconds on the wall)",
-            **measure(trained.model, setting, method, data),
+            **{name: known[name] for name in ("train_loss", "cpu_seconds", "backend")},
+            **measure_weights(weights, known["sharpness"], setting, method, data),
         }
         self._results.append(row)
-        checkpoint.unlink(missing_ok=True)
         print(
-            f"{name}: validation {row['validation']} test {row['test']}, "
-            f"{time.monotonic() - began:.0f} s with what is compiled and measured",
+            f"{network.stem}: validation {row['validation']} (there {known['validation']}), "
+            f"test {row['test']}",
             flush=True,
         )
         return row
 
 
-def signs_of_kernels(model: Any) -> list[np.ndarray]:
-    """All weights for `accuracy.as_self_binarizing`; latent kernels as signs, in int8."""
-    binary = (SelfBinarizingKernelLayer, StraightThroughConv2D, StraightThroughDense)
-    latent = {id(layer.kernel) for layer in model.layers if isinstance(layer, binary)}
-    weights = [weight for weight in model.weights if not weight.name.endswith("_sharpness")]
-    return [
-        np.where(array >= 0, 1, -1).astype("int8") if id(weight) in latent else array
-        for weight, array in zip(weights, own_weights(model), strict=True)
-    ]
+def sharpness_of(model: Any) -> list[float]:
+    """The values of the sharpness weights, in their order."""
+    weights = (weight for weight in model.weights if weight.name.endswith("_sharpness"))
+    return [float(keras.ops.convert_to_numpy(weight)) for weight in weights]
+
+
+def measure_weights(
+    weights: list[np.ndarray], sharpness: list[float], setting: Setting, method: Any, data: Any
+) -> dict[str, Any]:
+    """The measured columns of a network from the arrays of its file."""
+    if method.family not in ("float", "ours"):
+        return measure_hard(as_self_binarizing(weights, setting, data.shape, method), data)
+    model = build(setting.network, method.kit(), data.shape)
+    others = iter(weights)
+    given = iter(sharpness)
+    for variable in model.weights:
+        variable.assign(next(given if variable.name.endswith("_sharpness") else others))
+    return measure(model, setting, method, data)
 
 
 def time_steps(setting: Setting, methods: list[Any], given: argparse.Namespace, data: Any) -> None:
