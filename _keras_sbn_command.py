@@ -15,7 +15,7 @@ def main() -> int:
     global starting
     starting = True
     try:
-        from keras_sbn.cli import main as run
+        from keras_sbn.cli import command as run
     finally:
         starting = False
     return run()

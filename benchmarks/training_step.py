@@ -3,6 +3,7 @@
     python benchmarks/training_step.py                     # BinaryNet for CIFAR-10 and a small network
     python benchmarks/training_step.py --models small --rounds 30
     python benchmarks/training_step.py --json out/training_step.json
+    python benchmarks/training_step.py --models binarynet --profile   # where the time of a step goes
 
 Same architecture, same batch, same optimizer. Every contender is a process of its own, so that its
 memory is its own; they take turns, a few steps at a time, so that whatever else happens on the machine
@@ -14,6 +15,10 @@ Python and the framework in it, and beside it what came on top after the import.
 The row "ours + Sharpen" trains with the callback, whose sharpness changes before every step: the dearest
 case, for by default it changes at most 250 times in a training. "Sharpen" is the time spent in its
 hooks, as a share of the step.
+
+`--profile` runs this package's step with one of its parts in the cheapest form at a time, and with all of
+them: convolutions padded with zeros, kernels not divided by their root mean square, Keras's own batch
+normalization, and a network that is hard, whose sign takes the place of a tanh.
 
 Needs TensorFlow, JAX, larq and tf-keras; what is missing is left out.
 """
@@ -45,6 +50,25 @@ CONTENDERS = {
     "ours-jax": ("ours", "jax"),
     "ours+sharpen-jax": ("ours + Sharpen", "jax"),
 }
+
+#: Parts of our step, and what a contender of `--profile` has in their place.
+PARTS = {
+    "zeros": "padded with zeros",
+    "raw": "kernels not normalized",
+    "bn": "Keras's batch normalization",
+    "hard": "hard",
+}
+_CHEAPER = [*((part,) for part in PARTS), tuple(PARTS)]
+PROFILE = {
+    f"ours:{'-'.join(parts)}{'' if backend == 'tensorflow' else '-jax'}": (
+        "ours, all of these" if len(parts) > 1 else f"ours, {PARTS[parts[0]]}",
+        backend,
+    )
+    for backend in ("tensorflow", "jax")
+    for parts in _CHEAPER
+}
+
+KNOWN = {**CONTENDERS, **PROFILE}
 
 #: Filters of the convolutions ("M" is a max-pooling), units of the dense layers, image.
 MODELS = {
@@ -102,17 +126,24 @@ def build(contender: str, model: str) -> Any:
 
         import keras_sbn
 
+        parts = contender.partition(":")[2].split("-")
+        normalized = {"normalize_kernel": "raw" not in parts}
+        padded = {**normalized, "pad_value": 0.0 if "zeros" in parts else 1.0}
+
         def activation() -> Any:
             return keras_sbn.layers.SelfBinarizingActivation()
 
         def conv(width: int, first: bool) -> list[Any]:
-            layer = keras_sbn.layers.SelfBinarizingConv2D(width, 3, padding="valid" if first else "same")
+            padding = "valid" if first else "same"
+            layer = keras_sbn.layers.SelfBinarizingConv2D(width, 3, padding=padding, **padded)
             return [layer] if first else [activation(), layer]
 
         def dense(width: int) -> list[Any]:
-            return [activation(), keras_sbn.layers.SelfBinarizingDense(width)]
+            return [activation(), keras_sbn.layers.SelfBinarizingDense(width, **normalized)]
 
         def normalization() -> Any:
+            if "bn" in parts:
+                return keras.layers.BatchNormalization(momentum=0.9, scale=False)
             return keras_sbn.layers.BinaryBatchNormalization(scale=False)
 
     stack: list[Any] = []
@@ -128,6 +159,8 @@ def build(contender: str, model: str) -> Any:
     stack.append(keras.layers.Activation("softmax"))
     network = keras.Sequential([keras.layers.InputLayer(image), *stack])
     network.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy")
+    if "hard" in contender:
+        keras_sbn.binarize(network)
     return network
 
 
@@ -212,7 +245,7 @@ def start(contender: str, model: str, batch: int) -> subprocess.Popen[str]:
     """Starts a contender's process, which then waits."""
     environment = {
         **os.environ,
-        "KERAS_BACKEND": CONTENDERS[contender][1],
+        "KERAS_BACKEND": KNOWN[contender][1],
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
@@ -273,7 +306,7 @@ def report(measured: dict[str, Any]) -> list[dict[str, Any]]:
     """The rows of the table."""
     rows = []
     for name, found in measured.items():
-        title, backend = CONTENDERS[name]
+        title, backend = KNOWN[name]
         plain = measured.get("keras" if backend == "tensorflow" else "keras-jax")
         larq = measured.get("larq") if backend == "tensorflow" else None
         share = [hooks / step for hooks, step in zip(found["hooks"], found["steps"], strict=True)]
@@ -312,13 +345,13 @@ def show(rows: list[dict[str, Any]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def available() -> list[str]:
+def available(contenders: dict[str, tuple[str, str]] = CONTENDERS) -> list[str]:
     """The contenders whose libraries are installed."""
     needs = {"larq": ("larq", "tf_keras")}
     backends = {"tensorflow": "tensorflow", "jax": "jax"}
     return [
         name
-        for name, (_, backend) in CONTENDERS.items()
+        for name, (_, backend) in contenders.items()
         if all(importlib.util.find_spec(m) for m in (backends[backend], *needs.get(name, ())))
     ]
 
@@ -327,7 +360,8 @@ def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=available())
+    parser.add_argument("--contenders", nargs="+", choices=KNOWN)
+    parser.add_argument("--profile", action="store_true", help="our step with cheaper parts as well")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, help="steps a turn; default 2, and 20 for the small one")
@@ -337,11 +371,12 @@ def main() -> None:
     if arguments.child:
         child(arguments.child, arguments.models[0], arguments.batch)
         return
+    contenders = arguments.contenders or available(KNOWN if arguments.profile else CONTENDERS)
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     found = {}
     for model in arguments.models:
         steps = arguments.steps or (20 if model == "small" else 2)
-        measured = measure(model, arguments.batch, arguments.rounds, steps, arguments.contenders)
+        measured = measure(model, arguments.batch, arguments.rounds, steps, contenders)
         rows = report(measured)
         found[model] = rows
         print(

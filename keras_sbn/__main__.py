@@ -2,7 +2,7 @@
 
 import sys
 
-from keras_sbn.cli import main
+from keras_sbn.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

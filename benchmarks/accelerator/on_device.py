@@ -108,9 +108,21 @@ class DeviceTraining:
         rate: Learning rate at the start; it falls as a cosine, a step an epoch.
         seed: Seed of order and augmentation.
         data: `accuracy_data.Data`; training images of 8 bits scaled to [-1, 1).
+        scans: Whether an epoch is one call, and not one a step. Default: unless a CPU computes it.
     """
 
-    def __init__(self, model: Any, setting: Any, method: Any, rate: float, seed: int, data: Any) -> None:
+    def __init__(
+        self,
+        model: Any,
+        setting: Any,
+        method: Any,
+        rate: float,
+        seed: int,
+        data: Any,
+        *,
+        scans: bool | None = None,
+    ) -> None:
+        scans = jax.default_backend() != "cpu" if scans is None else scans
         self.model, self.setting, self.seed = model, setting, seed
         self.recipe = method.recipe
         self.rates = rates_of(setting, method, rate)
@@ -130,11 +142,12 @@ class DeviceTraining:
             "mean": [jnp.zeros_like(kernel) for kernel in kernels],
             "moments": jnp.zeros(()),
         }
-        parts = [setting.network, setting.batch_size, setting.shift, setting.flip, self.steps]
+        parts = [setting.network, data.shape, setting.batch_size, setting.shift, setting.flip, self.steps]
         parts += [method.graph, self._rate, len(self._sharpness), self._freezing, self._accumulating]
         parts += [self._averaged, self._decaying, keras.config.dtype_policy().name]
-        compiled = jax.jit(self._epoch, donate_argnums=0), jax.jit(self._classes)
-        self._run, self._classify = _COMPILED.setdefault(json.dumps(parts), compiled)
+        parts.append(scans)
+        run = jax.jit(self._epoch, donate_argnums=0) if scans else self._step_by_step()
+        self._run, self._classify = _COMPILED.setdefault(json.dumps(parts), (run, jax.jit(self._classes)))
 
     def _find_variables(self, method: Any) -> None:
         """Positions of the variables that change between steps, and the plan that says how."""
@@ -228,13 +241,33 @@ class DeviceTraining:
         self, state: dict[str, Any], plan: Any, images: Any, labels: Any, seed: Any, epoch: Any
     ) -> Any:
         # Nothing here is constant of the seed: all seeds share what is compiled.
-        shuffled, key = order(seed, epoch, len(images))
-        batches = shuffled[: self.steps * self.setting.batch_size].reshape(self.steps, -1)
-        now = {**plan, "images": batches, "key": jax.random.split(key, self.steps)}
+        now = {**plan, **self._batches(len(images), seed, epoch)}
         state, losses = jax.lax.scan(
             lambda state, now: self._step(state, now, images, labels), state, now
         )
         return state, losses.mean()
+
+    def _batches(self, images: int, seed: Any, epoch: Any) -> dict[str, Any]:
+        """The images of every step of an epoch, and the key of its augmentation."""
+        shuffled, key = order(seed, epoch, images)
+        batches = shuffled[: self.steps * self.setting.batch_size].reshape(self.steps, -1)
+        return {"images": batches, "key": jax.random.split(key, self.steps)}
+
+    def _step_by_step(self) -> Any:
+        """The epoch as a call a step: in a loop XLA's convolutions are 25 times slower on a CPU."""
+        step = jax.jit(self._step, donate_argnums=0)
+        batches_of = jax.jit(self._batches, static_argnums=0)
+
+        def epoch_of(state: Any, plan: Any, images: Any, labels: Any, seed: Any, epoch: Any) -> Any:
+            now = {**plan, **batches_of(len(images), seed, epoch)}
+            losses = []
+            for index in range(self.steps):
+                at = {name: values[index] for name, values in now.items()}
+                state, loss = step(state, at, images, labels)
+                losses.append(loss)
+            return state, jnp.stack(losses).mean()
+
+        return epoch_of
 
     def _classes(self, trainable: Any, others: Any, images: Any) -> Any:
         def classify(x: Any) -> Any:

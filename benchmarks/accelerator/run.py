@@ -199,11 +199,13 @@ def settings_of(given: argparse.Namespace) -> list[Setting]:
     ]
 
 
-def training(setting: Any, method: Any, seed: int, rate: float, data: Any) -> DeviceTraining:
+def training(
+    setting: Any, method: Any, seed: int, rate: float, data: Any, scans: bool | None = None
+) -> DeviceTraining:
     """A training at its start."""
     keras.utils.set_random_seed(seed)
     model = build(setting.network, method.kit(), data.shape)
-    return DeviceTraining(model, setting, method, rate, seed, data)
+    return DeviceTraining(model, setting, method, rate, seed, data, scans=scans)
 
 
 class Sitting:

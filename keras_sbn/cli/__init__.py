@@ -49,6 +49,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return BAD_INPUT
 
 
+def command() -> int:
+    """Runs the command line as a process of its own and returns its exit code.
+
+    After Ctrl-C the process ends at once: threads of TensorFlow may still compute the step that was
+    interrupted, and have crashed while Python took down what they use.
+    """
+    code = main()
+    if code == INTERRUPTED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="keras-sbn",

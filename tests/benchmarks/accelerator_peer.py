@@ -27,7 +27,7 @@ accuracy_networks.CHAINS["vgg16"] = ((4, "M", 4, "M"), ())
 SMALL = ["--batch-size", "4", "--train", "8", "--validation", "4", "--test", "4"]
 
 
-def beside_fit(name):
+def beside_fit(name, scans):
     """The largest difference of a variable after `model.fit` with `Sharpen`, and after the scan."""
     rng = np.random.default_rng(0)
     x = rng.integers(-128, 128, (88, 6, 6, 1)).astype("float32") / 128
@@ -35,7 +35,7 @@ def beside_fit(name):
     data = Data((x, y), (x, y), (x, y))
     # 220 steps: enough for a mean of ten moments, and so few that `Sharpen` looks before each.
     setting = accuracy.Setting("digits", "vgg16", 5, 2, None, 0, 1)
-    device = run.training(setting, METHODS[name], 3, 1e-2, data)
+    device = run.training(setting, METHODS[name], 3, 1e-2, data, scans)
     while device.epoch < setting.epochs:
         device.run_epoch()
     device.put_into_model()
@@ -113,7 +113,7 @@ def sweep(folder):
     return {
         "returned": returned,
         "rows": [[row["preset"], row["learning_rate"], row["seed"]] for row in rows],
-        "epochs_compiled": sum(name.startswith("jit__epoch") and "cache" in name for name in compiled),
+        "steps_compiled": sum(name.startswith("jit__step") and "cache" in name for name in compiled),
     }
 
 
@@ -139,6 +139,10 @@ def augmentation():
 
 
 if __name__ == "__main__":
-    found = {"ours": beside_fit("ours"), "augmentation": augmentation()}
+    found = {
+        "scan": beside_fit("ours", True),
+        "steps": beside_fit("ours", False),
+        "augmentation": augmentation(),
+    }
     folder = Path(sys.argv[1])
     print(json.dumps({**found, "pieces": in_pieces(folder), "sweep": sweep(folder)}))

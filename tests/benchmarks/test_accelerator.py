@@ -52,9 +52,10 @@ def test_the_scan_is_fit_with_sharpen_and_pieces_are_the_whole(images):
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     found = json.loads(ended.stdout.splitlines()[-1])
-    assert found["ours"]["moved"] > 0.01
-    assert found["ours"]["losses"] < 1e-4
-    assert found["ours"]["weights"] < 1e-3
+    for way in ("scan", "steps"):
+        assert found[way]["moved"] > 0.01
+        assert found[way]["losses"] < 1e-4
+        assert found[way]["weights"] < 1e-3
     assert found["augmentation"] == {"own": 64, "windows": 18}
     pieces = found["pieces"]
     assert pieces["returned"] == [0, 75, 0, 0]
@@ -68,7 +69,7 @@ def test_the_scan_is_fit_with_sharpen_and_pieces_are_the_whole(images):
         "returned": 0,
         "rows": [["medium", "0.003", "0"], ["medium", "0.01", "0"], ["medium", "0.01", "1"]],
         # Once beside `model.fit`, once for the runs of "paper", once for the three of "medium".
-        "epochs_compiled": 3,
+        "steps_compiled": 3,
     }
 
 
