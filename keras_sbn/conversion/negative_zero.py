@@ -15,20 +15,19 @@ from keras import ops
 from keras_sbn.conversion.registry import operation_class
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import Affine, BinaryConv, KerasCall, Reshape
-from keras_sbn.folding.value_ranges import decided_before, selects
+from keras_sbn.folding.value_ranges import decided, selects
 
 
 def never_negative_zero(node: Node) -> bool:
     """Whether no element of a node's float value, as it is written, can be -0.0."""
-    found: dict[Node, bool] = {}
-    for each in decided_before(node, _follows_from_its_inputs):
-        if _follows_from_its_inputs(each):
-            # A sum needs one such term; what moves or selects values needs all.
-            enough = any if _is_sum(each.op) else all
-            found[each] = enough(found[source] for source in each.inputs)
-        else:
-            found[each] = _alone(each.op)
-    return found[node]
+    return decided(node, _follows_from_its_inputs, _never_negative_zero)
+
+
+def _never_negative_zero(node: Node, sources: list[bool]) -> bool:
+    if not _follows_from_its_inputs(node):
+        return _alone(node.op)
+    # A sum needs one such term; what moves or selects values needs all.
+    return any(sources) if _is_sum(node.op) else all(sources)
 
 
 def _follows_from_its_inputs(node: Node) -> bool:

@@ -26,7 +26,7 @@ from keras_sbn.folding.ops import Affine, KerasCall, Placeholder, Reshape
 from keras_sbn.folding.value_ranges import (
     Grid,
     behind_reshapes,
-    decided_before,
+    decided,
     grid,
     is_binary,
     is_image,
@@ -165,15 +165,14 @@ def grid_of_sums(node: Node) -> Grid | None:
 
     float32 adds these exactly as well. Folding does not ask: a sign of a sum stays two layers there.
     """
-    found: dict[Node, Grid | None] = {}
-    for each in decided_before(node, _adds):
-        found[each] = grid(each)
-        parts = [found[source] for source in each.inputs if _adds(each)]
-        known = [part for part in parts if part is not None]
-        if known and len(known) == len(parts):
-            bound = sum(part.bound for part in known)
-            found[each] = Grid(math.lcm(*(part.steps for part in known)), bound)
-    return found[node]
+    return decided(node, _adds, _grid_of_sum)
+
+
+def _grid_of_sum(node: Node, parts: list[Grid | None]) -> Grid | None:
+    known = [part for part in parts if part is not None]
+    if not known or len(known) < len(parts):
+        return grid(node)
+    return Grid(math.lcm(*(part.steps for part in known)), sum(part.bound for part in known))
 
 
 def _adds(node: Node) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import numpy as np
@@ -60,6 +60,8 @@ _GLOBAL_AVERAGE_POOLS = (
     keras.layers.GlobalAveragePooling3D,
 )
 
+_Answer = TypeVar("_Answer")
+
 #: float32 holds every integer up to here, and so every sum that stays below.
 _EXACT = 2**24
 
@@ -76,13 +78,7 @@ def grid(node: Node) -> Grid | None:
 
     A grid finer or larger than float32 can tell apart counts as none.
     """
-    found: dict[Node, Grid | None] = {}
-    for each in decided_before(node, depends_on_its_inputs):
-        grid_of_one = _grid(each, [found[source] for source in each.inputs if source in found])
-        if grid_of_one is not None and grid_of_one.steps * grid_of_one.bound >= _EXACT:
-            grid_of_one = None
-        found[each] = grid_of_one
-    return found[node]
+    return decided(node, depends_on_its_inputs, _grid)
 
 
 def behind_reshapes(node: Node) -> Node:
@@ -149,28 +145,37 @@ def averaged_values(node: Node) -> int | None:
     return None
 
 
-def decided_before(node: Node, follows: Callable[[Node], bool]) -> list[Node]:
-    """`node`, and before it the nodes that what is asked of it follows from, each after its inputs.
+def decided(
+    node: Node, follows: Callable[[Node], bool], answer: Callable[[Node, list[_Answer]], _Answer]
+) -> _Answer:
+    """The answer to what is asked of a node, after those to the same of the nodes it follows from.
 
     Args:
         node: The node that is asked about.
         follows: Whether the answer for a node follows from those for its inputs.
+        answer: Answers for one node, of those for its inputs, or of none where it does not follow.
     """
-    ordered: dict[Node, None] = {}
+    found: dict[Node, _Answer] = {}
     stack = [node]
     while stack:
         each = stack[-1]
         sources = each.inputs if follows(each) else []
-        missing = [source for source in sources if source not in ordered]
+        missing = [source for source in sources if source not in found]
         if missing:
             stack += missing
             continue
         stack.pop()
-        ordered[each] = None
-    return list(ordered)
+        if each not in found:
+            found[each] = answer(each, [found[source] for source in sources])
+    return found[node]
 
 
 def _grid(node: Node, sources: list[Grid | None]) -> Grid | None:
+    found = _computed_grid(node, sources)
+    return None if found is None or found.steps * found.bound >= _EXACT else found
+
+
+def _computed_grid(node: Node, sources: list[Grid | None]) -> Grid | None:
     op = node.op
     if isinstance(op, Sign | Threshold):
         return Grid(1, 1)
