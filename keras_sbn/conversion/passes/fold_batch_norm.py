@@ -7,13 +7,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from keras_sbn.conversion.layers.activations import fused_name, relu_name
+from keras_sbn.conversion.layers.linear import array, bias_of
+from keras_sbn.conversion.passes.sign_of_shared_affine import decides_as_sign
 from keras_sbn.folding.computation import base_class, plain_copy
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import Affine, KerasCall, Sign, Threshold, call_of
-from keras_sbn.folding.thresholds import threshold_of
+from keras_sbn.folding.ops import Affine, KerasCall, Sign, call_of
 
 _LAYERS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 
@@ -45,7 +45,9 @@ class FoldBatchNorm:
             return False
         readers = graph.consumers(source)
         others = [reader for reader in readers if reader is not node]
-        if graph.is_output(source) or not all(_decides_as(other, node.op) for other in others):
+        if graph.is_output(source) or not all(
+            decides_as_sign(other.op, node.op, 1e-5) for other in others
+        ):
             return False
         call = call_of(_scaled(layer, source, node.op))
         merged = Node(node.name, call, list(source.inputs), node.shape)
@@ -59,21 +61,11 @@ class FoldBatchNorm:
         return True
 
 
-def _decides_as(reader: Node, affine: Affine) -> bool:
-    """Whether a node is the comparison that the sign of the affine map is, up to rounding."""
-    if not isinstance(reader.op, Threshold) or reader.op.threshold.ndim > 1:
-        return False
-    meant = threshold_of(affine)
-    same = np.isclose(reader.op.threshold, meant.threshold, rtol=1e-5, atol=1e-6)
-    return bool(same.all() and (reader.op.direction == meant.direction).all())
-
-
 def _scaled(layer: Any, source: Node, affine: Affine) -> Any:
     copy = plain_copy(layer, use_bias=True, bias_initializer="zeros")
     copy.build(source.input.shape)
-    kernel = ops.convert_to_numpy(layer.kernel).astype(np.float64)
-    bias = ops.convert_to_numpy(layer.bias).astype(np.float64) if layer.use_bias else 0.0
-    scale = np.broadcast_to(affine.scale, (source.shape[-1] or 0,))
+    kernel, scale = array(layer.kernel), np.broadcast_to(affine.scale, (source.shape[-1] or 0,))
+    bias = bias_of(layer, len(scale))
     depthwise = base_class(layer) is keras.layers.DepthwiseConv2D
     by_filter = scale.reshape(kernel.shape[2:]) if depthwise else scale
     copy.set_weights([kernel * by_filter, scale * (bias - affine.center) + affine.offset])

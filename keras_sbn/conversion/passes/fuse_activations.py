@@ -18,16 +18,8 @@ from keras_sbn.conversion.layers.linear import per_channel
 from keras_sbn.conversion.passes.split_layers import WITH_ACTIVATION
 from keras_sbn.conversion.targets.base import Target
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import (
-    Affine,
-    BinaryConv2D,
-    BinaryConv2DTranspose,
-    BinaryDense,
-    IntegerConv2D,
-    KerasCall,
-)
+from keras_sbn.folding.ops import Affine, KerasCall, Product
 
-_LINEAR = BinaryConv2D | IntegerConv2D | BinaryConv2DTranspose | BinaryDense
 _RELUS = ("relu", "relu6")
 _MERGES = (keras.layers.Add, keras.layers.Multiply, keras.layers.Subtract)
 
@@ -50,7 +42,7 @@ def _is_linear(node: Node) -> bool:
     op = node.op
     if isinstance(op, Affine):
         return per_channel(op, static_shape(node)[-1]) is not None
-    return isinstance(op, _LINEAR) or (isinstance(op, KerasCall) and op.kind in WITH_ACTIVATION)
+    return isinstance(op, Product) or (isinstance(op, KerasCall) and op.kind in WITH_ACTIVATION)
 
 
 def _fuse(graph: Graph, node: Node, affine: bool, relus: tuple[str, ...]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from keras_sbn.folding.graph import Graph, Node
@@ -22,16 +24,21 @@ class SignOfSharedAffine:
         if not isinstance(node.op, Threshold) or grid(node.input) is not None:
             return False
         for reader in graph.consumers(node.input):
-            if isinstance(reader.op, Affine) and _agree(threshold_of(reader.op), node.op):
+            # Stored thresholds are rounded to float32.
+            if isinstance(reader.op, Affine) and decides_as_sign(node.op, reader.op, 1e-4):
                 graph.replace(node, Node(node.name, Sign(), [reader], node.shape))
                 return True
         return False
 
 
-def _agree(a: Threshold, b: Threshold) -> bool:
-    # Stored thresholds are rounded to float32.
+def decides_as_sign(op: Any, affine: Affine, tolerance: float) -> bool:
+    """Whether an operation is the comparison that the sign of an affine map is, up to rounding."""
+    meant = threshold_of(affine)
     try:
-        near = np.allclose(a.threshold, b.threshold, rtol=1e-4, atol=1e-6)
-        return bool(near and (np.asarray(a.direction) == b.direction).all())
-    except ValueError:
+        return (
+            isinstance(op, Threshold)
+            and np.allclose(meant.threshold, op.threshold, rtol=tolerance, atol=1e-6)
+            and bool((meant.direction == op.direction).all())
+        )
+    except ValueError:  # of shapes that do not go together
         return False
