@@ -6,7 +6,7 @@ import contextlib
 import math
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,18 +29,15 @@ _MOST_VALUES = 256
 
 @dataclass
 class _Range:
+    #: The different values of an input, while they are few; otherwise `None`.
+    values: np.ndarray | None = None
     low: float = 0.0
     high: float = 0.0
-    #: The different values of an input, while they are few; otherwise `None`.
-    values: np.ndarray | None = field(default_factory=lambda: np.zeros(0))
 
     def add(self, array: np.ndarray) -> None:
         if array.size:
             self.low = min(self.low, float(array.min()))
             self.high = max(self.high, float(array.max()))
-
-    def add_input(self, array: np.ndarray) -> None:
-        self.add(array)
         if self.values is not None:
             found = np.union1d(self.values, array)
             self.values = found if found.size <= _MOST_VALUES else None
@@ -70,7 +67,8 @@ class Calibration:
             for node in graph.nodes()
             if not isinstance(node.op, Placeholder) and node not in self._parts and not is_binary(node)
         ]
-        self._ranges = {node: _Range() for node in (*graph.inputs, *nodes)}
+        self._ranges = {node: _Range() for node in nodes}
+        self._ranges |= {node: _Range(np.zeros(0)) for node in graph.inputs}
         model = None
         if nodes:
             with _masks_may_end():
@@ -97,7 +95,7 @@ class Calibration:
                 )
             if not np.isfinite(array.astype(np.float32)).all():
                 raise ValueError(f"Expected finite data. Received: NaN or infinity in {node.name!r}")
-            self._ranges[node].add_input(array)
+            self._ranges[node].add(array)
         if model is None:
             return
         with _masks_may_end():
@@ -116,11 +114,9 @@ class Calibration:
     def scale(self, node: Node) -> QuantParams:
         """How a node's values are stored."""
         found = self._of(node)
-        if isinstance(node.op, Placeholder) and found.values is not None:
-            lattice = params_of_lattice(found.values)
-            if lattice is not None:
-                return lattice
-        return params_of_range(found.low, found.high, grid(node))
+        values = found.values if isinstance(node.op, Placeholder) else None
+        lattice = None if values is None else params_of_lattice(values)
+        return lattice or params_of_range(found.low, found.high, grid(node))
 
     def _of(self, node: Node) -> _Range:
         while node in self._parts:

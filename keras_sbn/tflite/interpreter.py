@@ -133,13 +133,10 @@ class Interpreter(ABC):
         Raises:
             ValueError: If the arrays do not fit the inputs of the model.
         """
-        shapes = [tensor.shape for tensor in self.file.inputs]
+        wanted = [("samples", *tensor.shape[1:]) for tensor in self.file.inputs]
         given = [tuple(array.shape) for array in inputs]
-        fits = len(given) == len(shapes) and all(
-            found[1:] == wanted[1:] for found, wanted in zip(given, shapes, strict=True)
-        )
+        fits = [("samples", *shape[1:]) for shape in given] == wanted
         if not fits or len({shape[0] for shape in given}) != 1:
-            wanted = [("samples", *shape[1:]) for shape in shapes]
             raise ValueError(f"Expected inputs of shapes {wanted}. Received: shapes {given}")
         ready = [_stored(array, tensor) for array, tensor in zip(inputs, self.file.inputs, strict=True)]
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,15 +56,16 @@ class Comparison:
         Raises:
             ValueError: If they are not as many, or of other shapes.
         """
-        wanted = [array.shape[1:] for array in expected]
-        found = [array.shape[1:] for array in received]
-        if len(wanted) == len(found):
-            received = [received[index] for index in self._order]
-            if [array.shape[1:] for array in received] == wanted:
-                return received
+        if len(expected) == len(received):
+            paired = [received[index] for index in self._order]
+            if _shapes(paired) == _shapes(expected):
+                return paired
+        outputs = zip(self._names, _shapes(received), strict=False)
+        known = ", ".join(f"{name!r} of shape {shape}" for name, shape in outputs)
         raise ValueError(
-            f"Expected a model with the outputs of the file, {_described(self._names, found)}. Received: "
-            f"{getattr(self._model, 'name', 'a model')!r} with outputs of shapes {_shapes(wanted)}"
+            f"Expected a model with the outputs of the file, {known}. Received: "
+            f"{getattr(self._model, 'name', 'a model')!r} with outputs of shapes "
+            f"{', '.join(_shapes(expected))}"
         )
 
     def notes(self) -> list[str]:
@@ -100,10 +100,6 @@ def _float(value: Any) -> Any:
     return np.float32 if dtype.itemsize == 2 and dtype.kind in "fV" else dtype
 
 
-def _described(names: Sequence[str], shapes: list[tuple[int, ...]]) -> str:
-    pairs = zip(names, shapes, strict=False)
-    return ", ".join(f"{name!r} of shape {('samples', *shape)}" for name, shape in pairs)
-
-
-def _shapes(shapes: list[tuple[int, ...]]) -> str:
-    return ", ".join(str(("samples", *shape)) for shape in shapes)
+def _shapes(arrays: list[np.ndarray]) -> list[str]:
+    """The shapes of outputs, for any number of samples."""
+    return [str(("samples", *array.shape[1:])) for array in arrays]

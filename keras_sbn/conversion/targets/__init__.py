@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from keras_sbn.conversion.targets.base import Target
 
-#: File and class of every target, by the name that `convert` takes; the smallest file first. Names are
-#: known without Keras.
+#: The class of every target, by the name that `convert` takes, which its file here has as well; the
+#: smallest file first. Names are known without Keras.
 TARGETS = {
-    "lce": ("lce", "LceTarget"),
-    "tflite": ("tflite", "TfliteTarget"),
-    "micro": ("micro", "MicroTarget"),
-    "c": ("c", "CTarget"),
-    "onnx": ("onnx", "OnnxTarget"),
+    "lce": "LceTarget",
+    "tflite": "TfliteTarget",
+    "micro": "MicroTarget",
+    "c": "CTarget",
+    "onnx": "OnnxTarget",
 }
 #: What `save` writes where that is no .tflite file.
 SUFFIXES = {"c": ".c", "onnx": ".onnx"}
@@ -27,6 +27,5 @@ RUN_TARGETS = ("lce", "tflite")
 
 def target_class(name: str) -> type[Target]:
     """The class of a target."""
-    file, kind = TARGETS[name]
-    found: type[Target] = getattr(importlib.import_module(f"{__name__}.{file}"), kind)
+    found: type[Target] = getattr(importlib.import_module(f"{__name__}.{name}"), TARGETS[name])
     return found
