@@ -18,7 +18,7 @@ from keras_sbn.tflite.options import ACTIVATION, BIAS_TYPE, PADDING
 
 #: Options tables of operators of two inputs that are not named as these, and of one input that have one.
 _BINARY = {"MAXIMUM": "MaximumMinimum", "MINIMUM": "MaximumMinimum"}
-_UNARY = {"ABS": "Abs", "EXP": "Exp", "HARD_SWISH": "HardSwish", "NEG": "Neg"}
+_UNARY = {"ABS": "Abs", "DEQUANTIZE": "Dequantize", "EXP": "Exp", "NEG": "Neg"}
 
 
 @dataclass(frozen=True)
@@ -120,10 +120,17 @@ class Operators(Emitter):
         return self.emit(operator, inputs, output, "Reducer", {"keepDims": keep_dims})
 
     def elementwise(
-        self, operator: str, x: Tensor, y: Tensor, output: Output, activation: str = "none"
+        self,
+        operator: str,
+        x: Tensor,
+        y: Tensor | np.ndarray | float,
+        output: Output,
+        activation: str = "none",
     ) -> Tensor:
-        """ADD, SUB, MUL, DIV, MAXIMUM or MINIMUM of two tensors that broadcast."""
+        """ADD, SUB, MUL, DIV, MAXIMUM or MINIMUM of two tensors that broadcast, or of one and numbers."""
         version = None
+        if not isinstance(y, Tensor):
+            y = self.constant(f"{operator.lower()}_constant", np.asarray(y).astype(np.float32))
         if operator == "MUL" and x.dtype == "int8" and x.quant and y.quant and output.quant:
             version = 3 if x.quant.scale * y.quant.scale / output.quant.scale >= 1 else None
         fields: dict[str, Any] = {}
@@ -135,21 +142,11 @@ class Operators(Emitter):
         table = _BINARY.get(operator, operator.capitalize())
         return self.emit(operator, [x, y], output, table, fields, version)
 
-    def with_constant(
-        self,
-        operator: str,
-        x: Tensor,
-        value: np.ndarray | float,
-        output: Output,
-        activation: str = "none",
-    ) -> Tensor:
-        """An elementwise operator of a float32 tensor and a constant that broadcasts."""
-        stored = np.asarray(value).astype(np.float32)
-        constant = self.constant(f"{operator.lower()}_constant", stored)
-        return self.elementwise(operator, x, constant, output, activation)
-
     def unary(self, operator: str, x: Tensor, output: Output) -> Tensor:
-        """RELU, RELU6, LOGISTIC, TANH, ELU, ABS, NEG, ROUND, ..."""
+        """RELU, RELU6, LOGISTIC, TANH, ELU, ABS, NEG, ROUND, ...
+
+        DEQUANTIZE and LceDequantize as well: integers as numbers, and bits as ±1 in float32 or int8.
+        """
         return self.emit(operator, [x], output, _UNARY.get(operator))
 
     def softmax(self, x: Tensor, output: Output) -> Tensor:
@@ -189,16 +186,14 @@ class Operators(Emitter):
         inputs.append(self.constant("pad_value", value, scale, zero_point))
         return self.emit("PADV2", inputs, output, "PadV2")
 
-    def slice_of(self, x: Tensor, begin: Sequence[int], output: Output) -> Tensor:
-        """SLICE: the part of the output's shape that starts at `begin`."""
-        first = self._integers("begin", begin)
-        size = self._integers("size", [-1, *output.shape[1:]])
-        return self.emit("SLICE", [x, first, size], output, "Slice")
-
-    def strided_slice(
-        self, x: Tensor, begin: Sequence[int], strides: Sequence[int], output: Output
+    def slice_of(
+        self, x: Tensor, begin: Sequence[int], output: Output, strides: Sequence[int] = ()
     ) -> Tensor:
-        """STRIDED_SLICE: as many values as the output has from `begin` on, `strides` apart."""
+        """SLICE: as many values as the output has from `begin` on; STRIDED_SLICE: `strides` apart."""
+        if all(stride == 1 for stride in strides):
+            first = self._integers("begin", begin)
+            size = self._integers("size", [-1, *output.shape[1:]])
+            return self.emit("SLICE", [x, first, size], output, "Slice")
         steps = zip(begin, output.shape, strides, strict=True)
         end = [first + (count - 1) * stride + 1 for first, count, stride in steps]
         named = (("begin", begin), ("end", end), ("strides", strides))
@@ -219,17 +214,9 @@ class Operators(Emitter):
         version = 2 if output.stored_type == "int16" else 1
         return self.emit("QUANTIZE", [x], output, "Quantize", version=version)
 
-    def dequantize(self, x: Tensor, output: Output) -> Tensor:
-        """DEQUANTIZE: 8 bits to float32."""
-        return self.emit("DEQUANTIZE", [x], output, "Dequantize")
-
     def lce_quantize(self, x: Tensor, output: Output) -> Tensor:
         """LceQuantize: the signs of float32 values, or of int8 ones less their zero point, as bits."""
         return self.emit("LceQuantize", [x], output.also(dtype="int32"))
-
-    def lce_dequantize(self, x: Tensor, output: Output) -> Tensor:
-        """LceDequantize: bits as ±1, in float32 or int8."""
-        return self.emit("LceDequantize", [x], output)
 
     def lce_convolution(
         self,

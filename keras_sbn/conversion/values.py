@@ -85,7 +85,9 @@ class Values:
                 found["float32"] = self._form.bits_to_float(node, found[_BITS])
             else:
                 output = Output(node.name, static_shape(node), suffix="float")
-                found["float32"] = self._emitter.dequantize(_first(found, "uint8", "int8"), output)
+                found["float32"] = self._emitter.unary(
+                    "DEQUANTIZE", _first(found, "uint8", "int8"), output
+                )
         return found["float32"]
 
     def int8(self, node: Node) -> Tensor:

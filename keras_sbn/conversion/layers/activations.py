@@ -29,9 +29,9 @@ def _unary(operator: str) -> _Write:
 
 def _hard_sigmoid(emitter: Operators, x: Tensor, output: Output) -> Tensor:
     """``relu6(x + 3) / 6``, rounded as Keras rounds it."""
-    shifted = emitter.with_constant("ADD", x, 3.0, output.also(suffix="above"))
+    shifted = emitter.elementwise("ADD", x, 3.0, output.also(suffix="above"))
     clipped = emitter.unary("RELU6", shifted, output.also(suffix="clipped"))
-    return emitter.with_constant("DIV", clipped, 6.0, output)
+    return emitter.elementwise("DIV", clipped, 6.0, output)
 
 
 def _times(factor: _Write) -> _Write:
@@ -46,7 +46,7 @@ def _times(factor: _Write) -> _Write:
 
 def _softsign(emitter: Operators, x: Tensor, output: Output) -> Tensor:
     magnitude = emitter.unary("ABS", x, output.also(suffix="magnitude"))
-    divisor = emitter.with_constant("ADD", magnitude, 1.0, output.also(suffix="divisor"))
+    divisor = emitter.elementwise("ADD", magnitude, 1.0, output.also(suffix="divisor"))
     return emitter.elementwise("DIV", x, divisor, output)
 
 
@@ -144,7 +144,7 @@ def _relu(call: Call) -> Tensor:
     if layer.max_value is None:
         return call.emitter.leaky_relu(call.input, slope, call.output)
     positive = call.emitter.unary("RELU", call.input, call.output.also(suffix="positive"))
-    return call.emitter.with_constant("MINIMUM", positive, float(layer.max_value), call.output)
+    return call.emitter.elementwise("MINIMUM", positive, float(layer.max_value), call.output)
 
 
 @lowers_each({K.Softmax: "Permute"}, int8=calibrated)

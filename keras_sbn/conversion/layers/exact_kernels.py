@@ -39,4 +39,4 @@ def stored_kernel(call: Call, kernel: np.ndarray) -> Tensor:
     whole = np.round(kernel.astype(np.float64) / step).astype(np.int8)
     stored = call.emitter.constant("kernel", whole, step)
     output = Output(call.layer, kernel.shape, suffix="float_kernel")
-    return call.emitter.dequantize(stored, output)
+    return call.emitter.unary("DEQUANTIZE", stored, output)

@@ -64,11 +64,7 @@ def _windows(call: Call, op: BinaryConv2D, x: Tensor) -> Tensor:
             parts.append(x)
             continue
         output = Output(call.layer, shape, x.quant, suffix=f"window_{place[0]}_{place[1]}")
-        if tuple(op.strides) == (1, 1):
-            parts.append(call.emitter.slice_of(x, [0, *begin, 0], output))
-        else:
-            strides = (1, *op.strides, 1)
-            parts.append(call.emitter.strided_slice(x, [0, *begin, 0], strides, output))
+        parts.append(call.emitter.slice_of(x, [0, *begin, 0], output, (1, *op.strides, 1)))
     if len(parts) == 1:
         return parts[0]
     joined = Output(call.layer, (*shape[:3], len(parts) * channels), x.quant, suffix="windows")

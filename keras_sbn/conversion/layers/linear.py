@@ -177,8 +177,8 @@ def _rescaling(call: Call) -> Tensor:
 
 def scaled(call: Call, x: Tensor, scale: Any, offset: Any) -> Tensor:
     """Emits ``scale * x + offset`` in float32, rounded as Keras rounds them."""
-    product = call.emitter.with_constant("MUL", x, scale, call.output.also(suffix="product"))
-    return call.emitter.with_constant("ADD", product, offset, call.output)
+    product = call.emitter.elementwise("MUL", x, scale, call.output.also(suffix="product"))
+    return call.emitter.elementwise("ADD", product, offset, call.output)
 
 
 def _float_convolution(call: Call, output: Output, activation: str) -> Tensor:

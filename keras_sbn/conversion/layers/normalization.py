@@ -58,7 +58,7 @@ def _normalized(call: Call, x: Tensor, axes: list[int], epsilon: float) -> Tenso
     centered = emitter.elementwise("SUB", x, mean, output("centered"))
     squares = emitter.elementwise("MUL", centered, centered, output("squares"))
     variance = emitter.reduction("MEAN", squares, axes, output("variance", reduced), True)
-    above = emitter.with_constant("ADD", variance, epsilon, output("above", reduced))
+    above = emitter.elementwise("ADD", variance, epsilon, output("above", reduced))
     factor = emitter.unary("RSQRT", above, output("factor", reduced))
     return emitter.elementwise("MUL", centered, factor, output("normalized_by_factor"))
 

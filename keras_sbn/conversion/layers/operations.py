@@ -84,8 +84,8 @@ def _reduction(call: Call, operator: str) -> Tensor:
 @lowers("clip", reads=("x_min", "x_max"))
 def _clip(call: Call) -> Tensor:
     low, high = (np.asarray(bound, np.float32) for bound in (call.op.x_min, call.op.x_max))
-    x = call.emitter.with_constant("MAXIMUM", call.input, low, call.output.also(suffix="above"))
-    return call.emitter.with_constant("MINIMUM", x, high, call.output)
+    x = call.emitter.elementwise("MAXIMUM", call.input, low, call.output.also(suffix="above"))
+    return call.emitter.elementwise("MINIMUM", x, high, call.output)
 
 
 @lowers("split", reads=("indices_or_sections", "axis"), int8=same)

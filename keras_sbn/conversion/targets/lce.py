@@ -72,11 +72,11 @@ class LceTarget(Target):
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node), suffix="unpacked")
-        return self.emitter.lce_dequantize(x, output)
+        return self.emitter.unary("LceDequantize", x, output)
 
     def bits_to_int8(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node), INTEGER, suffix="unpacked_int8")
-        return self.emitter.lce_dequantize(x, output)
+        return self.emitter.unary("LceDequantize", x, output)
 
     def compare_int8(self, call: Call, x: Tensor) -> Tensor:
         sign = isinstance(call.node.op, Sign)
@@ -89,14 +89,14 @@ class LceTarget(Target):
                 return self.to_bits(node, x)
             # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
             output = call.output.also(suffix="sum")
-            return self.to_bits(node, call.emitter.with_constant("ADD", x, 0.0, output))
+            return self.to_bits(node, call.emitter.elementwise("ADD", x, 0.0, output))
         assert isinstance(op, Threshold)
         offset = exact_offset(node, op)
         if (op.direction < 0).any():
             output = call.output.also(suffix="directed")
-            x = call.emitter.with_constant("MUL", x, op.direction, output)
+            x = call.emitter.elementwise("MUL", x, op.direction, output)
         output = call.output.also(suffix="difference")
-        return self.to_bits(node, call.emitter.with_constant("SUB", x, offset, output))
+        return self.to_bits(node, call.emitter.elementwise("SUB", x, offset, output))
 
     def finishes(self, op: BinaryConv2D) -> bool:
         # Padding with 0 the engine corrects in float32, as it is around the whole map.
@@ -217,7 +217,7 @@ class LceTarget(Target):
         if name not in self.shared:
             ones = np.ones(filters, np.int8)
             stored = call.emitter.constant("ones", ones, 1.0, int(1 - value))
-            self.shared[name] = call.emitter.dequantize(stored, Output(name, (filters,)))
+            self.shared[name] = call.emitter.unary("DEQUANTIZE", stored, Output(name, (filters,)))
         return self.shared[name]
 
     def _convolve(

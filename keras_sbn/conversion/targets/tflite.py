@@ -32,7 +32,7 @@ float32 once, when the model is loaded, and a float32 CONV_2D adds the integers 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -80,15 +80,6 @@ _ROUNDED_SUMS = Reason(
 )
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How a convolution sees its input: ``conv(x, w) = multiplier * conv(u, w) + constant``."""
-
-    tensor: Tensor
-    multiplier: int
-    constant: np.ndarray
-
-
 class TfliteTarget(Target):
     """Writes a folded model in stock TFLite operators: bits are int8 of scale 1, zero point 127."""
 
@@ -109,8 +100,8 @@ class TfliteTarget(Target):
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node))
         v = self._dequantized(node.name, x)
-        twice = self.emitter.with_constant("MUL", v, 2.0, output.also(suffix="twice"))
-        return self.emitter.with_constant("ADD", twice, 1.0, output.also(suffix="unpacked"))
+        twice = self.emitter.elementwise("MUL", v, 2.0, output.also(suffix="twice"))
+        return self.emitter.elementwise("ADD", twice, 1.0, output.also(suffix="unpacked"))
 
     def bits_to_int8(self, node: Node, x: Tensor) -> Tensor:
         """Emits ``2 v + 1``, the ±1 value itself with zero point 0."""
@@ -142,11 +133,11 @@ class TfliteTarget(Target):
         if isinstance(op, Threshold):
             offset = exact_offset(call.node, op) * op.direction
             output = call.output.also(suffix="difference")
-            x = call.emitter.with_constant("SUB", x, offset, output)
+            x = call.emitter.elementwise("SUB", x, offset, output)
             if (op.direction < 0).any():
                 factor = _HUGE * op.direction.astype(np.float32)
         output = call.output.also(suffix="clamped")
-        clamped = call.emitter.with_constant("MUL", x, factor, output, "relu_n1_to_1")
+        clamped = call.emitter.elementwise("MUL", x, factor, output, "relu_n1_to_1")
         return self.to_bits(call.node, clamped)
 
     def unsupported_transposed(self, name: str, op: BinaryConv2DTranspose) -> Unsupported | None:
@@ -171,15 +162,10 @@ class TfliteTarget(Target):
 
     def _linear(self, call: Call) -> tuple[Linear, Tensor]:
         """What a convolution and what is fused with it compute, and the bits that they read."""
-        form, window = self._padded(call)
-        linear = Linear(
-            form.multiplier * call.op.kernel.astype(np.float64),
-            form.constant.astype(np.float64),
-            form.tensor.shape,
-            call.output.shape,
-            window=window,
-        )
-        return linear.scaled(*call.affine), form.tensor
+        x, window, multiplier, constant = self._padded(call)
+        kernel = multiplier * call.op.kernel.astype(np.float64)
+        linear = Linear(kernel, constant.astype(np.float64), x.shape, call.output.shape, window=window)
+        return linear.scaled(*call.affine), x
 
     def convolution(self, call: Call) -> Tensor:
         fused, op = call.node.op, call.op
@@ -188,29 +174,29 @@ class TfliteTarget(Target):
         self.emitter.reasons[call.layer] = NO_REASON
         bits = self.bits_of(call)
         as_dense = bits < 8 and self.few_bits_as_dense
-        form, window = self._padded(call, in_windows=as_dense)
-        tau = np.ceil((fused.threshold - form.constant) / form.multiplier)
+        x, window, multiplier, constant = self._padded(call, in_windows=as_dense)
+        tau = np.ceil((fused.threshold - constant) / multiplier)
         if as_dense:
-            return few_bits_convolution(call, form.tensor, tau, bits)
+            return few_bits_convolution(call, x, tau, bits)
         output, depthwise = call.output.also(binary=True), _is_depthwise(op)
         packed = bits if bits < 8 else None
-        return compared_sums(call, form.tensor, op.kernel, tau, output, window, depthwise, packed)
+        return compared_sums(call, x, op.kernel, tau, output, window, depthwise, packed)
 
     def _accumulators(self, call: Call) -> Tensor:
         """Emits a convolution that gives the accumulators themselves in float32."""
         dynamic, depthwise = _is_dynamic(call.op), _is_depthwise(call.op)
         self.emitter.reasons[call.layer] = SUMS if dynamic else _FLOAT_SUMS
-        form, window = self._padded(call)
+        stored, window, multiplier, constant = self._padded(call)
         kernel = in_order(call.op.kernel, depthwise)
-        x = self._dequantized(call.layer, form.tensor)
-        weights = call.emitter.constant("kernel", kernel, float(form.multiplier))
-        bias = call.emitter.constant("bias", form.constant.astype(np.float32))
+        x = self._dequantized(call.layer, stored)
+        weights = call.emitter.constant("kernel", kernel, float(multiplier))
+        bias = call.emitter.constant("bias", constant.astype(np.float32))
         if dynamic:
             output = call.output.also(suffix="near", binary=True)
             near = call.emitter.convolution(x, weights, bias, output, window)
             return call.emitter.unary("ROUND", near, call.output)
         output = Output(call.layer, kernel.shape, suffix="float_kernel")
-        weights = call.emitter.dequantize(weights, output)
+        weights = call.emitter.unary("DEQUANTIZE", weights, output)
         return call.emitter.convolution(x, weights, bias, call.output, window, depthwise=depthwise)
 
     def bits_of(self, call: Call) -> int:
@@ -225,30 +211,31 @@ class TfliteTarget(Target):
             return 8
         return int(wanted)
 
-    def _padded(self, call: Call, in_windows: bool = False) -> tuple[_Form, Window]:
-        """The input of a convolution with the padding that is not native, and how the window moves.
+    def _padded(self, call: Call, in_windows: bool = False) -> tuple[Tensor, Window, int, np.ndarray]:
+        """What a convolution reads, u, with the padding that is not native, and how the window moves.
 
         Args:
             call: The convolution.
             in_windows: Whether no padding is native.
+
+        Returns:
+            u, the window, and m and c of ``conv(x, w) = m conv(u, w) + c``.
         """
         op, source = call.op, call.node.input
-        total = op.kernel.sum(axis=(0, 1, 2), dtype=np.int64)
-        if pads_with(op, 0.0):
-            form = _Form(self.values.int8(source), 1, 0 * total)
-        else:
-            form = _Form(self.values.bits(source), 2, total)
+        multiplier = 1 if pads_with(op, 0.0) else 2
+        constant = (multiplier - 1) * op.kernel.sum(axis=(0, 1, 2), dtype=np.int64)
+        x = self.values.int8(source) if multiplier == 1 else self.values.bits(source)
         window, positions = window_of(op), call.output.shape[1:3]
         written = in_windows and window.padding != "valid"
-        if not written and not needs_written_padding(op, form.tensor.shape[1:3], positions):
-            return form, window
-        x = padded_binary(call, op, form.tensor, form.tensor.params.stored)
-        return replace(form, tensor=x), replace(window, padding="valid")
+        if written or needs_written_padding(op, x.shape[1:3], positions):
+            x = padded_binary(call, op, x, x.params.stored)
+            window = replace(window, padding="valid")
+        return x, window, multiplier, constant
 
     def _dequantized(self, layer: str, x: Tensor) -> Tensor:
         if x not in self.shared:
             output = Output(layer, x.shape, suffix="float_input")
-            self.shared[x] = self.emitter.dequantize(x, output)
+            self.shared[x] = self.emitter.unary("DEQUANTIZE", x, output)
         return self.shared[x]
 
 
