@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_sbn.bits import pack_integers
 from keras_sbn.conversion.operator_versions import version_of
 from keras_sbn.conversion.plan import NO_REASON, Reason
 from keras_sbn.conversion.quantization import QuantParams
@@ -115,10 +116,14 @@ class Emitter:
         count = self._names.get(suffix, 0)
         self._names[suffix] = count + 1
         name = f"{suffix}_{count}" if count else suffix
-        index = self._writer.constant(name, value, scale, zero_point, axis, bits)
-        self._constant_bytes[index] = value.nbytes if bits is None else -(-value.size * bits // 8)
+        value = np.ascontiguousarray(value)
+        dtype = value.dtype.name if bits is None else f"int{bits}"
+        data = (value if bits is None else pack_integers(value, bits)).tobytes()
+        buffer = self._writer.buffer(data, dtype)
+        index = self._writer.tensor(name, value.shape, dtype, scale, zero_point, axis, buffer)
+        self._constant_bytes[index] = len(data)
         quant = QuantParams(scale, zero_point) if isinstance(scale, float) else None
-        return Tensor(index, value.shape, value.dtype.name if bits is None else f"int{bits}", quant)
+        return Tensor(index, value.shape, dtype, quant)
 
     def emit(
         self,

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from keras_sbn.bits import pack_integers
 from keras_sbn.extras import remedy
 from keras_sbn.tflite.schema import made, schema
 
@@ -62,24 +61,13 @@ class ModelWriter:
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
-    def constant(
-        self,
-        name: str,
-        value: np.ndarray,
-        scale: float | Sequence[float] | None = None,
-        zero_point: int = 0,
-        axis: int = 0,
-        bits: int | None = None,
-    ) -> int:
-        """Adds a constant tensor and returns its index; integers of 2 or 4 `bits` are packed."""
-        value = np.ascontiguousarray(value)
-        dtype = value.dtype.name if bits is None else f"int{bits}"
-        data = (value if bits is None else pack_integers(value, bits)).tobytes()
+    def buffer(self, data: bytes, dtype: str) -> int:
+        """Returns the index of the buffer of constants of a type; it is added where there is none yet."""
         key = (dtype, data)
         if key not in self._constants:
             self._constants[key] = len(self._model.buffers)
             self._model.buffers.append(made("Buffer", data=np.frombuffer(data, np.uint8)))
-        return self.tensor(name, value.shape, dtype, scale, zero_point, axis, self._constants[key])
+        return self._constants[key]
 
     def operator(
         self,

@@ -170,7 +170,8 @@ def _dense(kernel):
     writer = ModelWriter("test")
     a = writer.tensor("a", (1, kernel.shape[1]), "float32")
     b = writer.tensor("b", (1, len(kernel)), "float32")
-    constant = writer.constant("kernel", kernel.astype("float32"))
+    buffer = writer.buffer(kernel.astype("float32").tobytes(), "float32")
+    constant = writer.tensor("kernel", kernel.shape, "float32", buffer=buffer)
     writer.operator("FULLY_CONNECTED", [a, constant, -1], [b], ("FullyConnected", {}))
     return writer.finish([a], [b])
 

@@ -7,6 +7,7 @@ from conftest import LITERT, activate, images, needs_new_litert, randomize
 
 import keras_sbn
 from keras_sbn import layers
+from keras_sbn.bits import pack_integers
 from keras_sbn.extras import installed, why_no_lce
 from keras_sbn.tflite import place_data
 from keras_sbn.tflite.interpreter import LceInterpreter, TfliteInterpreter
@@ -41,8 +42,10 @@ def _int2_convolution():
     """A file that no runtime takes: CONV_2D has no weights of 2 bits."""
     writer = ModelWriter("test")
     x = writer.tensor("x", (1, 3, 3, 4), "int8", 1.0, 127)
-    kernel = writer.constant("kernel", np.ones((2, 1, 1, 4), np.int8), [1.0, 1.0], bits=2)
-    bias = writer.constant("bias", np.zeros(2, np.int32), [1.0, 1.0])
+    ones = writer.buffer(pack_integers(np.ones(8, np.int8), 2).tobytes(), "int2")
+    kernel = writer.tensor("kernel", (2, 1, 1, 4), "int2", [1.0, 1.0], buffer=ones)
+    zeros = writer.buffer(np.zeros(2, np.int32).tobytes(), "int32")
+    bias = writer.tensor("bias", (2,), "int32", [1.0, 1.0], buffer=zeros)
     y = writer.tensor("y", (1, 3, 3, 2), "int8", 1.0, 127)
     fields = {"padding": 1, "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
     writer.operator("CONV_2D", [x, kernel, bias], [y], ("Conv2D", fields), 7)

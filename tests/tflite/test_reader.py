@@ -10,7 +10,8 @@ from keras_sbn.tflite.writer import ModelWriter, finish
 def _file():
     writer = ModelWriter("test")
     a = writer.tensor("a", (1, 3), "float32")
-    kernel = writer.constant("kernel", np.arange(6, dtype=np.float32).reshape(2, 3))
+    buffer = writer.buffer(np.arange(6, dtype=np.float32).tobytes(), "float32")
+    kernel = writer.tensor("kernel", (2, 3), "float32", buffer=buffer)
     b = writer.tensor("b", (1, 2), "float32")
     writer.operator("FULLY_CONNECTED", [a, kernel, -1], [b], ("FullyConnected", {}))
     c = writer.tensor("c", (1, 1), "int32")
@@ -32,9 +33,8 @@ def test_reads_what_was_written():
 def test_constants_lie_at_multiples_of_sixteen_bytes_and_equal_ones_are_stored_once():
     writer = ModelWriter("test")
     marker = np.frombuffer(b"0123456789abcdefghi", np.uint8)
-    writer.constant("one", marker)
-    writer.constant("two", marker)
-    writer.constant("three", marker[::-1])
+    places = [writer.buffer(data.tobytes(), "uint8") for data in (marker, marker, marker[::-1])]
+    assert places[0] == places[1] != places[2]
     content = writer.finish([], [])
     assert content.count(marker.tobytes()) == 1
     assert content.index(marker.tobytes()) % 16 == 0
