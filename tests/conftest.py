@@ -290,7 +290,7 @@ def first_differing_layer(content, target, model, x):
     def run(other, inputs):
         return open_interpreter(other, target).predict(inputs, dequantize=False)
 
-    return compare_layers(content, model, Batch(x, x), run=run)[0]
+    return compare_layers(content, model, Batch(x, x, x), run=run)[0]
 
 
 def crashing(content, operator=1):

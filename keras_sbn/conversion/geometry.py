@@ -35,17 +35,6 @@ def same_padding(size: int, window: int, stride: int, dilation: int) -> tuple[in
     return missing // 2, missing - missing // 2
 
 
-def leaves_values_over(sizes: tuple[int, ...], window: tuple[int, ...], moves: Window) -> bool:
-    """Whether "same" padding ends before the map does: the last window stops short of the last value.
-
-    It does so where the stride is longer than what the window reaches over, and the sizes fit. Some
-    runtimes then take the difference for padding that is less than none, and shift the windows: XNNPACK
-    in TensorFlow 2.21 and in LiteRT before 2.3. Written out, the padding is what Keras has.
-    """
-    axes = zip(sizes, window, moves.strides, moves.dilation_rate, strict=True)
-    return moves.padding == "same" and any(_missing(*axis) < 0 for axis in axes)
-
-
 def margins_of(sizes: tuple[int, ...], window: tuple[int, ...], moves: Window) -> Margins:
     """What a convolution pads on each side of both axes of a map of these sizes."""
     if moves.padding == "causal":
@@ -86,6 +75,11 @@ def pads_itself(
 ) -> bool:
     """Whether an operator pads a map of these sizes itself: not at all, or on all sides.
 
+    It does not where "same" padding ends before the map does: the last window stops short of the last
+    value. So it is where the stride is longer than what the window reaches over, and the sizes fit. Some
+    runtimes then take the difference for padding that is less than none, and shift the windows: XNNPACK
+    in TensorFlow 2.21 and in LiteRT before 2.3. Written out, the padding is what Keras has.
+
     Args:
         sizes: Rows and columns of the map.
         window: Those of the kernel.
@@ -93,8 +87,9 @@ def pads_itself(
         value: What is to stand around the map, `None` for different values.
         known: What the operator can pad with.
     """
-    native = moves.padding == "same" and value in known
-    return moves.padding == "valid" or (native and not leaves_values_over(sizes, window, moves))
+    axes = zip(sizes, window, moves.strides, moves.dilation_rate, strict=True)
+    reaches = all(_missing(*axis) >= 0 for axis in axes)
+    return moves.padding == "valid" or (moves.padding == "same" and value in known and reaches)
 
 
 def needs_written_padding(op: BinaryConv, sizes: tuple[int, ...], positions: tuple[int, ...]) -> bool:

@@ -84,19 +84,14 @@ def unsupported_input(name: str, source: Node) -> Unsupported | None:
     if producer is None:
         return None
     remedy = f"put a SelfBinarizingActivation before {name!r}, or set binarize_input=True on it"
-    broken = bool(producer.inputs) and all(is_binary(source) for source in producer.inputs)
-    product = isinstance(producer.op, Product)
-    what = (
-        f"{producer.name!r}, which makes other values of ±1"
-        if broken and not product
-        else f"{producer.name!r} without a sign between"
-    )
+    broken = not isinstance(producer.op, Product) and all(map(is_binary, producer.inputs))
+    what = ", which makes other values of ±1" if broken else " without a sign between"
     return Unsupported(
         f"its input is real-valued and comes from {producer.name!r}",
         remedy,
         f"Expected layer {name!r} to be binary. Received a real-valued input, which comes from "
-        f"{what}. {remedy[0].upper()}{remedy[1:]}. allow_float_fallback=True converts it as a float "
-        "layer.",
+        f"{producer.name!r}{what}. {remedy[0].upper()}{remedy[1:]}. allow_float_fallback=True converts "
+        "it as a float layer.",
     )
 
 

@@ -250,10 +250,8 @@ class TfliteInterpreter(Interpreter):
         xnnpack = xnnpack is not False
         super().__init__(content, name + (", XNNPACK" if xnnpack else ""))
         self._engine = self.opened(lambda: self._open(module, content, num_threads, xnnpack))
-        self._indices = [
-            [detail["index"] for detail in details]
-            for details in (self._engine.get_input_details(), self._engine.get_output_details())
-        ]
+        self._read = [detail["index"] for detail in self._engine.get_input_details()]
+        self._written = [detail["index"] for detail in self._engine.get_output_details()]
 
     @staticmethod
     def _open(runtime: Any, content: bytes, num_threads: int, xnnpack: bool) -> Any:
@@ -271,11 +269,10 @@ class TfliteInterpreter(Interpreter):
         return engine
 
     def run(self, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        read, written = self._indices
-        for index, array in zip(read, inputs, strict=True):
+        for index, array in zip(self._read, inputs, strict=True):
             self._engine.set_tensor(index, array)
         self._engine.invoke()
-        return [self._engine.get_tensor(index) for index in written]
+        return [self._engine.get_tensor(index) for index in self._written]
 
 
 #: Packages that bring stock TFLite, the module and what it is called, in the order they are tried: the

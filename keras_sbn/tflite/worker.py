@@ -6,6 +6,7 @@ process of its own such a file is an error like any other.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,6 @@ class Worker:
     def __init__(
         self, content: bytes, target: str, num_threads: int = 1, *, name: str = "the file", **options: Any
     ) -> None:
-        self._runtime: str | None = None
         self._process = ChildProcess(work, f"run {name}")
         try:
             self._process.send((content, target, num_threads, options))
@@ -36,7 +36,7 @@ class Worker:
             self._process.close()
             raise
 
-    @property
+    @cached_property
     def runtime(self) -> str:
         """What runs the file; waits until it is open.
 
@@ -44,9 +44,7 @@ class Worker:
             ImportError: If no runtime for the target is installed.
             RuntimeError: If the runtime refuses the file, or the process ended.
         """
-        if self._runtime is None:
-            self._runtime = str(self._process.receive())
-        return self._runtime
+        return str(self._process.receive())
 
     def submit(self, inputs: list[np.ndarray], dequantize: bool = True) -> None:
         """Starts on a batch; `result` has to be called before the next."""
@@ -64,7 +62,6 @@ class Worker:
 
     def predict(self, inputs: list[np.ndarray], dequantize: bool = True) -> list[np.ndarray]:
         """As `Interpreter.predict`."""
-        _ = self.runtime
         self.submit(inputs, dequantize)
         return self.result()
 

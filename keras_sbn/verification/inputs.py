@@ -25,26 +25,21 @@ class Batch:
 
     Attributes:
         for_model: What the model takes, in its order.
-        for_file: What the file takes, in its order.
-        order: For every input of the model its index in the file; empty where they are the same.
+        for_images: What the file takes, in the order of the model.
+        for_file: What the file takes, in its own order.
     """
 
     for_model: list[np.ndarray]
+    for_images: list[np.ndarray]
     for_file: list[np.ndarray]
-    order: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.for_model[0])
 
-    @property
-    def for_images(self) -> list[np.ndarray]:
-        """What the file takes, in the order of the model."""
-        return [self.for_file[index] for index in self.order] if self.order else self.for_file
-
     def sample(self, index: int) -> Batch:
         """One sample of it."""
-        rows = slice(index, index + 1)
-        return Batch([a[rows] for a in self.for_model], [a[rows] for a in self.for_file], self.order)
+        forms = (self.for_model, self.for_images, self.for_file)
+        return Batch(*([array[index : index + 1] for array in arrays] for arrays in forms))
 
 
 class InputForms:
@@ -106,9 +101,9 @@ class InputForms:
         if len(lengths) != 1:
             raise ValueError(f"Expected inputs with equally many samples. Received: {lengths}")
         given = zip(arrays, self._floats, self._tensors, strict=True)
-        forms = [self._forms(*one) for one in given]
-        for_file = [forms[self._order.index(place)][1] for place in range(len(forms))]
-        return Batch([for_model for for_model, _ in forms], for_file, tuple(self._order))
+        for_model, for_images = map(list, zip(*(self._forms(*one) for one in given), strict=True))
+        for_file = [for_images[self._order.index(place)] for place in range(len(for_images))]
+        return Batch(for_model, for_images, for_file)
 
     def _forms(
         self, array: np.ndarray, floats: bool, tensor: TensorReport

@@ -46,16 +46,13 @@ def _after_zeros(row: Node, steps: int, name: str) -> Node:
 
 def _over_rows(layer: Any, kind: Any, row: Node) -> Any:
     """The layer over rows, with the kernel and bias of the one over steps."""
-    sizes = ("filters", "groups", "depth_multiplier")
+    same = ("filters", "groups", "depth_multiplier", "activation", "use_bias", "name")
     made = _KINDS[kind](
         kernel_size=(1, *layer.kernel_size),
         strides=(1, *layer.strides),
         dilation_rate=(1, *layer.dilation_rate),
         padding="valid" if layer.padding == "causal" else layer.padding,
-        activation=layer.activation,
-        use_bias=layer.use_bias,
-        name=layer.name,
-        **{size: getattr(layer, size) for size in sizes if hasattr(layer, size)},
+        **{argument: getattr(layer, argument) for argument in same if hasattr(layer, argument)},
     )
     made.build(row.shape)
     kernel, *bias = (ops.convert_to_numpy(weight) for weight in layer.weights)
