@@ -28,12 +28,14 @@ class BinaryForm(ABC):
 
     #: Scale and zero point of the tensor, where it is an 8-bit one.
     bits_quant: ClassVar[QuantParams | None]
+    #: How many values stand in one number of the last axis of the bits.
+    packed: ClassVar[int] = 1
     #: Whether what is not binary is computed in int16, and nothing in float32.
     wide_numbers: ClassVar[bool] = False
 
     def bits_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape that bits of values of this shape are stored in."""
-        return shape
+        return (*shape[:-1], -(-shape[-1] // self.packed))
 
     @abstractmethod
     def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:

@@ -123,8 +123,9 @@ class Target(BinaryForm):
         """Emits a convolution of bits, what is fused included, whose accumulators are wanted as int8."""
 
     def can_move(self, node: Node) -> bool:
-        """Whether a reshape or concatenation can be done on the bits of a node's inputs."""
-        return True
+        """Whether moving bits is moving numbers: the channels fill them, or stay together."""
+        channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
+        return len(set(channels)) == 1 or all(count % self.packed == 0 for count in channels)
 
     def finishes(self, op: BinaryConv2D) -> bool:
         """Whether a convolution of bits has its sums at once, and not after a correction of its padding.

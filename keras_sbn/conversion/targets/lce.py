@@ -59,11 +59,9 @@ class LceTarget(Target):
     float_relus = ("relu",)
     comparison_suffix = "int8"
     bits_quant = None
+    packed = bits.WORD
     #: What computes, for messages.
     engine: ClassVar[str] = "the Larq Compute Engine"
-
-    def bits_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return (*shape[:-1], bits.words(shape[-1]))
 
     def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
         # LceQuantize compares int8 with the zero point, and float32 with 0.
@@ -101,11 +99,6 @@ class LceTarget(Target):
     def finishes(self, op: BinaryConv2D) -> bool:
         # Padding with 0 the engine corrects in float32, as it is around the whole map.
         return not pads_with(op, 0.0)
-
-    def can_move(self, node: Node) -> bool:
-        """Whether moving bits is moving words: the channels are whole words, or stay together."""
-        channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
-        return len(set(channels)) == 1 or all(count % bits.WORD == 0 for count in channels)
 
     def unsupported_convolution(self, name: str, op: BinaryConv2D) -> Unsupported | None:
         depth = op.kernel.shape[2]
