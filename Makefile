@@ -62,10 +62,10 @@ release-check:
 unit: install
 	if [ -e $(VENV)/.kernels ]; then cd kernels && $(abspath $(BIN))/pytest -q tests; fi
 	if $(BIN)/python -c "import importlib.util as u, sys; sys.exit(u.find_spec('tensorflow') is None)"; then \
-	  $(BIN)/pytest -n 2 -m "not again" && \
-	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 -m "not tensorflow and not once"; \
+	  $(BIN)/pytest -n 2 --dist worksteal -m "not again" && \
+	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 --dist worksteal -m "not tensorflow and not once"; \
 	else \
-	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2; \
+	  KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/pytest -n 2 --dist worksteal; \
 	fi
 
 # Every supported set of versions that noxfile.py names, each in an environment of its own; an hour and more.
@@ -76,7 +76,7 @@ test-matrix: install
 # PyTorch's build for Linux is several GB, so it is not part of the ordinary set-up. Install one, for the CPU
 # say, into the environment first.
 test-backends: install
-	KERAS_BACKEND=torch $(BIN)/pytest -n 2 -m "not tensorflow"
+	KERAS_BACKEND=torch $(BIN)/pytest -n 2 --dist worksteal -m "not tensorflow"
 
 # Twice NETWORKS random networks, folded and compared with the hard network in float64, or converted to both
 # targets and run on every kernel, half an hour and more; then damaged files at every door where files come in,

@@ -93,7 +93,9 @@ _ON_EVERY_BACKEND = (
 #: Whole trainings, a graph of TensorFlow each: the first arguments of a test are tried on
 #: every backend, the others on JAX alone, where that takes less time.
 _TRAININGS = (
+    "layers/test_training.py",
     "test_freezing.py",
+    "test_frozen_layers.py",
     "test_other_callbacks.py",
     "test_resume.py",
     "test_weight_decay.py",

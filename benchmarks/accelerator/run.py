@@ -92,6 +92,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--policy", default="float32", help="dtype policy of Keras")
     made.add_argument("--train-only", action="store_true", help="leave the rows to --measure")
     made.add_argument("--measure", action="store_true", help="add the rows of all finished networks")
+    made.add_argument("--quick", action="store_true", help="measure nothing but the accuracy")
     made.add_argument("--workers", type=int, default=1, help="processes side by side")
     made.add_argument("--share", type=int, nargs=2, metavar=("I", "N"), help="only part I of N, from 0")
     made.add_argument("--time", type=int, metavar="STEPS", help="only measure steps of every method")
@@ -106,7 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
         deadline = Deadline(given.minutes)
     except ValueError as error:
         made.error(str(error))
-    keras.config.set_dtype_policy(given.policy)
+    # What is measured is the finished network, in float32.
+    keras.config.set_dtype_policy("float32" if given.measure else given.policy)
     given.folder.mkdir(parents=True, exist_ok=True)
     if jax.config.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(given.folder / "compiled"))
@@ -304,7 +306,7 @@ class Sitting:
             **key,
             "epochs": setting.epochs,
             **{name: known[name] for name in ("train_loss", "cpu_seconds", "backend")},
-            **measure_weights(weights, known["sharpness"], setting, method, data),
+            **measure_weights(weights, known["sharpness"], setting, method, data, self._given.quick),
         }
         self._results.append(row)
         print(
@@ -322,17 +324,23 @@ def sharpness_of(model: Any) -> list[float]:
 
 
 def measure_weights(
-    weights: list[np.ndarray], sharpness: list[float], setting: Setting, method: Any, data: Any
+    weights: list[np.ndarray],
+    sharpness: list[float],
+    setting: Setting,
+    method: Any,
+    data: Any,
+    quick: bool = False,
 ) -> dict[str, Any]:
     """The measured columns of a network from the arrays of its file."""
     if method.family not in ("float", "ours"):
-        return measure_hard(as_self_binarizing(weights, setting, data.shape, method), data)
+        hard = as_self_binarizing(weights, setting, data.shape, method)
+        return measure_hard(hard, data, quick=quick)
     model = build(setting.network, method.kit(), data.shape)
     others = iter(weights)
     given = iter(sharpness)
     for variable in model.weights:
         variable.assign(next(given if variable.name.endswith("_sharpness") else others))
-    return measure(model, setting, method, data)
+    return measure(model, setting, method, data, quick)
 
 
 def time_steps(setting: Setting, methods: list[Any], given: argparse.Namespace, data: Any) -> None:

@@ -27,18 +27,22 @@ accuracy_networks.CHAINS["vgg16"] = ((4, "M", 4, "M"), ())
 SMALL = ["--batch-size", "4", "--train", "8", "--validation", "4", "--test", "4"]
 
 
-def beside_fit(name, scans):
-    """The largest difference of a variable after `model.fit` with `Sharpen`, and after the scan."""
+def beside_fit(name):
+    """What differs between `model.fit` with `Sharpen`, the scan, and a call a step."""
     rng = np.random.default_rng(0)
     x = rng.integers(-128, 128, (88, 6, 6, 1)).astype("float32") / 128
     y = rng.integers(0, 10, 88).astype("int32")
     data = Data((x, y), (x, y), (x, y))
     # 220 steps: enough for a mean of ten moments, and so few that `Sharpen` looks before each.
     setting = accuracy.Setting("digits", "vgg16", 5, 2, None, 0, 1)
-    device = run.training(setting, METHODS[name], 3, 1e-2, data, scans)
-    while device.epoch < setting.epochs:
-        device.run_epoch()
-    device.put_into_model()
+    devices = {
+        way: run.training(setting, METHODS[name], 3, 1e-2, data, scans)
+        for way, scans in (("scan", True), ("steps", False))
+    }
+    for device in devices.values():
+        while device.epoch < setting.epochs:
+            device.run_epoch()
+        device.put_into_model()
 
     class InOrder(Batches):
         def begin(self, epoch):
@@ -49,18 +53,19 @@ def beside_fit(name, scans):
     model = accuracy_networks.build("vgg16", METHODS[name].kit(), data.shape)
     accuracy_data.Batches = InOrder
     state = accuracy.train(model, setting, METHODS[name], 1e-2, 3, data)
-    differences = [
-        float(np.abs(one - other).max() / (np.abs(other).max() + 1e-6))
-        for one, other in zip(
-            accuracy.own_weights(device.model), accuracy.own_weights(model), strict=True
-        )
-    ]
-    losses = np.abs(np.subtract(device.losses, state.losses)).max()
-    return {
-        "weights": max(differences),
-        "losses": float(losses),
-        "moved": state.losses[0] - state.losses[-1],
-    }
+    fitted = accuracy.own_weights(model)
+
+    def unlike(device):
+        weights = zip(accuracy.own_weights(device.model), fitted, strict=True)
+        return {
+            "weights": max(
+                float(np.abs(one - other).max() / (np.abs(other).max() + 1e-6)) for one, other in weights
+            ),
+            "losses": float(np.abs(np.subtract(device.losses, state.losses)).max()),
+        }
+
+    moved = state.losses[0] - state.losses[-1]
+    return {"moved": moved, **{way: unlike(device) for way, device in devices.items()}}
 
 
 def in_pieces(folder):
@@ -140,8 +145,7 @@ def augmentation():
 
 if __name__ == "__main__":
     found = {
-        "scan": beside_fit("ours", True),
-        "steps": beside_fit("ours", False),
+        "fit": beside_fit("ours"),
         "augmentation": augmentation(),
     }
     folder = Path(sys.argv[1])

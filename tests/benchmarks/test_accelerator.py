@@ -52,10 +52,10 @@ def test_the_scan_is_fit_with_sharpen_and_pieces_are_the_whole(images):
     )
     assert ended.returncode == 0, ended.stderr[-3000:]
     found = json.loads(ended.stdout.splitlines()[-1])
+    assert found["fit"]["moved"] > 0.01
     for way in ("scan", "steps"):
-        assert found[way]["moved"] > 0.01
-        assert found[way]["losses"] < 1e-4
-        assert found[way]["weights"] < 1e-3
+        assert found["fit"][way]["losses"] < 1e-4
+        assert found["fit"][way]["weights"] < 1e-3
     assert found["augmentation"] == {"own": 64, "windows": 18}
     pieces = found["pieces"]
     assert pieces["returned"] == [0, 75, 0, 0]

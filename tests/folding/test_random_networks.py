@@ -14,7 +14,7 @@ from keras_sbn.folding.fold import fold
 
 #: `make fuzz` sets this to thousands. JAX compiles every operation of every network anew, and the fold,
 #: which is NumPy, is the same there: fewer do.
-NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "6" if keras.backend.backend() == "jax" else "25"))
+NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "6" if keras.backend.backend() == "jax" else "16"))
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:.*in a mask attached|.*with a mask")
