@@ -60,12 +60,8 @@ class _Network:
     def _judge(self, op: OperatorInfo, kernel: Kernel | None) -> tuple[str, Reason]:
         if op.name == "LceBconv2d":
             return "binary", self._why_not_bits(op)
-        if op.name == "LceBMaxPool2d":
-            return "binary", NO_REASON
-        if op.name in MOVING:
-            return "moves", NO_REASON
         stored = op.input(0)
-        if op.name == "MAX_POOL_2D" and _is_binary_int8(stored):
+        if op.name == "LceBMaxPool2d" or (op.name == "MAX_POOL_2D" and _is_binary_int8(stored)):
             return "binary", NO_REASON
         kind = kind_of([op])
         if kernel is None:

@@ -45,10 +45,8 @@ def _alone(op: Any) -> bool:
         return not (np.signbit(offset) & (offset == 0)).any()
     if isinstance(op, BinaryConv):
         return True  # Sums of integers.
-    if not isinstance(op, KerasCall):
-        return False
-    operation: Any = op.operation
-    if op.kind in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
+    if isinstance(op, KerasCall) and op.kind in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
+        operation: Any = op.operation
         # The operator always has a bias, which starts the sum or is added to it.
         bias = ops.convert_to_numpy(operation.bias) if operation.use_bias else np.zeros(1)
         plain = operation.activation in (keras.activations.linear, keras.activations.relu)

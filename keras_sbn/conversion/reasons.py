@@ -111,10 +111,9 @@ def _producer(node: Node) -> Node | None:
         if node in seen or isinstance(op, Placeholder):
             continue
         seen.add(node)
-        product = isinstance(op, Product)
         kernel = isinstance(op, KerasCall) and getattr(op.operation, "weights", None)
         real = [source for source in node.inputs if not is_binary(source)]
-        if product or kernel or not real:
+        if isinstance(op, Product) or kernel or not real:
             return affine or node
         if isinstance(op, Affine) and affine is None:
             affine = node

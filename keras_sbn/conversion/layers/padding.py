@@ -10,13 +10,18 @@ no pool reads (`passes.crop_unused_outputs`) gets less behind its input, or a SL
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from keras_sbn.conversion.emitter import Output, Tensor
-from keras_sbn.conversion.geometry import Margins, cropped_margins
+from keras_sbn.conversion.geometry import Margins, cropped_margins, needs_written_padding, window_of
+from keras_sbn.conversion.operators import Window
 from keras_sbn.conversion.registry import Call
 from keras_sbn.folding.ops import BinaryConv
+
+#: From values `(..., channels)` to what a target stores for them.
+Stored = Callable[[np.ndarray], np.ndarray]
 
 
 def padded(call: Call, x: Tensor, margins: Margins, value: np.ndarray | None = None) -> Tensor:
@@ -29,32 +34,37 @@ def padded(call: Call, x: Tensor, margins: Margins, value: np.ndarray | None = N
 
 
 def padded_binary(
-    call: Call, op: BinaryConv, x: Tensor, stored: Callable[[np.ndarray], np.ndarray]
-) -> Tensor:
-    """Emits the padding of a binary convolution around its input, less what no position reads.
+    call: Call, op: BinaryConv, x: Tensor, stored: Stored, native: bool = True
+) -> tuple[Tensor, Window]:
+    """Emits the padding of a binary convolution that its operator does not do, less what is not read.
 
     Args:
         call: The call of the convolution.
         op: The convolution, or one of its groups.
         x: Its input, as the target stores it.
         stored: From values `(..., channels)` to what the target stores for them.
+        native: Whether the operator pads at all.
 
     Returns:
-        The tensor with the padding.
+        The tensor with the padding, and how the window moves over it.
     """
+    window, sizes, positions = window_of(op), x.shape[1:3], call.output.shape[1:3]
+    if (native or window.padding == "valid") and not needs_written_padding(op, sizes, positions):
+        return x, window
+    window = replace(window, padding="valid")
     channels = op.kernel.shape[-2] * op.groups
     value = stored(np.broadcast_to(op.pad_values, (1, 1, 1, channels)))
-    margins = cropped_margins(op, x.shape[1:3], call.output.shape[1:3])
+    margins = cropped_margins(op, sizes, positions)
     if any(after < 0 for _, after in margins):
-        kept = (size + min(after, 0) for size, (_, after) in zip(x.shape[1:3], margins, strict=True))
+        kept = (size + min(after, 0) for size, (_, after) in zip(sizes, margins, strict=True))
         part = Output(call.layer, (1, *kept, x.shape[-1]), x.quant, x.dtype, suffix="read")
         x = call.emitter.slice_of(x, [0] * 4, part)
         margins = tuple((before, max(after, 0)) for before, after in margins)
     if (value == (x.quant or (1.0, 0))[1]).all():
-        return padded(call, x, margins)
+        return padded(call, x, margins), window
     for axis, margin in enumerate(margins, start=1):
         x = _with_constant_sides(call, x, axis, margin, value)
-    return x
+    return x, window
 
 
 def _with_constant_sides(

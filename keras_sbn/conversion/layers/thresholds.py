@@ -117,7 +117,7 @@ def _padded_image(call: Call, op: BinaryConv, x: Tensor) -> tuple[Tensor, np.nda
     quant = x.quant or IMAGE
     sizes, pad_value = x.shape[1:3], uniform_padding(op)
     if pad_value is None:
-        return padded_binary(call, op, x, quant.stored), op.kernel, 0
+        return padded_binary(call, op, x, quant.stored)[0], op.kernel, 0
     margins = margins_of(sizes, op.kernel.shape[:2], window_of(op))
     pixel = float(np.clip(pad_value, 0, _LARGEST_PIXEL))
     value, kernel, offset = quant.stored(pixel), op.kernel, np.zeros(1)

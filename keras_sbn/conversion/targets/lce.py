@@ -26,13 +26,7 @@ from keras_sbn import bits
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedThreshold
-from keras_sbn.conversion.geometry import (
-    has_binary_padding,
-    needs_written_padding,
-    pads_with,
-    static_shape,
-    window_of,
-)
+from keras_sbn.conversion.geometry import has_binary_padding, pads_with, static_shape
 from keras_sbn.conversion.layers.groups import Part, by_group
 from keras_sbn.conversion.layers.padding import padded_binary
 from keras_sbn.conversion.negative_zero import never_negative_zero
@@ -220,16 +214,13 @@ class LceTarget(Target):
         transform: list[Tensor | None],
         activation: str = "none",
     ) -> Tensor:
-        op, x, output = part.op, part.x, part.output
-        window = window_of(op)
-        if needs_written_padding(op, x.shape[1:3], output.shape[1:3]):
-            window = dataclasses.replace(window, padding="valid")
-            x = padded_binary(call, op, x, bits.pack)
+        op = part.op
+        x, window = padded_binary(call, op, part.x, bits.pack)
         kernel = call.emitter.constant("kernel", bits.pack(op.kernel.transpose(3, 0, 1, 2)))
         ones = pads_with(op, 1.0) and window.padding == "same"
         return call.emitter.lce_convolution(
             [x, kernel, *transform],
-            output.also(binary=True),
+            part.output.also(binary=True),
             window,
             channels_in=op.kernel.shape[2],
             pad_values=int(ones),

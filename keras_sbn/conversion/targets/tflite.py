@@ -32,7 +32,6 @@ float32 once, when the model is loaded, and a float32 CONV_2D adds the integers 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -40,13 +39,7 @@ import numpy as np
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedThreshold
-from keras_sbn.conversion.geometry import (
-    has_binary_padding,
-    needs_written_padding,
-    pads_with,
-    static_shape,
-    window_of,
-)
+from keras_sbn.conversion.geometry import has_binary_padding, pads_with, static_shape
 from keras_sbn.conversion.layers.few_bits import few_bits_convolution, is_dense
 from keras_sbn.conversion.layers.linear import Linear, in_order, rounded
 from keras_sbn.conversion.layers.padding import padded_binary
@@ -225,11 +218,7 @@ class TfliteTarget(Target):
         multiplier = 1 if pads_with(op, 0.0) else 2
         constant = (multiplier - 1) * op.kernel.sum(axis=(0, 1, 2), dtype=np.int64)
         x = self.values.int8(source) if multiplier == 1 else self.values.bits(source)
-        window, positions = window_of(op), call.output.shape[1:3]
-        written = in_windows and window.padding != "valid"
-        if written or needs_written_padding(op, x.shape[1:3], positions):
-            x = padded_binary(call, op, x, x.params.stored)
-            window = replace(window, padding="valid")
+        x, window = padded_binary(call, op, x, x.params.stored, native=not in_windows)
         return x, window, multiplier, constant
 
     def _dequantized(self, layer: str, x: Tensor) -> Tensor:
