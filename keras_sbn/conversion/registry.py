@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,25 +144,18 @@ class Lowering:
 LOWERINGS: dict[type, Lowering] = {}
 
 
-def lowers(
-    *kinds: type | str,
-    int8: Int8Rule | None = None,
-    bits: str = "",
-    reads: Iterable[str] = (),
-) -> Callable[[Function], Function]:
+def lowers(*kinds: type | str, **traits: Any) -> Callable[[Function], Function]:
     """Registers the function that writes layers, or operations of the fold or of `keras.ops`.
 
     Args:
         kinds: Classes, and names of functions of `keras.ops`.
-        int8: See `Lowering`; so are the rest.
-        bits: What bits do.
-        reads: Arguments of an operation that the function reads, beside tensors.
+        traits: The attributes of `Lowering`: `int8`, `bits` and `reads`.
     """
 
     def register(function: Function) -> Function:
         for kind in kinds:
             found = operation_class(kind) if isinstance(kind, str) else kind
-            LOWERINGS[found] = Lowering(function, int8, bits, tuple(reads))
+            LOWERINGS[found] = Lowering(function, **traits)
         return function
 
     return register

@@ -87,9 +87,7 @@ class Target(BinaryForm):
         "allow_float_fallback=True computes it in float32, activations='float32' all that is not binary."
     )
 
-    def __init__(
-        self, writer: ModelWriter, settings: Settings, calibration: Calibration | None = None
-    ) -> None:
+    def __init__(self, writer: ModelWriter, settings: Settings, calibration: Calibration | None) -> None:
         self.settings = settings
         self.emitter = Operators(writer)
         self.scales = self.kind_of_scales(calibration)
