@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -77,9 +77,27 @@ class Connection:
         """
         return pickle.load(self._source)
 
+    def messages(self) -> Iterator[Any]:
+        """The messages of the other process, until it sends no more."""
+        while True:
+            try:
+                message = self.receive()
+            except EOFError:
+                return
+            yield message
+
     def send(self, answer: Any) -> None:
         """Answers."""
         self._write((True, answer))
+
+    def answer(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Answers with what a function returns, or with its error."""
+        try:
+            found = function(*arguments)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.send(found)
 
     def fail(self, error: Exception) -> None:
         """Answers with an error, which `ChildProcess.receive` raises."""

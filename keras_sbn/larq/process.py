@@ -71,18 +71,15 @@ def run_in(child: ChildProcess, task: Callable[..., Any], *arguments: Any) -> An
 
 def serve(connection: Connection) -> None:
     """Runs the tasks it is sent, until there are no more."""
-    while True:
-        try:
-            module, name, arguments = connection.receive()
-        except EOFError:
-            return
-        try:
-            answer = getattr(importlib.import_module(module), name)(*arguments)
-        # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
-        except ImportError as error:
-            text = f"Expected Larq and tf-keras to be installed ({remedy('larq')}). Received: {error}"
-            connection.fail(ImportError(text))
-        except Exception as error:
-            connection.fail(error)
-        else:
-            connection.send(answer)
+    for task in connection.messages():
+        connection.answer(_run, *task)
+
+
+def _run(module: str, name: str, arguments: tuple[Any, ...]) -> Any:
+    try:
+        return getattr(importlib.import_module(module), name)(*arguments)
+    # TensorFlow 2.16 says of a missing tf-keras that Keras cannot be imported.
+    except ImportError as error:
+        raise ImportError(
+            f"Expected Larq and tf-keras to be installed ({remedy('larq')}). Received: {error}"
+        ) from error

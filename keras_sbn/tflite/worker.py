@@ -87,14 +87,5 @@ def work(connection: Connection) -> None:
         connection.fail(error)
         return
     connection.send(interpreter.runtime)
-    while True:
-        try:
-            method, arguments = connection.receive()
-        except EOFError:
-            return
-        try:
-            answer: Any = getattr(interpreter, method)(*arguments)
-        except Exception as error:
-            connection.fail(error)
-        else:
-            connection.send(answer)
+    for method, arguments in connection.messages():
+        connection.answer(getattr(interpreter, method), *arguments)

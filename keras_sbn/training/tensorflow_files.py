@@ -45,13 +45,7 @@ def tensorflow_files(path: str, images: Any) -> tuple[bytes, bytes]:
 
 def serve(connection: Connection) -> None:
     """Converts what it is sent."""
-    path, images = connection.receive()
-    try:
-        answer = _convert(path, images)
-    except Exception as error:
-        connection.fail(error)
-    else:
-        connection.send(answer)
+    connection.answer(_convert, *connection.receive())
 
 
 def _convert(path: str, images: Any) -> tuple[bytes, bytes]:
