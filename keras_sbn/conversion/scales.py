@@ -37,8 +37,8 @@ _FIXED_BY_ACTIVATION = {
     keras.activations.sigmoid: PROBABILITY,
     keras.activations.tanh: HYPERBOLIC,
 }
-
-
+#: Between which values the results of fused activation functions are.
+_LIMITS = {"none": (-np.inf, np.inf), "relu": (0.0, np.inf), "relu6": (0.0, 6.0)}
 _SUMS = (keras.layers.Add, keras.layers.Subtract)
 
 
@@ -149,7 +149,7 @@ def interval(node: Node) -> tuple[float, float] | None:
     if isinstance(op, FusedActivation):
         inner = Node(op.layer, op.op, node.inputs, node.shape)
         ends = _ends(interval(inner), op.factor, op.offset)
-        return None if ends is None else _rectified(ends, op.activation)
+        return None if ends is None else tuple(np.clip(ends, *_LIMITS[op.activation]).tolist())
     if isinstance(op, Affine):
         source = interval(node.input)
         factor = op.scale / np.asarray(op.divisor, np.float64)
@@ -186,10 +186,3 @@ def _ends(
         return None
     both = [np.asarray(factor * end + offset, np.float64) for end in source]
     return min(float(each.min()) for each in both), max(float(each.max()) for each in both)
-
-
-def _rectified(ends: tuple[float, float], activation: str) -> tuple[float, float]:
-    if activation == "none":
-        return ends
-    highest = 6.0 if activation == "relu6" else np.inf
-    return max(ends[0], 0.0), float(np.clip(ends[1], 0.0, highest))
