@@ -42,7 +42,8 @@ if importlib.util.find_spec("ai_edge_litert") is not None:
 needs_new_litert = pytest.mark.skipif(LITERT < (2, 1, 3), reason="needs LiteRT 2.1.3 or later")
 _HERE = Path(__file__).parent
 #: Where the backend of Keras computes nothing, or nothing that the tests named below it do not compare
-#: on every backend as well. `make test` runs these on the first backend alone.
+#: on every backend as well. `make test` runs these on the first backend alone; the rows of
+#: `make test-matrix` run all tests on theirs.
 _ONCE = (
     "arm",
     "benchmarks",
@@ -84,15 +85,14 @@ _ONCE = (
 )
 _ON_EVERY_BACKEND = (
     "conversion/test_across_backends.py",
-    "conversion/test_converted.py",
     "data/test_fit.py",
-    "training/test_run.py::test_killed_and_resumed_it_gives_what_it_gives_unbroken",
     "training/test_run.py::test_two_devices_train_like_one",
-    "training/test_run.py::test_writes_what_it_says",
 )
 #: Whole trainings, a graph of TensorFlow each: the first arguments of a test are tried on
-#: every backend, the others on JAX alone, where that takes less time.
+#: every backend, the others on JAX alone, where that takes less time, and if they need TensorFlow in the
+#: matrix alone.
 _TRAININGS = (
+    "benchmarks/test_straight_through.py",
     "layers/test_training.py",
     "test_freezing.py",
     "test_frozen_layers.py",

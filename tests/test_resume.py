@@ -126,6 +126,7 @@ def sharpen_with_both_kinds(**arguments):
     return Sharpen(Adaptive(loss_tolerance=0.0), activation_schedule=Exponential(), **arguments)
 
 
+@pytest.mark.once
 def test_backup_and_restore_after_a_killed_process(tmp_path):
     environment = {
         **os.environ,
