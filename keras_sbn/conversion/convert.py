@@ -26,9 +26,7 @@ from keras_sbn.tflite.places import oldest_litert
 from keras_sbn.tflite.reader import read_file
 from keras_sbn.tflite.writer import ModelWriter
 
-_ACTIVATIONS = ("float32", "int8")
 _INPUT_TYPES = (None, "float32", "int8", "uint8")
-_OUTPUT_TYPES = (*_INPUT_TYPES, "int16")
 
 
 def convert(
@@ -116,9 +114,9 @@ def convert(
     """
     for name, value, known in (
         ("target", target, tuple(TARGETS)),
-        ("activations", activations, _ACTIVATIONS),
+        ("activations", activations, ("float32", "int8")),
         ("input_type", input_type, _INPUT_TYPES),
-        ("output_type", output_type, _OUTPUT_TYPES),
+        ("output_type", output_type, (*_INPUT_TYPES, "int16")),
     ):
         if value not in known:
             raise ValueError(f"Expected `{name}` to be one of {list(known)}. Received: {name}={value!r}")

@@ -45,6 +45,11 @@ def margins_of(sizes: tuple[int, ...], window: tuple[int, ...], moves: Window) -
     return tuple(same_padding(*axis) for axis in axes)
 
 
+def products(op: BinaryConv) -> int:
+    """How many products an accumulator sums."""
+    return int(np.prod(op.kernel.shape[:-1]))
+
+
 def window_of(layer: BinaryConv) -> Window:
     """How the window of a convolution moves."""
     return Window(tuple(layer.strides), layer.padding, tuple(layer.dilation_rate))

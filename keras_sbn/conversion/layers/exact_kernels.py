@@ -20,14 +20,13 @@ def power_of_two(kernel: np.ndarray) -> float | None:
     largest = float(np.abs(kernel).max(initial=0.0))
     if largest == 0 or not np.isfinite(largest):
         return None
-    # The values are at most 127 times 2^k, so 2^k is at least largest / 127, and at most the largest.
-    lowest, highest = np.ceil(np.log2(largest / 127)), np.floor(np.log2(largest))
-    for exponent in range(int(highest), int(lowest) - 1, -1):
-        step = 2.0**exponent
-        whole = kernel.astype(np.float64) / step
-        if (whole == np.round(whole)).all() and np.abs(whole).max() <= 127:
-            return step
-    return None
+    # The values are at most 127 times 2^k, so 2^k is at least this one; a larger one is a multiple of it.
+    least = 2.0 ** np.ceil(np.log2(largest / 127))
+    whole = np.abs(kernel).astype(np.float64) / least
+    if (whole != np.round(whole)).any():
+        return None
+    bits = int(np.bitwise_or.reduce(whole.astype(np.int64), axis=None))
+    return float(least * (bits & -bits))
 
 
 def stored_kernel(call: Call, kernel: np.ndarray) -> Tensor:

@@ -48,19 +48,15 @@ def _group_normalization(call: Call) -> Tensor:
 
 def _normalized(call: Call, x: Tensor, axes: list[int], epsilon: float) -> Tensor:
     """Emits ``(x - mean) / sqrt(variance + epsilon)``."""
-    emitter = call.emitter
-
-    def output(suffix: str, shape: tuple[int, ...] = x.shape) -> Output:
-        return Output(call.layer, shape, name=call.node.name, suffix=suffix)
-
-    reduced = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
-    mean = emitter.reduction("MEAN", x, axes, output("mean", reduced), True)
-    centered = emitter.elementwise("SUB", x, mean, output("centered"))
-    squares = emitter.elementwise("MUL", centered, centered, output("squares"))
-    variance = emitter.reduction("MEAN", squares, axes, output("variance", reduced), True)
-    above = emitter.elementwise("ADD", variance, epsilon, output("above", reduced))
-    factor = emitter.unary("RSQRT", above, output("factor", reduced))
-    return emitter.elementwise("MUL", centered, factor, output("normalized_by_factor"))
+    emitter, whole = call.emitter, call.output.also(shape=x.shape)
+    reduced = whole.also(shape=tuple(1 if axis in axes else size for axis, size in enumerate(x.shape)))
+    mean = emitter.reduction("MEAN", x, axes, reduced.also(suffix="mean"), True)
+    centered = emitter.elementwise("SUB", x, mean, whole.also(suffix="centered"))
+    squares = emitter.elementwise("MUL", centered, centered, whole.also(suffix="squares"))
+    variance = emitter.reduction("MEAN", squares, axes, reduced.also(suffix="variance"), True)
+    above = emitter.elementwise("ADD", variance, epsilon, reduced.also(suffix="above"))
+    factor = emitter.unary("RSQRT", above, reduced.also(suffix="factor"))
+    return emitter.elementwise("MUL", centered, factor, whole.also(suffix="normalized_by_factor"))
 
 
 def _scaled(call: Call, x: Tensor, shape: list[int]) -> Tensor:

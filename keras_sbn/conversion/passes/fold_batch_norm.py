@@ -43,8 +43,7 @@ class FoldBatchNorm:
             return False
         if fused_name(layer.activation) != "none":
             return False
-        readers = graph.consumers(source)
-        others = [reader for reader in readers if reader is not node]
+        others = [reader for reader in graph.consumers(source) if reader is not node]
         if graph.is_output(source) or not all(
             decides_as_sign(other.op, node.op, 1e-5) for other in others
         ):

@@ -19,7 +19,7 @@ from keras_sbn.conversion.operators import Operators
 from keras_sbn.conversion.plan import NO_REASON, LoweringError, Reason, Unsupported
 from keras_sbn.conversion.reasons import no_kernel, reason_to_be_float, unsupported_input
 from keras_sbn.conversion.registry import Call, Lowering, lowering_of
-from keras_sbn.conversion.scales import Scales
+from keras_sbn.conversion.scales import Scales, WideScales
 from keras_sbn.conversion.values import BinaryForm, Values
 from keras_sbn.folding.graph import Node
 from keras_sbn.folding.ops import (
@@ -70,8 +70,6 @@ class Target(BinaryForm):
 
     #: The result of a conversion, which says what is saved.
     result: ClassVar[type[ConvertedModel]] = ConvertedModel
-    #: How numbers are stored in integers.
-    kind_of_scales: ClassVar[type[Scales]] = Scales
     #: Whether what is not binary can compute in int8.
     has_int8: ClassVar[bool] = True
     #: Whether accumulators of binary values come as float32 without another kernel.
@@ -90,7 +88,7 @@ class Target(BinaryForm):
     def __init__(self, writer: ModelWriter, settings: Settings, calibration: Calibration | None) -> None:
         self.settings = settings
         self.emitter = Operators(writer)
-        self.scales = self.kind_of_scales(calibration)
+        self.scales = (WideScales if self.wide_numbers else Scales)(calibration)
         self.values = Values(self.emitter, self, self.scales)
         #: Tensors that are made once and read by several operators, by what the target knows them by.
         self.shared: dict[Any, Tensor] = {}

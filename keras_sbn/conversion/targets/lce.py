@@ -26,7 +26,7 @@ from keras_sbn import bits
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedThreshold
-from keras_sbn.conversion.geometry import has_binary_padding, pads_with, static_shape
+from keras_sbn.conversion.geometry import has_binary_padding, pads_with, products, static_shape
 from keras_sbn.conversion.layers.groups import Part, by_group
 from keras_sbn.conversion.layers.padding import padded_binary
 from keras_sbn.conversion.negative_zero import never_negative_zero
@@ -122,7 +122,7 @@ class LceTarget(Target):
         multiple of 8.
         """
         words = int(np.prod(op.kernel.shape[:2])) * bits.words(op.kernel.shape[2])
-        return _products(op) >= _MOST_PRODUCTS and -(-words // 4) * 4 % 8 == 4
+        return products(op) >= _MOST_PRODUCTS and -(-words // 4) * 4 % 8 == 4
 
     def convolution(self, call: Call) -> Tensor:
         """Emits LceBconv2d: bits with a threshold, the plain accumulator in float32 without."""
@@ -134,7 +134,7 @@ class LceTarget(Target):
             y = self._accumulators(call, 0.5 - fused.threshold, difference)
             return self.to_bits(call.node, y)
         self.emitter.reasons[call.layer] = NO_REASON
-        tau = np.floor((_products(op) - fused.threshold) / 2).astype(np.int32)
+        tau = np.floor((products(op) - fused.threshold) / 2).astype(np.int32)
         output = call.output.also(shape=self.bits_shape(call.output.shape), dtype="int32")
 
         def write(part: Part) -> Tensor:
@@ -228,19 +228,14 @@ class LceTarget(Target):
         )
 
 
-def _products(op: BinaryConv2D) -> int:
-    """How many products an accumulator sums."""
-    return int(np.prod(op.kernel.shape[:3]))
-
-
 def _too_many_products(name: str, op: BinaryConv2D) -> Unsupported:
     remedy = "choose target='tflite', or a pool before it that leaves fewer inputs"
     return Unsupported(
-        f"it sums {_products(op):,} products, and the default kernel of the Larq Compute Engine fewer "
+        f"it sums {products(op):,} products, and the default kernel of the Larq Compute Engine fewer "
         f"than {_MOST_PRODUCTS:,} where the sums are wanted as numbers",
         remedy,
         f"Expected fewer than {_MOST_PRODUCTS:,} products an output, which the default kernel of the "
-        f"Larq Compute Engine sums exactly. Received: {name!r} with {_products(op):,}. The way out: "
+        f"Larq Compute Engine sums exactly. Received: {name!r} with {products(op):,}. The way out: "
         f"{remedy}.",
     )
 

@@ -24,6 +24,7 @@ import numpy as np
 from keras_sbn.conversion.comparisons import as_threshold, exact_offset
 from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.fused import FusedActivation
+from keras_sbn.conversion.geometry import products
 from keras_sbn.conversion.layers import thresholds
 from keras_sbn.conversion.layers.linear import Linear, identity, per_channel, rounded
 from keras_sbn.conversion.plan import LoweringError, Reason
@@ -45,7 +46,6 @@ class MicroTarget(TfliteTarget):
 
     scales: WideScales
     wide_numbers = True
-    kind_of_scales = WideScales
     weight_bits: ClassVar[tuple[int | str, ...]] = (8, 4)
     few_bits_as_dense: ClassVar[bool] = False
     without_integers: ClassVar[str] = (
@@ -166,8 +166,7 @@ class MicroTarget(TfliteTarget):
 
     def _wide(self, call: Call, x: Tensor) -> Tensor:
         """Emits -1 and 0, or ±1, in int16, in steps so small that those of a bias are small too."""
-        products = int(np.prod(call.op.kernel.shape[:3]))
-        bits = int(np.clip(np.floor(np.log2(_MOST / (products * _WEIGHT))), 0, 8))
+        bits = int(np.clip(np.floor(np.log2(_MOST / (products(call.op) * _WEIGHT))), 0, 8))
         quant = QuantParams(2.0**-bits, 0, "int16")
         output = call.output.also(shape=x.shape, quant=quant, suffix="wide_input", binary=False)
         return self.emitter.quantize(x, output)

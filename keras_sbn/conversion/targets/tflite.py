@@ -39,7 +39,7 @@ import numpy as np
 from keras_sbn.conversion.comparisons import exact_offset
 from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.fused import FusedThreshold
-from keras_sbn.conversion.geometry import has_binary_padding, pads_with, static_shape
+from keras_sbn.conversion.geometry import has_binary_padding, pads_with, products, static_shape
 from keras_sbn.conversion.layers.few_bits import few_bits_convolution, is_dense
 from keras_sbn.conversion.layers.linear import Linear, in_order, rounded
 from keras_sbn.conversion.layers.padding import padded_binary
@@ -230,8 +230,7 @@ class TfliteTarget(Target):
 
 def _is_dynamic(op: BinaryConv2D) -> bool:
     """Whether the accumulators of a convolution come exactly from a dynamic range."""
-    products = int(np.prod(op.kernel.shape[:3]))
-    return op.groups == 1 and not pads_with(op, 0.0) and products <= _MOST_PRODUCTS
+    return op.groups == 1 and not pads_with(op, 0.0) and products(op) <= _MOST_PRODUCTS
 
 
 def _is_depthwise(op: BinaryConv2D) -> bool:
