@@ -145,7 +145,8 @@ class Operators(Emitter):
     def unary(self, operator: str, x: Tensor, output: Output) -> Tensor:
         """RELU, RELU6, LOGISTIC, TANH, ELU, ABS, NEG, ROUND, ...
 
-        DEQUANTIZE and LceDequantize as well: integers as numbers, and bits as ±1 in float32 or int8.
+        DEQUANTIZE and LceDequantize as well: integers as numbers, and bits as ±1 in float32 or int8; and
+        LceQuantize: the signs of float32 values, or of int8 ones less their zero point, as bits.
         """
         return self.emit(operator, [x], output, _UNARY.get(operator))
 
@@ -213,10 +214,6 @@ class Operators(Emitter):
         """QUANTIZE: float32 to integers, or integers to another scale or type."""
         version = 2 if output.stored_type == "int16" else 1
         return self.emit("QUANTIZE", [x], output, "Quantize", version=version)
-
-    def lce_quantize(self, x: Tensor, output: Output) -> Tensor:
-        """LceQuantize: the signs of float32 values, or of int8 ones less their zero point, as bits."""
-        return self.emit("LceQuantize", [x], output.also(dtype="int32"))
 
     def lce_convolution(
         self,

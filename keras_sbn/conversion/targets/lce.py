@@ -54,13 +54,15 @@ class LceTarget(Target):
     comparison_suffix = "int8"
     bits_quant = None
     packed = bits.WORD
+    #: Whether a sign is the sign bit, which -0.0 has; elsewhere a value is compared with 0.
+    reads_sign_bit: ClassVar[bool] = True
     #: What computes, for messages.
     engine: ClassVar[str] = "the Larq Compute Engine"
 
     def to_bits(self, node: Node, x: Tensor, suffix: str = "") -> Tensor:
         # LceQuantize compares int8 with the zero point, and float32 with 0.
-        output = Output(node.name, self.bits_shape(static_shape(node)), suffix=suffix)
-        return self.emitter.lce_quantize(x, output)
+        output = Output(node.name, self.bits_shape(static_shape(node)), dtype="int32", suffix=suffix)
+        return self.emitter.unary("LceQuantize", x, output)
 
     def bits_to_float(self, node: Node, x: Tensor) -> Tensor:
         output = Output(node.name, static_shape(node), suffix="unpacked")
@@ -77,7 +79,7 @@ class LceTarget(Target):
     def compare(self, call: Call, x: Tensor) -> Tensor:
         node, op = call.node, call.node.op
         if isinstance(op, Sign):
-            if never_negative_zero(node.input):
+            if not self.reads_sign_bit or never_negative_zero(node.input):
                 return self.to_bits(node, x)
             # -0.0 + 0.0 is +0.0, and +0.0 packs as +1 on every processor.
             output = call.output.also(suffix="sum")
