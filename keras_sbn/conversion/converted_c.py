@@ -14,8 +14,6 @@ from keras_sbn.files import write_atomically
 from keras_sbn.tflite.metadata import read_metadata
 from keras_sbn.tflite.reader import named
 
-_SUFFIX = ".c"
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ConvertedC(ConvertedModel):
@@ -90,7 +88,7 @@ class ConvertedC(ConvertedModel):
             ValueError: If the path has another suffix, or a name that is not one in C.
         """
         source = Path(path)
-        if source.suffix != _SUFFIX or identifier(source.stem) != source.stem:
+        if source.suffix != ".c" or identifier(source.stem) != source.stem:
             raise ValueError(
                 "Expected the path of a C source whose name is one in C, as network.c. Received: "
                 f"{os.fspath(path)!r}"

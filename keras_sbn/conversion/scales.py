@@ -32,7 +32,9 @@ from keras_sbn.folding.value_ranges import (
     is_image,
 )
 
-_FIXED_BY_ACTIVATION = {
+#: By layer or activation function.
+_FIXED = {
+    keras.layers.Softmax: PROBABILITY,
     keras.activations.softmax: PROBABILITY,
     keras.activations.sigmoid: PROBABILITY,
     keras.activations.tanh: HYPERBOLIC,
@@ -86,9 +88,7 @@ def _fixed(node: Node) -> QuantParams | None:
     call = node.op
     if not isinstance(call, KerasCall):
         return None
-    if call.kind is keras.layers.Softmax:
-        return PROBABILITY
-    return _FIXED_BY_ACTIVATION.get(getattr(call.operation, "activation", None))
+    return _FIXED.get(call.kind) or _FIXED.get(getattr(call.operation, "activation", None))
 
 
 class WideScales(Scales):
@@ -116,11 +116,8 @@ class WideScales(Scales):
         return values is not None and self.of(node).scale == np.float32(1 / values.steps)
 
     def in_int8(self, node: Node) -> QuantParams:
-        if is_image(node) or is_binary(node) or isinstance(node.op, Placeholder):
+        if is_image(node) or is_binary(node) or _fixed(node) or isinstance(node.op, Placeholder):
             return super().of(node)
-        fixed = _fixed(node)
-        if fixed is not None:
-            return fixed
         bound = interval(node)
         low, high = self._ranges(node).range(node) if self._calibration or bound is None else bound
         return params_of_range(low, high, grid(node))

@@ -19,7 +19,7 @@ from keras_sbn.tflite.reader import FileInfo
 from keras_sbn.tflite.schema import file_of_package, load_module
 
 #: What the arena holds beside tensors, an operator, and in all: more than TensorFlow Lite Micro asks for.
-_BESIDE = 4096, 2**18
+_AN_OPERATOR, _IN_ALL = 4096, 2**18
 _TOTAL = re.compile(r"Arena allocation total (\d+) bytes")
 
 
@@ -78,8 +78,7 @@ class MicroInterpreter(Interpreter):
 def _enough(info: FileInfo) -> int:
     """An arena that is large enough: every tensor in a place of its own, and kernels unpacked."""
     tensors = sum(bytes_of(tensor) for tensor in info.tensors)
-    each, beside = _BESIDE
-    return 2 * tensors + 2 * info.size + each * len(info.operators) + beside
+    return 2 * tensors + 2 * info.size + _AN_OPERATOR * len(info.operators) + _IN_ALL
 
 
 def arena_bytes(content: bytes) -> int | None:

@@ -39,9 +39,8 @@ class FoldBatchNorm:
         if not isinstance(source.op, KerasCall) or source.op.kind not in _LAYERS:
             return False
         layer: Any = source.op.operation
-        if self._float_layers is not None and layer.name not in self._float_layers:
-            return False
-        if fused_name(layer.activation) != "none":
+        in_float = self._float_layers is None or layer.name in self._float_layers
+        if not in_float or fused_name(layer.activation) != "none":
             return False
         others = [reader for reader in graph.consumers(source) if reader is not node]
         if graph.is_output(source) or not all(

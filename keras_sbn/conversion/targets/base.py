@@ -118,11 +118,6 @@ class Target(BinaryForm):
     def rounded_convolution(self, call: Call) -> Tensor:
         """Emits a convolution of bits, what is fused included, whose accumulators are wanted as int8."""
 
-    def can_move(self, node: Node) -> bool:
-        """Whether moving bits is moving numbers: the channels fill them, or stay together."""
-        channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
-        return len(set(channels)) == 1 or all(count % self.packed == 0 for count in channels)
-
     def finishes(self, op: BinaryConv2D) -> bool:
         """Whether a convolution of bits has its sums at once, and not after a correction of its padding.
 
@@ -263,8 +258,12 @@ class Target(BinaryForm):
     def _on_bits(self, node: Node, lowering: Lowering) -> bool:
         if not lowering.bits or not all(is_binary(source) for source in node.inputs):
             return False
-        exist = all(self.values.has_bits(source) for source in node.inputs)
-        return lowering.bits == "selects" or (exist and self.can_move(node))
+        if lowering.bits == "selects":
+            return True
+        # Moving bits is moving numbers where the channels fill them, or stay together.
+        channels = [static_shape(source)[-1] for source in (*node.inputs, node)]
+        whole = len(set(channels)) == 1 or all(count % self.packed == 0 for count in channels)
+        return whole and all(self.values.has_bits(source) for source in node.inputs)
 
     def _has_int8(self, call: Call, lowering: Lowering) -> bool:
         """Prepares a call in int8, or notes that there is no operator."""

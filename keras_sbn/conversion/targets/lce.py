@@ -43,6 +43,8 @@ from keras_sbn.folding.ops import BinaryConv2D, Sign, Threshold
 _LONG = 128
 #: From so many products on the engine's default kernel sums wrongly, for some numbers of words.
 _MOST_PRODUCTS = 65_024
+#: Of a convolution that the engine writes as numbers though a sign alone reads it.
+_ZEROS = Reason("its border is 0, which is no binary value", "train it with pad_value=1.0, the default")
 
 
 class LceTarget(Target):
@@ -157,7 +159,7 @@ class LceTarget(Target):
         self, call: Call, offset: np.ndarray, output: Output, activation: str = "none"
     ) -> Tensor:
         """Emits the accumulators times a factor a channel, plus an offset, in float32 or int8."""
-        self.emitter.reasons[call.layer] = _why_not_bits(call.op)
+        self.emitter.reasons[call.layer] = _ZEROS if pads_with(call.op, 0.0) else SUMS
         factors, offsets = np.broadcast_arrays(call.affine[0], offset)
 
         def write(part: Part) -> Tensor:
@@ -249,11 +251,3 @@ def _writes_bits(op: BinaryConv2D) -> bool:
     """
     whole = op.groups == 1 or (op.kernel.shape[3] // op.groups) % bits.WORD == 0
     return whole and not pads_with(op, 0.0)
-
-
-def _why_not_bits(op: BinaryConv2D) -> Reason:
-    if pads_with(op, 0.0):
-        return Reason(
-            "its border is 0, which is no binary value", "train it with pad_value=1.0, the default"
-        )
-    return SUMS
