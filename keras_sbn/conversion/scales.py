@@ -147,11 +147,9 @@ def interval(node: Node) -> tuple[float, float] | None:
         inner = Node(op.layer, op.op, node.inputs, node.shape)
         ends = _ends(interval(inner), op.factor, op.offset)
         return None if ends is None else tuple(np.clip(ends, *_LIMITS[op.activation]).tolist())
-    if isinstance(op, Affine):
-        source = interval(node.input)
+    if isinstance(op, Affine) and op.inner is None:
         factor = op.scale / np.asarray(op.divisor, np.float64)
-        ends = _ends(source, factor, op.offset - factor * op.center)
-        return ends if op.inner is None else None
+        return _ends(interval(node.input), factor, op.offset - factor * op.center)
     if isinstance(op, Reshape):
         return interval(node.input)
     return None
