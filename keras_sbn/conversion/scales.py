@@ -131,7 +131,8 @@ class WideScales(Scales):
     def _interval(self, node: Node) -> tuple[float, float]:
         """What a value can be, or twice what was seen of it where that is less."""
         bound = interval(node)
-        if self._calibration is None and bound is not None:
+        # Of ±1 calibration keeps no range.
+        if bound is not None and (self._calibration is None or is_binary(node)):
             return bound
         low, high = (2 * end for end in self._ranges(node).range(node))
         return (low, high) if bound is None else (max(low, bound[0]), min(high, bound[1]))

@@ -16,7 +16,19 @@ from keras_sbn.verification.result import Verification
 from keras_sbn.verification.runner import Runner
 
 #: Operators that write values as they read them.
-_COPYING = ("CONCATENATION", "MAX_POOL_2D", "MAXIMUM", "PAD", "PADV2", "REDUCE_MAX", "RESHAPE", "SLICE")
+_COPYING = (
+    "CONCATENATION",
+    "MAX_POOL_2D",
+    "MAXIMUM",
+    "PAD",
+    "PADV2",
+    "REDUCE_MAX",
+    "RESHAPE",
+    "SLICE",
+    "SPLIT",
+    "STRIDED_SLICE",
+    "TRANSPOSE",
+)
 
 
 def verify(

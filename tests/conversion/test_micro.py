@@ -77,6 +77,18 @@ def test_every_sum_is_the_models(network, rng):
     np.testing.assert_array_equal(_outputs(converted, x), _expected(model, x))
 
 
+def _mean_of_signs(rng):
+    x = inputs = keras.Input((6, 6, 2))
+    x = K.AveragePooling2D(2)(activate(x))
+    return keras_sbn.fold(_hard(keras.Model(inputs, x), rng)), images(rng, (6, 6, 2), 8)
+
+
+def test_means_of_signs_have_the_range_of_signs(rng):
+    model, x = _mean_of_signs(rng)
+    converted = keras_sbn.convert(model, "micro", representative_data=x, allow_rounded_signs=True)
+    np.testing.assert_array_equal(_outputs(converted, x), _expected(model, x))
+
+
 def _on_a_grid(model, rng):
     """Gives float layers weights of which int16 holds every product and sum."""
     for layer in model.layers:
