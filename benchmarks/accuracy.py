@@ -393,13 +393,15 @@ def signs_of_kernels(model: Any) -> list[Any]:
     import keras
     import numpy as np
 
-    signs = {
-        id(layer.kernel): np.where(keras.ops.convert_to_numpy(layer.effective_kernel()) >= 0, 1, -1)
-        for layer in model.layers
-        if hasattr(layer, "effective_kernel")
-        and getattr(layer, "binarize_kernel", True)
-        and getattr(layer, "is_hard", True)
-    }
+    def sign_of(layer: Any) -> Any:
+        of = getattr(layer, "latent_kernel", None) or layer.effective_kernel
+        return np.where(keras.ops.convert_to_numpy(of()) >= 0, 1, -1)
+
+    binary = [layer for layer in model.layers if hasattr(layer, "latent_kernel")]
+    binary += [
+        layer for layer in model.layers if getattr(layer, "binarize_kernel", False) and layer.is_hard
+    ]
+    signs = {id(layer.kernel): sign_of(layer) for layer in binary}
     kept = [weight for weight in model.weights if not weight.name.endswith("_sharpness")]
     return [
         signs[id(weight)].astype("int8") if id(weight) in signs else array

@@ -86,14 +86,14 @@ class StraightThroughConv2D(keras.layers.Layer):
             constraint=WeightClip(),
         )
 
-    def effective_kernel(self) -> Any:
-        """The signs it computes with."""
-        return straight_through(ops.convert_to_tensor(self.kernel), "ste")
+    def latent_kernel(self) -> Any:
+        """What it takes the signs of."""
+        return self.kernel
 
     def call(self, inputs: Any) -> Any:
         return convolve(
             inputs,
-            self.effective_kernel(),
+            straight_through(self.latent_kernel(), "ste"),
             strides=(self.strides, self.strides),
             padding="same",
             pad_value=self.pad_value,
@@ -117,12 +117,12 @@ class StraightThroughDense(keras.layers.Layer):
             constraint=WeightClip(),
         )
 
-    def effective_kernel(self) -> Any:
-        """The signs it computes with."""
-        return straight_through(ops.convert_to_tensor(self.kernel), "ste")
+    def latent_kernel(self) -> Any:
+        """What it takes the signs of."""
+        return self.kernel
 
     def call(self, inputs: Any) -> Any:
-        return ops.matmul(inputs, self.effective_kernel())
+        return ops.matmul(inputs, straight_through(self.latent_kernel(), "ste"))
 
 
 def without_mean(kernel: Any) -> Any:
@@ -132,10 +132,10 @@ def without_mean(kernel: Any) -> Any:
 
 
 class _CenteredKernel:
-    """Signs of the kernel without the mean of each output channel."""
+    """A kernel without the mean of each output channel."""
 
-    def effective_kernel(self: Any) -> Any:
-        return straight_through(without_mean(self.kernel), "ste")
+    def latent_kernel(self: Any) -> Any:
+        return without_mean(self.kernel)
 
 
 class CenteredStraightThroughConv2D(_CenteredKernel, StraightThroughConv2D):

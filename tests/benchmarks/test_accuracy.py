@@ -212,9 +212,10 @@ def test_the_committed_results_are_read_and_no_fold_differs():
     rows = accuracy.Results(accuracy.RESULTS).rows()
     found = accuracy_report.figures(rows, "tiny")
     assert {"ours", "approx"} <= {figure.method for panel in found.values() for figure in panel}
-    assert {row["folded_unlike_hard"] for row in rows if METHODS[row["method"]].family != "float"} == {
-        "0"
-    }
+    binary = [row for row in rows if METHODS[row["method"]].family != "float"]
+    assert {row["folded_unlike_hard"] for row in binary if row["preset"] in ("tiny", "small")} == {"0"}
+    # Networks of an accelerator that were measured quickly, as their files.
+    assert {row["folded_unlike_hard"] for row in binary} == {"0", ""}
 
 
 @pytest.mark.parametrize(
