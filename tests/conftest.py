@@ -92,13 +92,24 @@ _ON_EVERY_BACKEND = (
 #: every backend, the others on JAX alone, where that takes less time, and if they need TensorFlow in the
 #: matrix alone.
 _TRAININGS = (
+    "benchmarks/test_accuracy_pieces.py",
     "benchmarks/test_straight_through.py",
     "layers/test_training.py",
-    "test_freezing.py",
     "test_frozen_layers.py",
-    "test_other_callbacks.py",
     "test_resume.py",
     "test_weight_decay.py",
+)
+#: Trainings with callbacks, which see no more of the backend than Keras shows them: in `make test` on JAX
+#: alone, in the matrix on all.
+_CALLBACKS = ("test_freezing.py", "test_monitoring.py", "test_other_callbacks.py")
+#: What takes longest goes first, so that no worker is left with it at the end.
+_LONGEST = (
+    "benchmarks/test_accelerator.py",
+    "conversion/test_random_networks.py",
+    "folding/test_random_networks.py",
+    "test_distribution.py",
+    "test_resume.py::test_backup_and_restore_after_a_killed_process",
+    "training/test_run.py::test_two_devices_train_like_one",
 )
 #: Hundreds of tiny models, each of which answers once or twice: under TensorFlow, `predict` takes ten
 #: times longer to trace a graph and to build a pipeline for one than to compute.
@@ -117,9 +128,11 @@ def pytest_collection_modifyitems(items):
         test = item.nodeid.split("[")[0]
         if _is_of(item, _ONCE) and not _is_of(item, _ON_EVERY_BACKEND):
             item.add_marker(pytest.mark.once)
-        if test in tried and _is_of(item, _TRAININGS):
+        again = test in tried and _is_of(item, _TRAININGS)
+        if again or (_is_of(item, _CALLBACKS) and not item.get_closest_marker("tensorflow")):
             item.add_marker(pytest.mark.again)
         tried.add(test)
+    items.sort(key=lambda item: not _is_of(item, _LONGEST))
 
 
 def pytest_runtest_setup(item):

@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed"),
 ]
 #: `make fuzz` sets this to thousands.
-NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "10"))
+NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "7"))
 
 
 @pytest.fixture(scope="module")

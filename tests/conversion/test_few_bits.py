@@ -20,7 +20,7 @@ from keras_sbn.tflite.reader import read_file
 pytestmark = needs_new_litert
 K = keras.layers
 #: More of them: KERAS_SBN_FUZZ=100.
-NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "8"))
+NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "6"))
 
 
 @pytest.fixture(scope="module")

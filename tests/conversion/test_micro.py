@@ -22,7 +22,7 @@ from keras_sbn.tflite.reader import read_file
 pytestmark = needs_new_litert
 K = keras.layers
 #: `make fuzz` sets this to thousands.
-NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "12"))
+NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "8"))
 in_micro = pytest.mark.skipif(not has_micro(), reason="tflite-micro is not installed")
 
 

@@ -18,7 +18,7 @@ from keras_sbn.binarize import self_binarizing_layers
 K = keras.layers
 
 #: `make fuzz` sets this to thousands.
-MODELS = int(os.environ.get("KERAS_SBN_FUZZ", "12"))
+MODELS = int(os.environ.get("KERAS_SBN_FUZZ", "8"))
 
 _FUNCTIONS = ("relu", "relu6", "gelu", "tanh", "swish", "elu", "sigmoid", "softmax")
 

@@ -17,7 +17,7 @@ import keras_sbn
 from keras_sbn.extras import installed, why_not_run
 
 #: `make test-onnx` draws 100, and installs qonnx.
-NETWORKS_DRAWN = int(os.environ.get("KERAS_SBN_FUZZ", "10"))
+NETWORKS_DRAWN = int(os.environ.get("KERAS_SBN_FUZZ", "7"))
 QONNX = installed("qonnx")
 onnx = pytest.importorskip("onnx")
 pytestmark = [
