@@ -135,9 +135,9 @@ def _decode_folder(folder: Path) -> dict[str, np.ndarray]:
     if archives:
         with tarfile.open(archives[0]) as archive:
             for member in archive:
-                if member.isfile():
-                    content = archive.extractfile(member).read()  # type: ignore[union-attr]
-                    files.append((member.name, content))
+                content = archive.extractfile(member)
+                if content is not None:  # of a folder
+                    files.append((member.name, content.read()))
     else:
         files = [(path.as_posix(), path.read_bytes()) for path in sorted(folder.glob("t*/*/*"))]
 

@@ -216,5 +216,5 @@ def _order(method: str) -> int:
 def _family(method: str) -> str:
     from accuracy_methods import METHODS
 
-    known: Any = METHODS.get(method)
+    known: Any = METHODS.get(method.partition("+")[0])
     return known.family if known else "ours"

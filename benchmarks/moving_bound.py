@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from keras import ops
+from straight_through import RecipeKernel
 
 from keras_sbn import layers
 from keras_sbn.sharpness import sign
@@ -54,19 +55,15 @@ class MovingBoundActivation(layers.SelfBinarizingActivation):
         return soft_sign(x, self.activation_sharpness, self.bound)
 
 
-class _MovingBoundKernel:
+class _MovingBoundKernel(RecipeKernel):
     """A kernel, divided by its root mean square, whose gradient's bound moves."""
 
     def __init__(self, *arguments: Any, bound: str, **kwargs: Any) -> None:
         super().__init__(*arguments, **kwargs)
         self.bound = bound
 
-    def soft_kernel(self: Any, kernel: Any) -> Any:
-        kernel = ops.convert_to_tensor(kernel)
-        normalized = kernel / ops.sqrt(ops.mean(kernel * kernel) + 1e-12)
-        soft = soft_sign(normalized, self.kernel_sharpness, self.bound)
-        learns = ops.convert_to_tensor(self.training_state("kernel_gradient_scale"))
-        return learns * soft + (1 - learns) * ops.stop_gradient(soft)
+    def made_binary(self, normalized: Any) -> Any:
+        return soft_sign(normalized, self.kernel_sharpness, self.bound)
 
 
 class MovingBoundConv2D(_MovingBoundKernel, layers.SelfBinarizingConv2D):

@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_sbn import layers
 from keras_sbn.convolution import convolve
+from keras_sbn.layers.base import SelfBinarizingKernelLayer
 from keras_sbn.sharpness import sign
 
 
@@ -162,30 +163,34 @@ class RecipeActivation(layers.SelfBinarizingActivation):
         return straight_through(x, self.derivative)
 
 
-class _RecipeKernel:
-    """A kernel of signs; ``ste`` of the kernel divided by its root mean square."""
+class RecipeKernel(SelfBinarizingKernelLayer):
+    """A kernel divided by its root mean square, and then made binary: by ``ste`` into signs."""
+
+    def made_binary(self, normalized: Any) -> Any:
+        """Signs, or soft ones, of a kernel whose root mean square is 1."""
+        return straight_through(normalized, "ste")
 
     def soft_kernel(self, kernel: Any) -> Any:
         kernel = ops.convert_to_tensor(kernel)
         root_mean_square = ops.sqrt(ops.mean(kernel * kernel) + 1e-12)
-        signs = straight_through(kernel / root_mean_square, "ste")
+        signs = self.made_binary(kernel / root_mean_square)
         learns = ops.convert_to_tensor(self.training_state("kernel_gradient_scale"))
         return learns * signs + (1 - learns) * ops.stop_gradient(signs)
 
 
-class RecipeConv2D(_RecipeKernel, layers.SelfBinarizingConv2D):
+class RecipeConv2D(RecipeKernel, layers.SelfBinarizingConv2D):
     """Convolution with a kernel of signs."""
 
 
-class RecipeDense(_RecipeKernel, layers.SelfBinarizingDense):
+class RecipeDense(RecipeKernel, layers.SelfBinarizingDense):
     """Dense layer with a kernel of signs."""
 
 
-class _CenteredSoftKernel:
+class _CenteredSoftKernel(SelfBinarizingKernelLayer):
     """The soft kernel of this package, of a latent one without the mean of each output channel."""
 
-    def soft_kernel(self: Any, kernel: Any) -> Any:
-        return super().soft_kernel(without_mean(kernel))  # type: ignore[misc]
+    def soft_kernel(self, kernel: Any) -> Any:
+        return super().soft_kernel(without_mean(kernel))
 
 
 class CenteredConv2D(_CenteredSoftKernel, layers.SelfBinarizingConv2D):

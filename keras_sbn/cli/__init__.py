@@ -7,6 +7,7 @@ Keras is imported after the arguments are parsed, on the backend that they ask f
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import traceback
@@ -57,8 +58,9 @@ def command() -> int:
     """
     code = main()
     if code == INTERRUPTED:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(code)
     return code
 
