@@ -226,8 +226,3 @@ class Batches:
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         part = slice(index * self.size, (index + 1) * self.size)
         return np.ascontiguousarray(self._x[part]), self._y[part]
-
-    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """All batches of the epoch, one after another."""
-        whole = len(self) * self.size
-        return self._x[:whole], self._y[:whole]

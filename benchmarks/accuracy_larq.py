@@ -28,6 +28,10 @@ from accuracy_pieces import OUT_OF_TIME, Deadline, OutOfTimeError, Pieces, fit_i
 QUANTIZERS = {"ste": "ste_sign", "approx": "approx_sign", "swish": "swish_sign"}
 
 
+class LarqBatches(Batches, tf.keras.utils.Sequence):
+    """Batches one at a time: TensorFlow keeps every array that a `fit` is given, a copy an epoch."""
+
+
 class LarqKit:
     """Larq's layers, arranged as the straight-through ones of `accuracy_methods.py`."""
 
@@ -73,22 +77,20 @@ def main() -> None:
         tf.keras.optimizers.Adam(job["learning_rates"][0]),
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    batches = Batches(arrays["x"], arrays["y"], job["batch_size"], job["seed"], job["shift"], job["flip"])
+    order = job["batch_size"], job["seed"], job["shift"], job["flip"]
+    batches = LarqBatches(arrays["x"], arrays["y"], *order)
     minutes = None if job["minutes"] is None else max(job["minutes"], 1e-6)
     folder = None if job["folder"] is None else Path(job["folder"])
     pieces = Pieces(folder, Deadline(minutes))
     state = pieces.load()
     restore(model, state)
-    whole = None if job["steps"] is None else job["steps"] * job["batch_size"]
     for epoch in range(state.epoch, job["epochs"]):
         batches.begin(epoch)
         model.optimizer.learning_rate = job["learning_rates"][epoch]
-        x, y = batches.arrays()
         try:
             model.fit(
-                x[:whole],
-                y[:whole],
-                job["batch_size"],
+                batches,
+                steps_per_epoch=job["steps"],
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 shuffle=False,

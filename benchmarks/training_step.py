@@ -18,7 +18,8 @@ hooks, as a share of the step.
 
 `--profile` runs this package's step with one of its parts in the cheapest form at a time, and with all of
 them: convolutions padded with zeros, kernels not divided by their root mean square, Keras's own batch
-normalization, and a network that is hard, whose sign takes the place of a tanh.
+normalization, and a network that is hard, whose sign takes the place of a tanh. And Larq's step padded
+with ones, as ours is.
 
 Needs TensorFlow, JAX, larq and tf-keras; what is missing is left out.
 """
@@ -59,7 +60,7 @@ PARTS = {
     "hard": "hard",
 }
 _CHEAPER = [*((part,) for part in PARTS), tuple(PARTS)]
-PROFILE = {
+PROFILE = {"larq:ones": ("Larq, padded with ones", "tensorflow")} | {
     f"ours:{'-'.join(parts)}{'' if backend == 'tensorflow' else '-jax'}": (
         "ours, all of these" if len(parts) > 1 else f"ours, {PARTS[parts[0]]}",
         backend,
@@ -82,7 +83,7 @@ CLASSES = 10
 def build(contender: str, model: str) -> Any:
     """The Larq tutorial's BinaryNet, or its small sister, of the contender's layers."""
     filters, units, image = MODELS[model]
-    if contender == "larq":
+    if contender.startswith("larq"):
         import larq
         import tensorflow as tf
 
@@ -93,10 +94,11 @@ def build(contender: str, model: str) -> Any:
             "kernel_constraint": "weight_clip",
             "use_bias": False,
         }
+        # Zeros are Larq's default and cheaper for it than ones, which ours pads with.
+        padded = {"padding": "same", "pad_values": 1.0 if contender.endswith(":ones") else 0.0}
 
         def conv(width: int, first: bool) -> list[Any]:
-            # Padded with zeros, Larq's default and cheaper for it than ones, which ours pads with.
-            options = {} if first else {**binary, "padding": "same"}
+            options = {} if first else {**binary, **padded}
             return [larq.layers.QuantConv2D(width, 3, **kernel, **options)]
 
         def dense(width: int) -> list[Any]:
@@ -168,7 +170,7 @@ def child(contender: str, model: str, batch: int) -> None:
     """Trains as many steps as a line of standard input says, and answers with their time."""
     import numpy as np
 
-    if contender == "larq":
+    if contender.startswith("larq"):
         import larq  # noqa: F401
         import tensorflow as tf
 
@@ -249,7 +251,7 @@ def start(contender: str, model: str, batch: int) -> subprocess.Popen[str]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
-    if contender == "larq":
+    if contender.startswith("larq"):
         environment["TF_USE_LEGACY_KERAS"] = "1"
     return subprocess.Popen(
         [sys.executable, __file__, "--child", contender, "--models", model, "--batch", str(batch)],
@@ -347,12 +349,15 @@ def show(rows: list[dict[str, Any]]) -> str:
 
 def available(contenders: dict[str, tuple[str, str]] = CONTENDERS) -> list[str]:
     """The contenders whose libraries are installed."""
-    needs = {"larq": ("larq", "tf_keras")}
+    larq = ("larq", "tf_keras")
     backends = {"tensorflow": "tensorflow", "jax": "jax"}
     return [
         name
         for name, (_, backend) in contenders.items()
-        if all(importlib.util.find_spec(m) for m in (backends[backend], *needs.get(name, ())))
+        if all(
+            importlib.util.find_spec(m)
+            for m in (backends[backend], *(larq if name.startswith("larq") else ()))
+        )
     ]
 
 

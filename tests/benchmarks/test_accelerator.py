@@ -1,5 +1,6 @@
 """The accelerator's training on the CPU: equal to `model.fit`, in pieces equal to one; what is packed."""
 
+import csv
 import json
 import os
 import subprocess
@@ -71,6 +72,49 @@ def test_the_scan_is_fit_with_sharpen_and_pieces_are_the_whole(images):
         # Once beside `model.fit`, once for the runs of "paper", once for the three of "medium".
         "steps_compiled": 3,
     }
+
+
+@pytest.mark.once
+@pytest.mark.lce
+def test_workers_share_the_runs_and_quick_rows_have_the_accuracy_of_the_file(images):
+    pytest.importorskip("jax")
+    folder = images / "runs"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(images / "cache"), "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONPATH"] = str(ROOT)
+    command = [sys.executable, str(ROOT / "benchmarks" / "accelerator" / "run.py")]
+    command += ["--data-dir", str(images), "--folder", str(folder), "--preset", "medium"]
+    command += ["--networks", "digits", "--methods", "ours", "ste", "--seeds", "1"]
+    command += ["--learning-rates", "0.01", "--epochs", "1", "--batch-size", "4"]
+    command += ["--train", "8", "--validation", "8"]
+
+    def run(*more):
+        ended = subprocess.run(
+            [*command, *more], env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr[-3000:]
+
+    run("--train-only", "--workers", "2")
+    networks = sorted(folder.glob("medium-*.npz"))
+    assert len(networks) == 2
+    assert not (folder / "rows.csv").exists()
+    told = []
+    for network in networks:
+        with np.load(network) as stored:
+            told.append(json.loads(str(stored["known"])))
+    assert {"2 at once" in known["backend"] for known in told} == {True}
+    run("--measure", "--quick")
+    with (folder / "rows.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {"ours", "ste"}
+    assert {row["test_reestimated"] for row in rows.values()} == {""}
+    quick = {name: (row["validation"], row["test"]) for name, row in rows.items()}
+    (folder / "rows.csv").unlink()
+    run("--measure")
+    with (folder / "rows.csv").open() as file:
+        whole = list(csv.DictReader(file))
+    assert {row["method"]: (row["validation"], row["test"]) for row in whole} == quick
+    assert {row["folded_unlike_hard"] for row in whole} == {"0"}
+    assert all(row["test_reestimated"] for row in whole)
 
 
 @pytest.mark.once
