@@ -53,7 +53,7 @@ def figures(rows: list[Row], preset: str) -> dict[str, list[Figure]]:
 
     Rows of older settings, whose hash is not the last one of that method, do not count. The learning
     rate is the one with the best mean accuracy on the validation images, over the seeds that ran at all
-    learning rates.
+    learning rates; where the other seeds ran at another one, it is that.
     """
     groups: dict[tuple[str, str], dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
@@ -75,7 +75,8 @@ def figure_of(method: str, rows: list[Row]) -> Figure:
     by_rate: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in rows:
         by_rate[row["learning_rate"]][row["seed"]] = row
-    best = best_rate(by_rate)
+    seeds = max(map(len, by_rate.values()))
+    best = best_rate({rate: runs for rate, runs in by_rate.items() if len(runs) == seeds})
     mine = [by_rate[best][seed] for seed in sorted(by_rate[best], key=int)]
 
     def percentages(column: str) -> tuple[float, ...]:
