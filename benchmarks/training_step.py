@@ -80,10 +80,15 @@ MODELS = {
 CLASSES = 10
 
 
+def _is_larq(contender: str) -> bool:
+    """Whether it runs Larq, under Keras 2."""
+    return contender.partition(":")[0] == "larq"
+
+
 def build(contender: str, model: str) -> Any:
     """The Larq tutorial's BinaryNet, or its small sister, of the contender's layers."""
     filters, units, image = MODELS[model]
-    if contender.startswith("larq"):
+    if _is_larq(contender):
         import larq
         import tensorflow as tf
 
@@ -170,7 +175,7 @@ def child(contender: str, model: str, batch: int) -> None:
     """Trains as many steps as a line of standard input says, and answers with their time."""
     import numpy as np
 
-    if contender.startswith("larq"):
+    if _is_larq(contender):
         import larq  # noqa: F401
         import tensorflow as tf
 
@@ -251,7 +256,7 @@ def start(contender: str, model: str, batch: int) -> subprocess.Popen[str]:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
     }
-    if contender.startswith("larq"):
+    if _is_larq(contender):
         environment["TF_USE_LEGACY_KERAS"] = "1"
     return subprocess.Popen(
         [sys.executable, __file__, "--child", contender, "--models", model, "--batch", str(batch)],
@@ -350,15 +355,10 @@ def show(rows: list[dict[str, Any]]) -> str:
 def available(contenders: dict[str, tuple[str, str]] = CONTENDERS) -> list[str]:
     """The contenders whose libraries are installed."""
     larq = ("larq", "tf_keras")
-    backends = {"tensorflow": "tensorflow", "jax": "jax"}
-    return [
-        name
-        for name, (_, backend) in contenders.items()
-        if all(
-            importlib.util.find_spec(m)
-            for m in (backends[backend], *(larq if name.startswith("larq") else ()))
-        )
-    ]
+    needed = {
+        name: (backend, *(larq if _is_larq(name) else ())) for name, (_, backend) in contenders.items()
+    }
+    return [name for name, packages in needed.items() if all(map(importlib.util.find_spec, packages))]
 
 
 def main() -> None:

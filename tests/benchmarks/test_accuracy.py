@@ -223,7 +223,7 @@ def test_the_committed_results_are_read_and_no_fold_differs():
     whole = [row for row in binary if row["test_reestimated"]]
     assert {row["folded_unlike_hard"] for row in whole if row["network"] in CHAINS} == {"0"}
     # Signs of float sums, which the folded network rounds otherwise: of 10,000 images.
-    assert max(int(row["folded_unlike_hard"]) for row in whole if row["network"] in RESIDUAL) < 10
+    assert max(int(row["folded_unlike_hard"]) for row in whole if row["network"] in RESIDUAL) <= 4
     assert all("at once; seconds on the wall" in row["backend"] for row in quick)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import accuracy
 import accuracy_report
 import keras
+import layer_cases
 import moving_bound
 import numpy as np
 import pytest
@@ -21,16 +22,15 @@ SETTING = accuracy.Setting("digits", "digits", 4, 2, None, 0, 1)
 @pytest.mark.parametrize("name", ["bound-grows", "bound-shrinks"])
 @pytest.mark.parametrize("nu", [1.0, 9.0, 100.0, np.inf])
 def test_the_gradient_is_that_of_the_moving_bound(name, nu):
-    jax = pytest.importorskip("jax")
-    if keras.backend.backend() != "jax":
-        pytest.skip("takes gradients with JAX")
     bound = METHODS[name].options["bound"]
-    x = np.array([-1.5, -0.2, 0.0, 0.4], "float32")
+    x = np.array([-0.9, -0.2, 0.0, 0.4], "float32")
     root = np.sqrt(min(nu, 1e4))
     taken = min(max(root, 1), 5) if bound == "grows" else min(max(5 / root, 1), 5)
     taken = min(taken, nu)
     expected = taken * (1 - np.tanh(taken * x) ** 2)
-    found = jax.grad(lambda x: moving_bound.soft_sign(x, np.float32(nu), bound).sum())(x)
+    (found,) = layer_cases.gradients(
+        lambda x: keras.ops.sum(moving_bound.soft_sign(x, np.float32(nu), bound)), x
+    )
     # 1 - t^2 near 0 is a difference of float32.
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
     value = keras.ops.convert_to_numpy(moving_bound.soft_sign(x, np.float32(nu), bound))

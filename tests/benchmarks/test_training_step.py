@@ -1,8 +1,10 @@
 """The benchmark of the training step: its contenders are what they are called, its ratios as measured."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -29,6 +31,32 @@ def test_a_contender_of_the_profile_has_its_cheaper_parts_and_no_others(parts):
     assert network.output_shape == plain.output_shape
     weights = [weight for weight in network.trainable_weights if len(weight.shape) > 1]
     assert [w.shape for w in weights] == [w.shape for w in plain.trainable_weights if len(w.shape) > 1]
+
+
+LARQ = """
+import json
+import training_step
+
+padded = {}
+for name in ("larq", "larq:ones"):
+    layers = training_step.build(name, "small").layers
+    padded[name] = [float(layer.pad_values) for layer in layers if hasattr(layer, "pad_values")]
+print(json.dumps(padded))
+"""
+
+
+@pytest.mark.once
+@pytest.mark.skipif("larq" not in training_step.available(), reason="needs larq and tf-keras")
+def test_larqs_contenders_pad_with_what_they_are_called():
+    folder = str(Path(training_step.__file__).parent)
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "PYTHONPATH": folder}
+    command = [sys.executable, "-c", LARQ]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    padded = json.loads(ended.stdout.splitlines()[-1])
+    assert padded["larq"] == [0.0] * 4
+    # The first convolution pads nothing.
+    assert padded["larq:ones"] == [0.0, 1.0, 1.0, 1.0]
 
 
 def test_every_contender_has_a_title_and_a_backend():
