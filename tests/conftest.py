@@ -82,6 +82,7 @@ _ONCE = (
     "training/test_resuming.py",
     "training/test_run.py",
     "training/test_settings.py",
+    "training/test_tensorflow_files.py",
 )
 _ON_EVERY_BACKEND = (
     "conversion/test_across_backends.py",
