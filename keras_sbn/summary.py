@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_sbn.folding.computation import activation_layer
 from keras_sbn.interception import intercepting
 from keras_sbn.layers import BinaryBatchNormalization, SelfBinarizingActivation
 from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
@@ -284,8 +285,15 @@ class _Recorder:
         for output in keras.tree.flatten(outputs):
             seen.shapes.append((shape, _without_batch(output)))
         keeps = isinstance(layer, _KEEPS_PRECISION) and is_binary
-        if keeps or isinstance(layer, SelfBinarizingActivation):
+        if keeps or _ends_in_sign(layer):
             self.binary[id(outputs)] = outputs
+
+
+def _ends_in_sign(layer: Any) -> bool:
+    """Whether a layer is a self-binarizing activation, or calls one as its own activation."""
+    while (activation := activation_layer(layer)) is not None:
+        layer = activation
+    return isinstance(layer, SelfBinarizingActivation)
 
 
 def _row(calls: _Calls) -> LayerSummary:
@@ -332,7 +340,7 @@ def _macs(calls: _Calls, kernel_size: int) -> int | None:
         return sum(kernel_size * math.prod(shapes[which][spatial]) for shapes in calls.shapes)
     if isinstance(layer, keras.layers.Dense) or (kind == "SelfBinarizingDense"):
         return sum(kernel_size * math.prod(output[:-1]) for _, output in calls.shapes)
-    if not layer.weights or isinstance(layer, (*_BATCH_NORMALIZATIONS, SelfBinarizingLayer)):
+    if not _deployed_weights(layer) or isinstance(layer, (*_BATCH_NORMALIZATIONS, SelfBinarizingLayer)):
         return 0
     return None
 
@@ -342,17 +350,23 @@ def _has_binary_kernel(layer: Any) -> bool:
 
 
 def _deployed_weights(layer: Any) -> list[Any]:
-    weights = {weight.name: weight for weight in layer.weights}
+    """The weights of a layer, and of the layers in it, that are left of it when it is deployed."""
+    found = [weight for part in layer._flatten_layers() for weight in _own_deployed_weights(part)]
+    # Generators of random numbers are state of the training, not parameters.
+    return [weight for weight in found if "seed_generator" not in weight.path]
+
+
+def _own_deployed_weights(layer: Any) -> list[Any]:
+    inside = {id(w) for part in layer._flatten_layers(include_self=False) for w in part.weights}
     if isinstance(layer, SelfBinarizingLayer):
-        sharpness = {id(weight) for weight in layer.sharpness_weights}
-        weights = {name: w for name, w in weights.items() if id(w) not in sharpness}
+        inside |= {id(weight) for weight in layer.sharpness_weights}
+    weights = {weight.name: weight for weight in layer.weights if id(weight) not in inside}
     if isinstance(layer, _BATCH_NORMALIZATIONS):
         weights.pop("accumulated_batches", None)  # state of the training
         for trained, moving in _FUSED:
             if trained in weights and moving in weights:
                 del weights[trained]
-    # Generators of random numbers are state of the training, not parameters.
-    return [w for w in weights.values() if "seed_generator" not in w.path]
+    return list(weights.values())
 
 
 def _leaves(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -58,6 +58,7 @@ _ONCE = (
     "tflite",
     "tools",
     "verification",
+    "folding/test_activation_layers.py",
     "folding/test_affine_maps.py",
     "folding/test_rules.py",
     "folding/test_thresholds.py",

@@ -176,7 +176,8 @@ class _Builder:
     def sign(self, x):
         if self.choose(True, False, False, False):
             x = self.choose(K.Dropout(0.3), K.GaussianNoise(0.1), K.Identity())(x)
-        return layers.SelfBinarizingActivation()(x)
+        sign = layers.SelfBinarizingActivation()
+        return self.choose(*[sign] * 5, K.Activation(sign))(x)
 
     def convolution(self, x, filters=None, same=False, exact=False):
         channels = x.shape[-1]
@@ -200,7 +201,9 @@ class _Builder:
         }
         if not exact:
             options["activation"] = self.choose(
-                *[None] * 8, "relu", "relu6", K.LeakyReLU(negative_slope=0.25)
+                *[None] * 8,
+                *("relu", "relu6", K.LeakyReLU(negative_slope=0.25), K.PReLU(shared_axes=[1, 2])),
+                layers.SelfBinarizingActivation(),
             )
         if self.choose(*[False] * 40, True):
             options |= {"activation": own_relu, "name": self.refused_name()}
@@ -387,6 +390,8 @@ def binary_network(draw, max_blocks=4):
             x = build.block(x)
         outputs = build.head(x)
     model = keras.Model(inputs, outputs)
+    # Builds what layers call.
+    model(np.zeros((1, *shape), "float32"))
     build.randomize(model)
     x = build.rng.integers(-16, 17, (6, *shape)).astype("float32") / 8
     x[build.rng.random(x.shape) < 0.1] = -0.0

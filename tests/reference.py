@@ -37,7 +37,8 @@ class Values(dict):
 def evaluate(model, inputs):
     """Returns the `Values` of the layers of `model`, and the list of its outputs.
 
-    Signs taken inside a layer are under "<name>_sign".
+    Signs of its input that a layer takes are under "<name>_sign", those that it calls as its activation
+    under "<name>_activation".
     """
     graph = read(model)
     named, values, real = Values(), {}, set()
@@ -53,22 +54,32 @@ def evaluate(model, inputs):
                 named.add_sign(f"{node.name}_sign", sources[0], is_real)
                 sources, is_real = [named[f"{node.name}_sign"]], False
             compute = _LAYERS.get(type(layer))
-            if type(layer) is layers.SelfBinarizingActivation:
+            is_sign = type(layer) is layers.SelfBinarizingActivation
+            if is_sign or (type(layer) is _K.Activation and _calls_sign(layer)):
                 named.add_sign(node.name, sources[0], is_real)
                 values[id(node)] = named[node.name]
                 continue
-            if is_real or compute in (None, *_REAL) or not _is_linear(layer):
+            real_output = is_real or compute in (None, *_REAL) or not _is_linear(layer)
+            if real_output and not _calls_sign(layer):
                 real.add(id(node))
             if compute is None or (len(sources) > 1 and compute not in _MERGING):
                 value = _by_keras(node.op, sources)
             else:
                 value = compute(layer, sources if compute in _MERGING else sources[0])
+            if _calls_sign(layer):
+                named.add_sign(f"{node.name}_activation", value, is_real)
+                value = named[f"{node.name}_activation"]
         values[id(node)] = named[node.name] = value
     return named, [values[id(output)] for output in graph.outputs]
 
 
 def _is_linear(layer):
-    return getattr(layer, "activation", keras.activations.linear) is keras.activations.linear
+    activation = getattr(layer, "activation", keras.activations.linear)
+    return activation is keras.activations.linear or _calls_sign(layer)
+
+
+def _calls_sign(layer):
+    return type(getattr(layer, "activation", None)) is layers.SelfBinarizingActivation
 
 
 def _sign(x):
@@ -134,6 +145,8 @@ def _conv(layer, x, kernel, groups):
 def _finish(layer, y):
     y = y * layer.kernel_scale_values().astype(np.float64)
     y = y if layer.bias is None else y + _array(layer.bias)
+    if _calls_sign(layer):
+        return y  # `evaluate` takes the sign
     if layer.activation in _EXACT:
         return _EXACT[layer.activation](y)
     return keras.ops.convert_to_numpy(layer.activation(y.astype("float32"))).astype(np.float64)

@@ -3,6 +3,7 @@
 import importlib.util
 
 import keras
+import numpy as np
 import pytest
 import small_models
 
@@ -195,6 +196,25 @@ def test_binary_net_with_activation_layers_costs_the_same(larq):
     expected = {k: v for k, v in larq["binary_net"].items() if k != "rows"}
     assert totals(summary) == expected
     assert {layer.input_precision for layer in summary.layers if layer.kernel_precision} == {1, 32}
+
+
+def test_a_sign_that_a_layer_calls_costs_what_one_of_the_model_does():
+    def network(*first):
+        last = keras_sbn.layers.SelfBinarizingConv2D(4, 3, name="last")
+        model = keras.Sequential([keras.Input((8, 8, 3)), *first, last])
+        model.predict_on_batch(np.zeros((1, 8, 8, 3), "float32"))  # builds what layers call
+        return keras_sbn.summary(model)
+
+    sign, conv = keras_sbn.layers.SelfBinarizingActivation, keras.layers.Conv2D
+    own = network(conv(4, 3), sign())
+    assert own.binary_macs > 0
+    for other in (
+        network(conv(4, 3, activation=sign())),
+        network(conv(4, 3), keras.layers.Activation(sign())),
+    ):
+        assert other.layers[-1] == own.layers[-1]
+        assert totals(other) == totals(own)
+        assert all(layer.float_macs is not None for layer in other.layers)
 
 
 def test_mixed_and_nested_is_larqs_to_the_last_digit(larq):

@@ -20,6 +20,7 @@ from typing import Any
 
 import keras
 
+from keras_sbn.layers.base import SelfBinarizingKernelLayer
 from keras_sbn.layers.batch_normalization import BinaryBatchNormalization
 
 #: What a subclass may define without changing what the layer computes from its weights and arguments.
@@ -60,6 +61,24 @@ _COMPUTING = (
     "_convert_inputs_to_tensors",
     "_run_through_graph",
     "_standardize_inputs",
+)
+#: Layers of Keras that call their activation last, on one tensor.
+_ACTIVATION_LAST = frozenset(
+    {
+        keras.layers.Activation,
+        keras.layers.Conv1D,
+        keras.layers.Conv1DTranspose,
+        keras.layers.Conv2D,
+        keras.layers.Conv2DTranspose,
+        keras.layers.Conv3D,
+        keras.layers.Conv3DTranspose,
+        keras.layers.Dense,
+        keras.layers.DepthwiseConv1D,
+        keras.layers.DepthwiseConv2D,
+        keras.layers.EinsumDense,
+        keras.layers.SeparableConv1D,
+        keras.layers.SeparableConv2D,
+    }
 )
 _OWN_PACKAGES = ("keras.", "keras_sbn.")
 
@@ -121,6 +140,28 @@ def change_of_model(model: Any) -> str | None:
             if name in vars(cls):
                 return f"of class {cls.__name__}, which defines its own {name}"
     return None
+
+
+def activation_layer(operation: Any) -> Any:
+    """The activation of a layer that is a layer itself, and makes its output; `None` otherwise.
+
+    As in ``Conv2D(8, 3, activation=keras.layers.PReLU())``. Recurrent layers have activations as well,
+    but compute more behind them.
+    """
+    activation = getattr(operation, "activation", None)
+    if not isinstance(activation, keras.layers.Layer):
+        return None
+    known = base_class(operation)
+    last = known in _ACTIVATION_LAST or issubclass(known, SelfBinarizingKernelLayer)
+    return activation if last else None
+
+
+def weights_without_activation(layer: Any) -> list[Any]:
+    """The weights of a layer, in their order, but those of the layer that is its activation."""
+    activation = getattr(layer, "activation", None)
+    others = activation.weights if isinstance(activation, keras.layers.Layer) else []
+    of_activation = {id(weight) for weight in others}
+    return [weight for weight in layer.weights if id(weight) not in of_activation]
 
 
 def takes(layer: Any, name: str) -> bool:

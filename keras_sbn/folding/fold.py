@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_sbn.binarize import saturation
 from keras_sbn.folding import graph as graphs
-from keras_sbn.folding.computation import base_class
+from keras_sbn.folding.computation import activation_layer, base_class, change_of
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import Affine, KerasCall, Placeholder
 from keras_sbn.folding.rewriting import rewrite as rewrite
@@ -131,19 +131,27 @@ def _refuse_unknown_arithmetic(graph: Graph) -> None:
     for node in graph.nodes():
         if not isinstance(node.op, KerasCall):
             continue
-        known = base_class(node.op.operation)
-        if known is keras.layers.Lambda:
-            raise ValueError(
-                f"Expected layers whose arithmetic is known. Received: Lambda layer {node.name!r}. Write "
-                "it with keras.ops or Keras layers, or as a registered layer of your own outside the "
-                "binary part of the network."
-            )
-        if node.op.change is not None and known.__module__.startswith("keras_sbn."):
-            raise ValueError(
-                f"Expected layer {node.name!r} to compute what {known.__name__} does. Received: "
-                f"{node.op.change}. Use {known.__name__} itself, and put what is added to it into a "
-                "layer of its own before or after it."
-            )
+        _refuse_unknown(node.op.operation, node.name, node.op.change)
+        inner = activation_layer(node.op.operation)
+        while inner is not None:
+            _refuse_unknown(inner, inner.name, change_of(inner))
+            inner = activation_layer(inner)
+
+
+def _refuse_unknown(operation: Any, name: str, change: str | None) -> None:
+    known = base_class(operation)
+    if known is keras.layers.Lambda:
+        raise ValueError(
+            f"Expected layers whose arithmetic is known. Received: Lambda layer {name!r}. Write "
+            "it with keras.ops or Keras layers, or as a registered layer of your own outside the "
+            "binary part of the network."
+        )
+    if change is not None and known.__module__.startswith("keras_sbn."):
+        raise ValueError(
+            f"Expected layer {name!r} to compute what {known.__name__} does. Received: "
+            f"{change}. Use {known.__name__} itself, and put what is added to it into a "
+            "layer of its own before or after it."
+        )
 
 
 def checked_scaling(scaling: Sequence[float]) -> tuple[float, float]:

@@ -104,6 +104,7 @@ class Graph:
         self.input_structure = input_structure
         self._signs: dict[Node, list[str]] = {}
         self._names = {*names, *(node.name for node in self.nodes())}
+        self._replacements: dict[int, tuple[Any, Any]] = {}
         self._links: Links | None = None
 
     @property
@@ -163,6 +164,13 @@ class Graph:
         Every node that a rule adds, beside the one that takes the place of another, asks here.
         """
         return _free(wanted, self._names)
+
+    def in_place_of(self, layer: Any, make: Callable[[], Any]) -> Any:
+        """What `make` returned when this layer was asked for first, so that a shared one stays shared."""
+        if id(layer) not in self._replacements:
+            # The layer is kept beside its id, so that no id is used twice.
+            self._replacements[id(layer)] = layer, make()
+        return self._replacements[id(layer)][1]
 
     def consumers(self, node: Node) -> list[Node]:
         """The nodes that read `node`, once for each reading."""

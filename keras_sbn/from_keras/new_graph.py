@@ -7,7 +7,7 @@ from typing import Any
 
 from keras_sbn.folding.copies import copy_of
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import KerasCall, Slot
+from keras_sbn.folding.ops import KerasCall, Slot, call_of
 from keras_sbn.from_keras import binary_layers
 from keras_sbn.from_keras.values import Value
 
@@ -85,6 +85,10 @@ class NewGraph:
         if isinstance(op, KerasCall):
             op = KerasCall(op.operation, op.arguments)
         return self._made(value, Node(self.name(value.name, value), op, sources, value.shape))
+
+    def part_node(self, value: Value, wanted: str, layer: Any, sources: list[Node]) -> Node:
+        """A node that calls a layer which another layer of the model calls, as its activation."""
+        return self._made(value, Node(self.name(wanted, value), call_of(layer), sources, value.shape))
 
     def _made(self, value: Value, node: Node) -> Node:
         self.made.setdefault(value, []).append(node)

@@ -26,7 +26,7 @@ import keras
 import numpy as np
 
 from keras_sbn import layers
-from keras_sbn.folding.computation import plain_copy
+from keras_sbn.folding.computation import plain_copy, weights_without_activation
 from keras_sbn.folding.graph import Node
 from keras_sbn.from_keras import binary_layers
 from keras_sbn.from_keras.new_graph import NewGraph
@@ -369,7 +369,7 @@ class Rewriter:
         def make(name: str) -> Any:
             new = plain_copy(layer, activation="linear", name=name)
             new.trainable = layer.trainable
-            self._new.loads[id(new)] = lambda: new.set_weights(layer.get_weights())
+            self._new.loads[id(new)] = lambda: new.set_weights(weights_without_activation(layer))
             return new
 
         new = self._new.layer(("linear", id(layer)), value, make)
@@ -544,10 +544,12 @@ class Rewriter:
         return self._new.same_node(value, sources)
 
     def _same_function(self, value: Value, sources: list[Node]) -> Node:
-        name = self._new.name(f"{value.name}_activation", value)
-        new = activation_layer(value, name)
+        function, wanted = value.function, f"{value.name}_activation"
+        if isinstance(function, keras.layers.Layer) and function.built:
+            return self._new.part_node(value, wanted, function, sources)
+        new = activation_layer(value, self._new.name(wanted, value))
         self._new.starts_afresh(new)
-        return self._new.node(value, name, new, sources, value.shape)
+        return self._new.node(value, new.name, new, sources, value.shape)
 
 
 def _is_activated(value: Value) -> bool:

@@ -117,6 +117,35 @@ def test_activation_functions_before_binary_layers_become_signs(activation):
         assert kept == []
 
 
+@pytest.mark.parametrize("policy", ["vgg", "bireal"])
+@pytest.mark.parametrize("called", [True, False])
+def test_an_activation_of_a_layer_that_stays_keeps_its_weights(policy, called, rng):
+    """`Dense(4, activation=PReLU())`, and a first convolution whose PReLU a sign replaces."""
+    prelu = K.PReLU(alpha_initializer=keras.initializers.RandomUniform(0.1, 0.9, seed=3))
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 2)),
+            K.Conv2D(4, 3, activation=K.PReLU(), name="first"),
+            K.Conv2D(4, 3, activation="relu", name="second"),
+            K.Flatten(),
+            K.Dense(4, activation=prelu, name="stays"),
+            K.Dense(3),
+        ]
+    )
+    if called:
+        model(np.zeros((1, 6, 6, 2), "float32"))
+        prelu.alpha.assign(rng.uniform(0.1, 0.9, 4))
+    result = keras_sbn.binary_model(model, policy=policy)
+    (kept,) = (layer for layer in result.model.layers if isinstance(layer, K.PReLU))
+    assert kept.trainable
+    assert kept is not prelu
+    assert _numpy(kept.alpha).min() >= 0.1
+    if called:
+        np.testing.assert_array_equal(_numpy(kept.alpha), _numpy(prelu.alpha))
+    harden(result.model, rng)
+    assert_files_equal(result.model, rng)
+
+
 @pytest.mark.parametrize(
     "function", [keras.ops.relu, keras.ops.gelu, keras.ops.tanh, keras.ops.leaky_relu]
 )

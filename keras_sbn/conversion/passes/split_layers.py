@@ -25,9 +25,8 @@ class SplitActivation:
     """layer(x, activation) => activation(layer(x)), for convolutions and dense layers.
 
     Args:
-        float_layers: Names of the layers that compute in float32, `None` for all: of these only
-            activations that are Keras layers themselves are split off, which no operator computes with
-            the layer.
+        float_layers: Names of the layers that compute in float32, `None` for all: there an operator
+            computes both.
     """
 
     def __init__(self, float_layers: Container[str] | None) -> None:
@@ -37,22 +36,16 @@ class SplitActivation:
         if not isinstance(node.op, KerasCall):
             return False
         layer = node.op.operation
-        if node.op.kind is keras.layers.Activation and isinstance(layer.activation, keras.layers.Layer):
-            node.op = call_of(layer.activation)
-            return True
         if node.op.kind not in WITH_ACTIVATION or fused_name(layer.activation) == "none":
             return False
-        in_float = self._float_layers is None or layer.name in self._float_layers
-        if in_float and not isinstance(layer.activation, keras.layers.Layer):
+        if self._float_layers is None or layer.name in self._float_layers:
             return False
         name = graph.new_name(f"{node.name}_linear")
         linear = plain_copy(layer, activation="linear")
         linear.build(node.input.shape)
         linear.set_weights(layer.get_weights())
         product = Node(name, KerasCall(linear, node.op.arguments), node.inputs, node.shape)
-        activation = layer.activation
-        if not isinstance(activation, keras.layers.Layer):
-            activation = keras.layers.Activation(activation, name=node.name)
+        activation = keras.layers.Activation(layer.activation, name=node.name)
         graph.replace(node, Node(node.name, call_of(activation), [product], node.shape))
         return True
 

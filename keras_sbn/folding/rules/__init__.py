@@ -2,6 +2,7 @@
 
 from keras_sbn.folding.rules.absorb_affine_into_threshold import AbsorbAffineIntoThreshold
 from keras_sbn.folding.rules.absorb_direction_into_kernel import AbsorbDirectionIntoKernel
+from keras_sbn.folding.rules.activation_layers import TakeOutActivationLayer
 from keras_sbn.folding.rules.base import Rule as Rule
 from keras_sbn.folding.rules.batch_norm_to_affine import BatchNormToAffine
 from keras_sbn.folding.rules.dense_to_conv2d import DenseToConv2D
@@ -29,6 +30,7 @@ from keras_sbn.folding.rules.training_only_layers import RemoveTrainingOnlyLayer
 #: The rules `keras_sbn.fold` applies until none matches any more, in the order they are tried.
 DEFAULT_RULES: tuple[Rule, ...] = (
     ReadFoldedLayers(),
+    TakeOutActivationLayer(),
     RemoveTrainingOnlyLayers(),
     LowerSelfBinarizingLayers(),
     BatchNormToAffine(),
