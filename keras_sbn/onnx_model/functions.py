@@ -284,7 +284,6 @@ _EACH = {
     "EXP": "Exp",
     "FLOOR": "Floor",
     "LOG": "Log",
-    "LOGISTIC": "Sigmoid",
     "NEG": "Neg",
     "RELU": "Relu",
     "ROUND": "Round",
@@ -318,7 +317,7 @@ def _each(graph: Graph, op: OperatorInfo) -> None:
     graph.set(output, graph.node(_EACH[op.name], [graph.first(_input(op))], output.name))
 
 
-@_writes("RELU6", "RSQRT", "LEAKY_RELU", "GELU", "SOFTMAX")
+@_writes("RELU6", "RSQRT", "LEAKY_RELU", "GELU", "SOFTMAX", "LOGISTIC")
 def _others(graph: Graph, op: OperatorInfo) -> None:
     output, x = op.outputs[0], graph.first(_input(op))
     name = output.name
@@ -330,9 +329,19 @@ def _others(graph: Graph, op: OperatorInfo) -> None:
         y = graph.node("LeakyRelu", [x], name, alpha=float(op.options["alpha"]))
     elif op.name == "SOFTMAX":
         y = graph.node("Softmax", [x], name, axis=1 if len(output.shape) == 4 else -1)
+    elif op.name == "LOGISTIC":
+        y = _sigmoid(graph, x, name)
     else:
         y = _gelu(graph, x, name, bool(op.options["approximate"]))
     graph.set(output, y)
+
+
+def _sigmoid(graph: Graph, x: str, name: str) -> str:
+    """``1 / (1 + exp(-x))``: Sigmoid is 0 below -18 in onnxruntime, and a product with it has no sign."""
+    negative = graph.node("Neg", [x], f"{name}/negative")
+    power = graph.node("Exp", [negative], f"{name}/power")
+    above = graph.node("Add", [power, graph.number(1.0)], f"{name}/above")
+    return graph.node("Div", [graph.number(1.0), above], name)
 
 
 def _gelu(graph: Graph, x: str, name: str, approximate: bool) -> str:

@@ -77,6 +77,18 @@ def test_operators():
             _assert_near(a, b, 2e-6, name)
 
 
+def test_a_gate_near_zero_leaves_the_sign():
+    """Squeeze and excitation: onnxruntime's own Sigmoid is 0 below -18, and 0 times -1 is no -1."""
+    inputs = keras.Input((64, 1))
+    gated = keras.layers.Multiply()([inputs, keras.layers.Activation("sigmoid")(inputs)])
+    model = keras.Model(inputs, keras_sbn.layers.SelfBinarizingActivation()(gated))
+    keras_sbn.binarize(model)
+    x = np.linspace(-80, 80, 64, dtype="float32").reshape(1, 64, 1)
+    expected = model.predict_on_batch(x)
+    np.testing.assert_array_equal(expected, np.sign(x))
+    np.testing.assert_array_equal(keras_sbn.convert(model, "onnx").predict(x), expected)
+
+
 @pytest.fixture(scope="module")
 def model():
     model = digit_network()
