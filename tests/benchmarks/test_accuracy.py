@@ -227,6 +227,57 @@ def test_the_committed_results_are_read_and_no_fold_differs():
     assert all("at once; seconds on the wall" in row["backend"] for row in quick)
 
 
+#: Rows of the table in docs/accuracy.md, in their order: the preset and the title of its figures.
+PAGE_ROWS = (
+    ("tiny", "digits (digits)"),
+    ("tiny", "mnist (mnist)"),
+    ("full", "mnist (mnist-small)"),
+    ("tiny", "cifar10 (vgg16)"),
+    ("small", "cifar10 (vgg32)"),
+    ("medium", "cifar10 (binarynet-8)"),
+    ("full", "cifar10 (binarynet-8)"),
+    ("full", "cifar10 (binarynet-4)"),
+    ("full", "cifar10 (resnet20)"),
+)
+#: Its columns: of these methods the one that is best on the test images.
+PAGE_COLUMNS = (
+    ("float-relu",),
+    ("ste", "approx", "swish"),
+    ("larq-ste", "larq-approx", "larq-swish"),
+    ("hard-start",),
+    ("ours",),
+)
+
+
+def page_cell(methods, panel):
+    """The figure of the best of some methods, as the page has it; nothing where none has run."""
+    ran = [figure for figure in panel if figure.method in methods]
+    if not ran:
+        return ""
+    best = max(ran, key=lambda figure: figure.mean)
+    again = (
+        f" ({np.mean(best.reestimated):.1f})" if best.reestimated and methods != ("float-relu",) else ""
+    )
+    error = "" if best.standard_error is None else f" ± {best.standard_error:.1f}"
+    # 62.55 % is rounded up.
+    return f"{best.mean + 1e-9:.1f}{error}{again}, n = {len(best.test)}"
+
+
+def test_the_pages_have_the_figures_of_the_committed_results():
+    rows = accuracy.Results(accuracy.RESULTS).rows()
+    docs = accuracy.RESULTS.parent.parent / "docs"
+    appendix = (docs / "accuracy_appendix.md").read_text()
+    for preset in accuracy.PRESETS:
+        for part in accuracy_report.table(rows, preset).split("\n\n**"):
+            assert part.strip("*") in appendix
+    lines = [line for line in (docs / "accuracy.md").read_text().splitlines() if line.startswith("| ")]
+    lines = [line.replace("**", "") for line in lines[1:] if not line.startswith("| |")]
+    for line, (preset, title) in zip(lines, PAGE_ROWS, strict=True):
+        panel = accuracy_report.figures(rows, preset)[title]
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[1:] == [page_cell(methods, panel) for methods in PAGE_COLUMNS], line
+
+
 @pytest.mark.parametrize(
     ("network", "binary", "widest"),
     [("binarynet", 9, 512), ("birealnet18", 16, 512), ("resnet20", 18, 64)],
