@@ -298,28 +298,28 @@ def _ends_in_sign(layer: Any) -> bool:
 
 def _row(calls: _Calls) -> LayerSummary:
     layer = calls.layer
-    binary, floats, kernels, trainable = 0, 0, [], 0
+    binary, floats, trainable = 0, 0, 0
+    kernels: dict[int, list[int]] = {1: [], 32: []}
     trained = {id(weight) for weight in layer.trainable_weights}
-    for weight in _deployed_weights(layer):
+    for part, weight in _deployed_weights(layer):
         count = math.prod(weight.shape)
-        is_kernel = weight.name.endswith("kernel")
-        if is_kernel and _has_binary_kernel(layer):
+        bits = 32
+        if weight.name.endswith("kernel"):
+            bits = 1 if _has_binary_kernel(part) else 32
+            kernels[bits].append(count)
+        if bits == 1:
             binary += count
         else:
             floats += count
-        if is_kernel:
-            kernels.append(count)
         trainable += count * (id(weight) in trained)
     output_shapes = {output for _, output in calls.shapes}
-    kernel_precision = None
-    if kernels:
-        kernel_precision = 1 if _has_binary_kernel(layer) else 32
-    macs = _macs(calls, sum(kernels))
+    kernel_precision = max((bits for bits, counts in kernels.items() if counts), default=None)
+    macs = _macs(calls, sum(kernels[1] + kernels[32]))
     is_binary = kernel_precision == 1 and calls.input_precision == 1
     return LayerSummary(
         name=calls.name,
         kind=type(layer).__name__,
-        input_precision=calls.input_precision if kernels else None,
+        input_precision=calls.input_precision if kernel_precision else None,
         kernel_precision=kernel_precision,
         output_shape=(None, *output_shapes.pop()) if len(output_shapes) == 1 else None,
         binary_parameters=binary,
@@ -349,11 +349,11 @@ def _has_binary_kernel(layer: Any) -> bool:
     return isinstance(layer, SelfBinarizingKernelLayer) and layer.binarize_kernel
 
 
-def _deployed_weights(layer: Any) -> list[Any]:
-    """The weights of a layer, and of the layers in it, that are left of it when it is deployed."""
-    found = [weight for part in layer._flatten_layers() for weight in _own_deployed_weights(part)]
+def _deployed_weights(layer: Any) -> list[tuple[Any, Any]]:
+    """The weights of a layer and of the layers in it, each with its own, that are left when deployed."""
+    found = [(part, weight) for part in layer._flatten_layers() for weight in _own_deployed_weights(part)]
     # Generators of random numbers are state of the training, not parameters.
-    return [weight for weight in found if "seed_generator" not in weight.path]
+    return [(part, weight) for part, weight in found if "seed_generator" not in weight.path]
 
 
 def _own_deployed_weights(layer: Any) -> list[Any]:

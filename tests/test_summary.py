@@ -217,6 +217,29 @@ def test_a_sign_that_a_layer_calls_costs_what_one_of_the_model_does():
         assert all(layer.float_macs is not None for layer in other.layers)
 
 
+def test_kernels_inside_of_other_layers_have_their_own_bits():
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.first = keras_sbn.layers.SelfBinarizingDense(4)
+            self.second = keras.layers.Dense(2)
+
+        def build(self, shape):
+            self.first.build(shape)
+            self.second.build((*shape[:-1], 4))
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+    binary = keras_sbn.layers.SelfBinarizingDense(5)
+    model = keras.Sequential([keras.Input((3, 6)), keras.layers.TimeDistributed(binary), Block()])
+    wrapped, block = keras_sbn.summary(model).layers
+    assert (wrapped.binary_parameters, wrapped.float_parameters, wrapped.kernel_precision) == (30, 0, 1)
+    assert (block.binary_parameters, block.float_parameters, block.kernel_precision) == (20, 10, 32)
+    assert wrapped.float_macs is None
+    assert block.float_macs is None
+
+
 def test_mixed_and_nested_is_larqs_to_the_last_digit(larq):
     summary = keras_sbn.summary(mixed())
     expected = larq["mixed"]
