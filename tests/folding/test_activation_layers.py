@@ -116,6 +116,26 @@ class Shifted(layers.SelfBinarizingActivation):
         return super().call(inputs - 1.0)
 
 
+@keras.saving.register_keras_serializable("test_activation_layers")
+class Lowered(K.PReLU):
+    def call(self, inputs):
+        return super().call(inputs) - 1.0
+
+
+@pytest.mark.parametrize("activations", ["float32", "int8"])
+def test_one_of_ones_own_stays_and_the_file_names_its_layer(activations, rng):
+    inputs = keras.Input((6, 6, 4))
+    activation = Lowered(alpha_initializer=UNIFORM)
+    model = keras.Model(inputs, K.Conv2D(4, 3, activation=activation, name="head")(inputs))
+    x = images(rng, (6, 6, 4), 8)
+    expected = model.predict(x, verbose=0)
+    folded = keras_sbn.fold(model)
+    np.testing.assert_allclose(folded.predict(x, verbose=0), expected, rtol=1e-6, atol=1e-6)
+    data = x if activations == "int8" else None
+    with pytest.raises(ValueError, match=r"Received: .*'head'"):
+        keras_sbn.convert(model, "tflite", activations=activations, representative_data=data)
+
+
 @pytest.mark.parametrize("caller", ["Conv2D", "Activation", "SelfBinarizingConv2D"])
 def test_one_whose_arithmetic_is_not_known_is_refused_by_name(caller):
     model, _ = network(caller, Shifted(name="shifted"))

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_sbn.conversion.layers.activations import fused_name
-from keras_sbn.folding.computation import plain_copy
+from keras_sbn.folding.computation import plain_copy, weights_without_activation
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import KerasCall, Slot, call_of
 
@@ -43,7 +43,7 @@ class SplitActivation:
         name = graph.new_name(f"{node.name}_linear")
         linear = plain_copy(layer, activation="linear")
         linear.build(node.input.shape)
-        linear.set_weights(layer.get_weights())
+        linear.set_weights(weights_without_activation(layer))
         product = Node(name, KerasCall(linear, node.op.arguments), node.inputs, node.shape)
         activation = keras.layers.Activation(layer.activation, name=node.name)
         graph.replace(node, Node(node.name, call_of(activation), [product], node.shape))

@@ -6,7 +6,12 @@ from typing import Any
 
 import keras
 
-from keras_sbn.folding.computation import activation_layer, plain_copy, weights_without_activation
+from keras_sbn.folding.computation import (
+    activation_layer,
+    computed_class,
+    plain_copy,
+    weights_without_activation,
+)
 from keras_sbn.folding.graph import Graph, Node, read
 from keras_sbn.folding.ops import KerasCall, call_of
 from keras_sbn.layers.base import SelfBinarizingKernelLayer
@@ -16,7 +21,8 @@ class TakeOutActivationLayer:
     """layer(x, activation=other) => other(layer(x)), where `other` is a layer, such as a PReLU.
 
     So the rules see it, whatever layer calls it: a self-binarizing one is a sign, a batch normalization
-    an affine map. `Activation(other)` is `other`, and a model is the graph of its layers.
+    an affine map. `Activation(other)` is `other`, and a model is the graph of its layers. One of unknown
+    arithmetic stays where it is.
     """
 
     def apply(self, graph: Graph, node: Node) -> bool:
@@ -27,7 +33,7 @@ class TakeOutActivationLayer:
             graph.replace(node, _layers_of(graph, layer, node))
             return True
         activation = activation_layer(layer)
-        if activation is None:
+        if activation is None or not (isinstance(activation, keras.Model) or computed_class(activation)):
             return False
         if kind is keras.layers.Activation:
             node.op = call_of(activation)
