@@ -312,12 +312,15 @@ def _run_larq(
     pieces: Pieces,
 ) -> dict[str, Any]:
     import numpy as np
+    from accuracy_networks import RESIDUAL
 
     result = train_in_larq(setting, method, rate, seed, data, model.get_weights(), steps, pieces)
     weights = [result[f"weight_{i}"] for i in range(len(model.get_weights()))]
     hard = as_self_binarizing(weights, setting, data.shape, method)
     differing = np.count_nonzero(result["test"].argmax(-1) != classes(hard, data.test[0]))
-    if differing:
+    # Float layers add in another order in Keras 2, and signs of their sums can fall the other way.
+    most = len(data.test[0]) // 1000 if setting.network in RESIDUAL else 0
+    if differing > most:
         raise RuntimeError(
             "Expected Larq's network and the hard one with its weights to predict the same. Received: "
             f"{differing} test images on which they differ."

@@ -28,8 +28,21 @@ from accuracy_pieces import OUT_OF_TIME, Deadline, OutOfTimeError, Pieces, fit_i
 QUANTIZERS = {"ste": "ste_sign", "approx": "approx_sign", "swish": "swish_sign"}
 
 
-class LarqBatches(Batches, tf.keras.utils.Sequence):
-    """Batches one at a time: TensorFlow keeps every array that a `fit` is given, a copy an epoch."""
+def dataset_of(batches: Batches, steps: int | None) -> Any:
+    """The batches of an epoch, one at a time: TensorFlow keeps every array that a `fit` is given.
+
+    Nothing is tuned: the end of an epoch would wait for the thread that does so, up to a minute. And the
+    number of batches is known: a step that finds none has counted itself already, and Adam sees it.
+    """
+    x, y = batches[0]
+    signature = (tf.TensorSpec(x.shape, x.dtype), tf.TensorSpec(y.shape, y.dtype))
+    count = len(batches) if steps is None else steps
+    made = tf.data.Dataset.from_generator(
+        lambda: (batches[index] for index in range(count)), output_signature=signature
+    )
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return made.apply(tf.data.experimental.assert_cardinality(count)).with_options(options)
 
 
 class LarqKit:
@@ -78,7 +91,7 @@ def main() -> None:
         tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
     order = job["batch_size"], job["seed"], job["shift"], job["flip"]
-    batches = LarqBatches(arrays["x"], arrays["y"], *order)
+    batches = Batches(arrays["x"], arrays["y"], *order)
     minutes = None if job["minutes"] is None else max(job["minutes"], 1e-6)
     folder = None if job["folder"] is None else Path(job["folder"])
     pieces = Pieces(folder, Deadline(minutes))
@@ -89,8 +102,7 @@ def main() -> None:
         model.optimizer.learning_rate = job["learning_rates"][epoch]
         try:
             model.fit(
-                batches,
-                steps_per_epoch=job["steps"],
+                dataset_of(batches, job["steps"]),
                 initial_epoch=epoch,
                 epochs=epoch + 1,
                 shuffle=False,

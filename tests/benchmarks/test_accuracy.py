@@ -227,6 +227,31 @@ def test_the_committed_results_are_read_and_no_fold_differs():
     assert all("at once; seconds on the wall" in row["backend"] for row in quick)
 
 
+@pytest.mark.parametrize(
+    ("network", "differing", "fails"),
+    [("digits", 0, False), ("digits", 1, True), ("resnet20", 2, False), ("resnet20", 3, True)],
+)
+def test_larqs_network_says_what_the_hard_one_does(network, differing, fails, monkeypatch):
+    """All of it, where every layer is binary; where signs of float sums are taken, but 1 of 1,000."""
+    logits = np.zeros((2_000, 10))
+    found = np.zeros(2_000, int)
+    found[:differing] = 1
+    trained = {"test": logits, "loss": [0.5], "cpu_seconds": 1.0}
+    monkeypatch.setattr(accuracy, "train_in_larq", lambda *arguments: trained)
+    monkeypatch.setattr(accuracy, "as_self_binarizing", lambda *arguments: None)
+    monkeypatch.setattr(accuracy, "classes", lambda *arguments: found)
+    monkeypatch.setattr(accuracy, "measure_hard", lambda *arguments: {"test": 0.5})
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Flatten()])
+    data = Data((logits, found), (logits, found), (logits, found))
+    setting = replace(SETTING, network=network)
+    arguments = (setting, METHODS["larq-ste"], 1e-2, 0, data, model, None, None)
+    if fails:
+        with pytest.raises(RuntimeError, match=f"Received: {differing} test images"):
+            accuracy._run_larq(*arguments)
+    else:
+        assert accuracy._run_larq(*arguments)["test"] == 0.5
+
+
 #: Rows of the table in docs/accuracy.md, in their order: the preset and the title of its figures.
 PAGE_ROWS = (
     ("tiny", "digits (digits)"),
