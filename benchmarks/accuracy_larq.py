@@ -31,7 +31,7 @@ QUANTIZERS = {"ste": "ste_sign", "approx": "approx_sign", "swish": "swish_sign"}
 def dataset_of(batches: Batches, steps: int | None) -> Any:
     """The batches of an epoch, one at a time: TensorFlow keeps every array that a `fit` is given.
 
-    Nothing is tuned: the end of an epoch would wait for the thread that does so, up to a minute. And the
+    Nothing is tuned: the end of an epoch would wait for the thread that does so, for 40 s here. And the
     number of batches is known: a step that finds none has counted itself already, and Adam sees it.
     """
     x, y = batches[0]
