@@ -318,8 +318,9 @@ def _run_larq(
     weights = [result[f"weight_{i}"] for i in range(len(model.get_weights()))]
     hard = as_self_binarizing(weights, setting, data.shape, method)
     differing = np.count_nonzero(result["test"].argmax(-1) != classes(hard, data.test[0]))
-    # Float layers add in another order in Keras 2, and signs of their sums can fall the other way.
-    most = len(data.test[0]) // 1000 if setting.network in RESIDUAL else 0
+    # Float layers add in another order in Keras 2, and signs of their sums can fall the other way, as in
+    # folded networks: 4 of 10,000 images are the most that was seen there.
+    most = 4 * len(data.test[0]) // 10_000 if setting.network in RESIDUAL else 0
     if differing > most:
         raise RuntimeError(
             "Expected Larq's network and the hard one with its weights to predict the same. Received: "

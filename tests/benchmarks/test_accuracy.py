@@ -232,9 +232,9 @@ def test_the_committed_results_are_read_and_no_fold_differs():
     [("digits", 0, False), ("digits", 1, True), ("resnet20", 2, False), ("resnet20", 3, True)],
 )
 def test_larqs_network_says_what_the_hard_one_does(network, differing, fails, monkeypatch):
-    """All of it, where every layer is binary; where signs of float sums are taken, but 1 of 1,000."""
-    logits = np.zeros((2_000, 10))
-    found = np.zeros(2_000, int)
+    """All of it, where every layer is binary; where signs of float sums are taken, but 4 of 10,000."""
+    logits = np.zeros((5_000, 10))
+    found = np.zeros(5_000, int)
     found[:differing] = 1
     trained = {"test": logits, "loss": [0.5], "cpu_seconds": 1.0}
     monkeypatch.setattr(accuracy, "train_in_larq", lambda *arguments: trained)
