@@ -27,7 +27,7 @@ _MOMENTUM = 0.9
 #: What label smoothing gives to all classes together.
 SMOOTHING = 0.1
 #: What `with_recipe` adds; only `benchmarks/accelerator` knows them.
-RECIPES = ("cutmix", "smooth", "sgd")
+RECIPES = ("cutmix", "smooth", "sgd", "one-cycle")
 
 
 @dataclass(frozen=True)

@@ -80,11 +80,7 @@ def operation_row(name: str) -> dict[str, bool]:
 
 
 def _operation(name: str) -> type:
-    """The class of the operation that a function makes, by its name or by calling it."""
-    try:
-        return operation_class(name)
-    except AttributeError:
-        pass
+    """The class of the operation that a function makes when it is called, or else that of its name."""
     x = keras.Input((4, 4, 3))
     for arguments in ((x,), (x, x), (x, 1)):
         try:
@@ -94,7 +90,10 @@ def _operation(name: str) -> type:
         history = getattr(made, "_keras_history", None)
         if history is not None and made is not x:
             return type(history.operation)
-    return object
+    try:
+        return operation_class(name)
+    except AttributeError:
+        return object
 
 
 def _layer_classes(module: object) -> Iterator[tuple[str, type]]:

@@ -69,9 +69,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    made.add_argument("--data-dir", required=True, help="folder with CIFAR-10, as `pack.py` leaves it")
+    made.add_argument("--data-dir", required=True, help="folder with the images, as `pack.py` leaves it")
     made.add_argument("--folder", type=Path, default=OUT / "runs", help="checkpoints, rows and log")
-    made.add_argument("--preset", choices=("medium", "full", "paper"), default="paper")
+    made.add_argument("--preset", choices=PRESETS, default="paper")
     made.add_argument(
         "--networks", nargs="+", choices=(*CHAINS, *RESIDUAL), help="default: those of the preset"
     )
@@ -143,14 +143,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @cache
-def _load(dataset: str, data_dir: str, train: int | None, validation: int, test: int | None) -> Any:
-    return load(dataset, data_dir, train=train, validation=validation, half_size=False, test=test)
+def _load(
+    dataset: str, data_dir: str, train: int | None, validation: int, half_size: bool, test: int | None
+) -> Any:
+    return load(dataset, data_dir, train=train, validation=validation, half_size=half_size, test=test)
 
 
 def data_of(setting: Setting, given: argparse.Namespace) -> Any:
     """The images of a setting, read once."""
     validation = given.validation or setting.validation
-    return _load(setting.dataset, given.data_dir, setting.train, validation, setting.test)
+    images = (setting.train, validation, setting.half_size, setting.test)
+    return _load(setting.dataset, given.data_dir, *images)
 
 
 def methods_of(given: argparse.Namespace) -> list[Any]:

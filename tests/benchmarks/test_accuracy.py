@@ -4,6 +4,7 @@ import csv
 from dataclasses import replace
 
 import accuracy
+import accuracy_pages
 import accuracy_report
 import keras
 import numpy as np
@@ -252,55 +253,52 @@ def test_larqs_network_says_what_the_hard_one_does(network, differing, fails, mo
         assert accuracy._run_larq(*arguments)["test"] == 0.5
 
 
-#: Rows of the table in docs/accuracy.md, in their order: the preset and the title of its figures.
-PAGE_ROWS = (
-    ("tiny", "digits (digits)"),
-    ("tiny", "mnist (mnist)"),
-    ("full", "mnist (mnist-small)"),
-    ("tiny", "cifar10 (vgg16)"),
-    ("small", "cifar10 (vgg32)"),
-    ("medium", "cifar10 (binarynet-8)"),
-    ("full", "cifar10 (binarynet-8)"),
-    ("full", "cifar10 (binarynet-4)"),
-    ("full", "cifar10 (resnet20)"),
-)
-#: Its columns: of these methods the one that is best on the test images.
-PAGE_COLUMNS = (
-    ("float-relu",),
-    ("ste", "approx", "swish"),
-    ("larq-ste", "larq-approx", "larq-swish"),
-    ("hard-start",),
-    ("ours",),
-)
-
-
-def page_cell(methods, panel):
-    """The figure of the best of some methods, as the page has it; nothing where none has run."""
-    ran = [figure for figure in panel if figure.method in methods]
-    if not ran:
-        return ""
-    best = max(ran, key=lambda figure: figure.mean)
-    again = (
-        f" ({np.mean(best.reestimated):.1f})" if best.reestimated and methods != ("float-relu",) else ""
-    )
-    error = "" if best.standard_error is None else f" ± {best.standard_error:.1f}"
-    # 62.55 % is rounded up.
-    return f"{best.mean + 1e-9:.1f}{error}{again}, n = {len(best.test)}"
-
-
-def test_the_pages_have_the_figures_of_the_committed_results():
+@pytest.mark.parametrize("path", accuracy_pages.PAGES, ids=lambda path: path.name)
+def test_the_pages_have_the_figures_of_the_committed_results(path):
     rows = accuracy.Results(accuracy.RESULTS).rows()
-    docs = accuracy.RESULTS.parent.parent / "docs"
-    appendix = (docs / "accuracy_appendix.md").read_text()
-    for preset in accuracy.PRESETS:
-        for part in accuracy_report.table(rows, preset).split("\n\n**"):
-            assert part.strip("*") in appendix
-    lines = [line for line in (docs / "accuracy.md").read_text().splitlines() if line.startswith("| ")]
-    lines = [line.replace("**", "") for line in lines[1:] if not line.startswith("| |")]
-    for line, (preset, title) in zip(lines, PAGE_ROWS, strict=True):
-        panel = accuracy_report.figures(rows, preset)[title]
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[1:] == [page_cell(methods, panel) for methods in PAGE_COLUMNS], line
+    text = path.read_text()
+    written = accuracy_pages.PAGES[path](text, rows)
+    assert written == text, "python benchmarks/accuracy_pages.py writes them"
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "lines"),
+    # The appendix has the method's row, the setting's in the table of schedules, and two means there.
+    [("accuracy.md", "resnet20", 1), ("accuracy_appendix.md", "resnet20", 4), ("README.md", "vgg32", 1)],
+)
+def test_another_figure_changes_its_cells_alone(name, network, lines):
+    rows = accuracy.Results(accuracy.RESULTS).rows()
+    changed = [dict(row) for row in rows]
+    for row in changed:
+        if (row["network"], row["method"]) == (network, "ours"):
+            column = "test" if name == "README.md" else "test_reestimated"
+            row[column] = str(float(row[column]) + 0.02)
+    ((path, write),) = [page for page in accuracy_pages.PAGES.items() if page[0].name == name]
+    text = path.read_text()
+    found = write(text, changed)
+    pairs = zip(text.splitlines(), found.splitlines(), strict=True)
+    assert sum(line != other for line, other in pairs) == lines
+    assert write(found, rows) == text
+
+
+def test_a_table_without_a_place_in_the_appendix_is_an_error():
+    rows = accuracy.Results(accuracy.RESULTS).rows()
+    text = (accuracy_pages.ROOT / "docs" / "accuracy_appendix.md").read_text()
+    with pytest.raises(ValueError, match=r"Expected a table with the heading '\*\*cifar10 \(other\)"):
+        accuracy_pages.appendix(text, [*rows, {**rows[-1], "network": "other"}])
+
+
+def test_how_far_a_method_is_ahead():
+    def figure(method, *validation):
+        return accuracy_report.Figure(method, "0.01", validation, (1.0, 2.0), (), (), None, None)
+
+    panel = [figure("ours", 4.0, 6.0), figure("hard-start", 1.0, 2.0, 3.0), figure("nu-100", 9.0)]
+    found = accuracy_pages.ahead(panel, "ours", "hard-start", "validation")
+    # Variances 2 and 1, of means of 2 and of 3 runs.
+    assert found == pytest.approx((3, (2 / 2 + 1 / 3) ** 0.5))
+    assert accuracy_pages.ahead(panel, "ours", "hard-start", "reestimated") is None, "not measured"
+    assert accuracy_pages.ahead(panel, "nu-100", "hard-start", "validation") is None, "one run"
+    assert accuracy_pages.mean_of([found, None, (1.0, 0.0)]) == pytest.approx((2, found[1] / 2))
 
 
 @pytest.mark.parametrize(

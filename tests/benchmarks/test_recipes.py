@@ -1,5 +1,6 @@
 """What methods of the accuracy benchmark have of their own: bounds, centered kernels, rates, recipes."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -63,6 +64,22 @@ def test_the_learning_rate_rises_with_the_root_of_the_sharpness():
     assert method.rate_factor(1.0) == pytest.approx(10**0.5), "finite where the network is hard"
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 15, 40])
+def test_one_cycle_rises_from_a_tenth_and_falls_to_nothing(epochs):
+    setting = dataclasses.replace(SETTING, epochs=epochs)
+    rates = accuracy.rates_of(setting, with_recipe(METHODS["approx"], ("one-cycle",)), 0.2)
+    assert rates == accuracy.one_cycle(0.2, epochs)
+    top = int(np.ceil(0.3 * epochs))
+    assert len(rates) == epochs
+    assert rates[0] == pytest.approx(0.02)
+    assert all(np.diff(rates[: top + 1]) > 0)
+    assert all(np.diff(rates[top:]) < 0)
+    assert max(rates) <= 0.2
+    if epochs == 40:
+        assert rates[12] == 0.2
+        assert rates[26] == pytest.approx(0.1), "half way down"
+
+
 def test_a_recipe_is_in_name_hash_and_graph_and_keeps_the_family():
     plain = METHODS["approx"]
     changed = with_recipe(plain, ("cutmix", "smooth"))
@@ -106,9 +123,14 @@ for seed in range(40):
     shares_of_class = classes[np.arange(4), np.arange(4)], classes[np.arange(4), 3 - np.arange(4)]
     unlike = max(np.abs(own - shares_of_class[0]).max(), np.abs(other - shares_of_class[1]).max())
     mixed.append([float(own[0]), float(unlike), float(np.abs(classes.sum(1) - 1).max())])
+images = []
+run.load = lambda *names, **more: images.append([names[0], more["train"], more["half_size"]])
+for preset, network in (("small", "vgg32"), ("small", "mnist-small"), ("medium", "binarynet-8")):
+    given = run.parser().parse_args(["--data-dir", "x", "--preset", preset, "--networks", network])
+    run.data_of(run.settings_of(given)[0], given)
 same, smooth = softened(x, y, jax.random.key(0), ("smooth",))
 print(json.dumps({"units": keys(units), "shares": shares, "mixed": mixed,
-    "smooth": [float(np.asarray(smooth)[0, 0]), float(np.asarray(smooth)[0, 1])]}))
+    "smooth": [float(np.asarray(smooth)[0, 0]), float(np.asarray(smooth)[0, 1])], "images": images}))
 """
 
 
@@ -129,4 +151,6 @@ def test_runs_are_shared_whole_and_mixed_images_have_mixed_classes():
     assert sums.max() < 1e-6
     assert 5 < np.count_nonzero(owns == 1) < 35, "about half of the batches stay as they are"
     assert owns.min() < 0.7
+    small = [["cifar10", 15_000, True], ["mnist", 20_000, True]]
+    assert found["images"] == [*small, ["cifar10", 20_000, False]]
     assert found["smooth"] == pytest.approx([0.91, 0.01])
