@@ -9,7 +9,11 @@ from typing import Any
 
 import keras
 
-from keras_sbn.folding.computation import activation_layer
+from keras_sbn.folding.computation import activation_layer, computed_class
+from keras_sbn.folding.ops import KerasCall, Slot
+from keras_sbn.folding.rules.reshapes import LowerReshapes
+from keras_sbn.folding.rules.training_only_layers import RemoveTrainingOnlyLayers
+from keras_sbn.folding.value_ranges import SELECTING
 from keras_sbn.interception import intercepting
 from keras_sbn.layers import BinaryBatchNormalization, SelfBinarizingActivation
 from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
@@ -17,31 +21,8 @@ from keras_sbn.tables import format_table
 
 Shape = tuple[int, ...]
 
-#: Layers that pass on or pick out values, so that binary ones stay binary.
-_KEEPS_PRECISION = (
-    keras.layers.ActivityRegularization,
-    keras.layers.Cropping1D,
-    keras.layers.Cropping2D,
-    keras.layers.Cropping3D,
-    keras.layers.Dropout,
-    keras.layers.Flatten,
-    keras.layers.Identity,
-    keras.layers.MaxPooling1D,
-    keras.layers.MaxPooling2D,
-    keras.layers.MaxPooling3D,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalMaxPooling2D,
-    keras.layers.GlobalMaxPooling3D,
-    keras.layers.Permute,
-    keras.layers.RepeatVector,
-    keras.layers.Reshape,
-    keras.layers.SpatialDropout1D,
-    keras.layers.SpatialDropout2D,
-    keras.layers.SpatialDropout3D,
-    keras.layers.UpSampling1D,
-    keras.layers.UpSampling2D,
-    keras.layers.UpSampling3D,
-)
+#: Layers that compute nothing on values at inference, and leave ±1 where or what they are.
+_KEEPING = RemoveTrainingOnlyLayers.kinds | LowerReshapes.kinds
 
 _BATCH_NORMALIZATIONS = (keras.layers.BatchNormalization, BinaryBatchNormalization)
 
@@ -207,9 +188,9 @@ def summary(model: Any, input_shape: Any = None) -> ModelSummary:
     The numbers are those of the deployed network, as Larq counts them: a self-binarizing kernel has
     1-bit parameters, the sharpness is none, and of a batch normalization's four vectors two remain. A
     multiply-accumulate is binary if kernel and input are: the input of a layer is binary if the layer
-    binarizes it, or if it comes from a `SelfBinarizingActivation` through layers that only move or pick
-    values (max-pooling, flatten, reshape, ...). A layer used several times has its parameters counted
-    once and its operations each time.
+    binarizes it, or if it comes from a `SelfBinarizingActivation` through layers and functions that only
+    move or pick values (max-pooling, concatenation, reshape, ...). A layer used several times has its
+    parameters counted once and its operations each time.
 
     The model is traced once without being computed, so subclassed and nested models work too.
 
@@ -233,10 +214,12 @@ def summary(model: Any, input_shape: Any = None) -> ModelSummary:
     2048
     """
     names = {id(layer): name for name, layer in _leaves(model)}
-    layers = {id(layer): layer for _, layer in _leaves(model)}
-    recorder = _Recorder(names)
+    operations = {id(layer): layer for _, layer in _leaves(model)} | _functions(model)
+    # Asked now: a method that is intercepted is one that was replaced.
+    kinds = {key: computed_class(operation) for key, operation in operations.items()}
+    recorder = _Recorder(names, kinds)
     inputs = _one_sample(model, input_shape)
-    with intercepting(layers.values(), recorder.call_and_record):
+    with intercepting(operations.values(), recorder.call_and_record):
         _Trace(lambda x: model(x, training=False)).compute_output_spec(inputs)
     return ModelSummary(model.name, tuple(_row(call) for call in recorder.calls.values()))
 
@@ -265,28 +248,41 @@ class _Calls:
 class _Recorder:
     """Follows binary tensors through the layers of a model while it is called."""
 
-    def __init__(self, names: dict[int, str]) -> None:
+    def __init__(self, names: dict[int, str], kinds: dict[int, type | None]) -> None:
         self.calls: dict[int, _Calls] = {}
-        self._names = names
+        self._names, self._kinds = names, kinds
         # The tensors themselves are kept beside their ids, so that no id is used twice.
         self.binary: dict[int, Any] = {}
 
-    def call_and_record(self, layer: Any, call: Any, *args: Any, **kwargs: Any) -> Any:
+    def call_and_record(self, operation: Any, call: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = call(*args, **kwargs)
-        inputs = keras.tree.flatten((args, kwargs))[:1]
-        self._record(self._names[id(layer)], layer, inputs[0] if inputs else None, outputs)
+        given = keras.tree.flatten((args, kwargs))
+        if id(operation) in self._names:
+            self._record(operation, given[0] if given else None, keras.tree.flatten(outputs))
+        if _ends_in_sign(operation) or self._keeps(operation, args, kwargs):
+            self.binary |= {id(output): output for output in keras.tree.flatten(outputs)}
         return outputs
 
-    def _record(self, name: str, layer: Any, inputs: Any, outputs: Any) -> None:
-        is_binary = id(inputs) in self.binary or getattr(layer, "binarize_input", False)
-        seen = self.calls.setdefault(id(layer), _Calls(name, layer))
+    def _record(self, layer: Any, x: Any, outputs: list[Any]) -> None:
+        is_binary = id(x) in self.binary or getattr(layer, "binarize_input", False)
+        seen = self.calls.setdefault(id(layer), _Calls(self._names[id(layer)], layer))
         seen.input_precision = max(seen.input_precision, 1 if is_binary else 32)
-        shape = _without_batch(inputs) if hasattr(inputs, "shape") else ()
-        for output in keras.tree.flatten(outputs):
-            seen.shapes.append((shape, _without_batch(output)))
-        keeps = isinstance(layer, _KEEPS_PRECISION) and is_binary
-        if keeps or _ends_in_sign(layer):
-            self.binary[id(outputs)] = outputs
+        shape = _without_batch(x) if hasattr(x, "shape") else ()
+        seen.shapes += [(shape, _without_batch(output)) for output in outputs]
+
+    def _keeps(self, operation: Any, args: Any, kwargs: Any) -> bool:
+        """Whether a layer or a function gives values of ±1 that it gets, and no others."""
+        tensors = [x for x in keras.tree.flatten((args, kwargs)) if keras.ops.is_tensor(x)]
+        if not tensors or any(id(x) not in self.binary for x in tensors):
+            return False
+        kind = self._kinds[id(operation)]
+        if kind is None or kind in _KEEPING:
+            return kind is not None
+        condition = SELECTING.get(kind)
+        arguments = keras.tree.map_structure(
+            lambda x: Slot(0) if id(x) in self.binary else x, (args, kwargs)
+        )
+        return condition is not None and condition(KerasCall(operation, arguments))
 
 
 def _ends_in_sign(layer: Any) -> bool:
@@ -375,6 +371,16 @@ def _leaves(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(layer, f"{prefix}{layer.name}/")
         else:
             yield f"{prefix}{layer.name}", layer
+
+
+def _functions(model: Any) -> dict[int, Any]:
+    """The functions of `keras.ops` in the graphs of a model and of those in it, by their ids."""
+    found: dict[int, Any] = {}
+    for part in (model, *model._flatten_layers(include_self=False)):
+        if isinstance(part, keras.Model):
+            operations = getattr(part, "operations", None) or []
+            found |= {id(x): x for x in operations if not isinstance(x, keras.layers.Layer)}
+    return found
 
 
 def _one_sample(model: Any, input_shape: Any) -> Any:

@@ -20,6 +20,11 @@ def _binary(x, **options):
     return layers.SelfBinarizingConv2D(33, 3, binarize_input=True, **options)(x)
 
 
+def _shuffled(x):
+    """The channels of two groups in turn."""
+    return ops.reshape(ops.swapaxes(ops.reshape(x, (-1, 5, 4, 2, 2)), 3, 4), (-1, 5, 4, 4))
+
+
 def _sign(x):
     return layers.SelfBinarizingActivation()(x)
 
@@ -64,6 +69,10 @@ CASES = {
     "floor_and_ceil": lambda x: ops.floor(x * 3.0) + ops.ceil(x * 5.0),
     "roots": lambda x: ops.sqrt(ops.abs(x)) + ops.rsqrt(ops.square(x) + 1.0) + ops.log(ops.exp(x)),
     "swapped": lambda x: K.Concatenate()(ops.split(x, 2, axis=-1)[::-1]),
+    "strided": lambda x: x[:, ::2, -2:],
+    "backwards": lambda x: ops.flip(x, axis=(1, 3)) + x[:, ::-1],
+    "one_row": lambda x: x[:, 1] - x[:, -1, ::-1],
+    "axes": lambda x: ops.moveaxis(ops.swapaxes(x, 1, 2), -1, 1),
     "rows": lambda x: ops.concatenate([x, ops.sigmoid(x)], axis=1),
     "padded": lambda x: ops.pad(x, [[0, 0], [0, 1], [0, 0], [2, 3]], constant_values=0.5),
     "binary": lambda x: _sign(_binary(x, padding="same")),
@@ -74,6 +83,13 @@ CASES = {
     "binary_dilated": lambda x: _binary(x, padding="same", dilation_rate=2),
     "binary_pool": lambda x: K.MaxPooling2D(2, strides=1, padding="same")(_sign(x)),
     "binary_rows": lambda x: _binary(K.Concatenate(axis=1)([y := _sign(x), y])),
+    "binary_slices": lambda x: _binary(_sign(x)[:, 1:, ::-1, :3], padding="same"),
+    "binary_words": lambda x: _binary(_sign(K.Concatenate()([x] * 20))[:, ::2, :, 16:72]),
+    "binary_shuffle": lambda x: _binary(
+        ops.reshape(ops.swapaxes(ops.reshape(_sign(x), (-1, 5, 4, 2, 2)), 3, 4), (-1, 5, 4, 4)),
+        padding="same",
+    ),
+    "binary_most": lambda x: _binary(ops.maximum(y := _sign(x), ops.flip(y, axis=1)), padding="same"),
     "sign_of_negative_zero": lambda x: _sign(x * 0.0),
     "the_input_itself": lambda x: [x, K.Flatten()(x)],
     "one_value_twice": lambda x: [y := _sign(x), y],

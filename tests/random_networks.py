@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
+from keras import ops
 
 from keras_sbn import layers
 from keras_sbn.binarize import binarize
@@ -46,7 +47,7 @@ def made_or_none(make, model):
         made = make()
     except ValueError as error:
         named = set(re.findall(r"'([^']+)'", str(error)))
-        names = tuple(refused or (layer.name for layer in model._flatten_layers()))
+        names = tuple(refused or (part.name for part in (*model._flatten_layers(), *model.operations)))
         if any(name.startswith(names) for name in named):
             return None
         raise
@@ -152,11 +153,55 @@ class _Builder:
         image = len(x.shape) == 4
         kinds = [Shifted, lambda: Leaking(0.5), lambda: K.LeakyReLU(negative_slope=0.25)]
         kinds.append(lambda: K.Activation(own_relu))
+        kinds.append(lambda: self.with_constant)
         if image:
             kinds += [lambda: Negated((2, 1, 3)), lambda: LowPool(2, 1, padding="same")]
         if image and max(x.shape[1:3]) < 7:
             kinds.append(lambda: Doubled(2, interpolation="nearest"))
         return self.choose(*kinds)()(x)
+
+    def with_constant(self, x):
+        """A layer of several inputs of which one is no tensor of the model; or an operation on both."""
+        constant = self.rng.choice(_HALVES, (1, *x.shape[1:])).astype("float32")
+        merge = self.choose(K.Add, K.Multiply, K.Maximum, K.Minimum, K.Subtract, "operator")
+        if merge == "operator":
+            return self.choose(lambda: x + constant, lambda: constant - x, lambda: x * 0.5)()
+        # TensorFlow's backend does not build a layer whose first input is an array.
+        return merge()([x, constant])
+
+    def operations(self, x):
+        """±1 in other places, by indices and functions of `keras.ops`."""
+        _, height, width, channels = x.shape
+        kind = self.choose("slice", "slice", "shuffle", "axes", "flip", "halves", "most", "new axis")
+        if kind == "slice":
+            places = [slice(None), slice(None), slice(1, None), slice(None, None, 2), slice(-2, None)]
+            if keras.backend.backend() != "torch":  # which has no steps backwards
+                places += [slice(None, None, -1), slice(None, 0, -2)]
+            key = [self.choose(*places) if size > 2 else slice(None) for size in x.shape[1:]]
+            return x[(slice(None), *key)] if self.choose(True, False) else x[..., key[-1]]
+        if kind == "shuffle" and channels % 2 == 0:
+            x = ops.reshape(x, (-1, height, width, 2, channels // 2))
+            return ops.reshape(ops.transpose(x, (0, 1, 2, 4, 3)), (-1, height, width, channels))
+        if kind == "axes":
+            return self.choose(
+                lambda: ops.swapaxes(x, 1, 2),
+                lambda: ops.moveaxis(x, -2, 1),
+                lambda: ops.transpose(x, (0, 2, 1, 3)),
+            )()
+        if kind == "halves" and channels % 2 == 0:
+            first, second = ops.split(x, 2, axis=-1)
+            second = self.sign(self.normalize(self.convolution(second, same=True), False))
+            return self.choose(ops.concatenate, K.Concatenate(axis=-1))([second, first])
+        if kind == "most":
+            return self.choose(
+                lambda: ops.maximum(x, ops.flip(x, axis=1)),
+                lambda: K.Minimum()([ops.flip(x, axis=(1, 2)), x]),
+                lambda: ops.max(x, axis=2, keepdims=True),
+                lambda: ops.amin(x, axis=-1, keepdims=True),
+            )()
+        if kind == "new axis":
+            return self.choose(lambda: x[:, 0][:, None], lambda: ops.expand_dims(x[:, :, -1], 2))()
+        return ops.flip(x, axis=self.choose(1, 2, -1))
 
     def moved(self, x):
         """Values in another place, or zeros or means among them, in both orders of the axes."""
@@ -232,12 +277,24 @@ class _Builder:
 
     def block(self, x):
         kind = self.choose(
-            *["chain"] * 5, "residual", "branches", "permuted", "reused", "moved", "otherwise", "refused"
+            *["chain"] * 5,
+            *(
+                "residual",
+                "branches",
+                "permuted",
+                "reused",
+                "moved",
+                "operations",
+                "otherwise",
+                "refused",
+            ),
         )
         if kind == "refused" and self.choose(False, False, True):
             return self.sign(Halved(2, 3, padding="same", name=self.refused_name())(x))
         if kind == "reused":
             return self.reused(x)
+        if kind == "operations":
+            return self.operations(x)
         if kind == "moved":
             x = self.moved(x)
             return self.sign(x) if self.choose(True, False) else x
@@ -325,7 +382,9 @@ class _Builder:
             if pool != "none" and x.shape[1] >= 2:
                 x = (K.MaxPooling1D if pool == "max" else K.AveragePooling1D)(2)(x)
             x = self.sign(self.normalize(x, False))
-        pool = self.choose(K.Flatten, K.GlobalMaxPooling1D, K.GlobalAveragePooling1D)
+        pool = self.choose(K.Flatten, K.GlobalMaxPooling1D, K.GlobalAveragePooling1D, "last")
+        if pool == "last":
+            return layers.SelfBinarizingDense(3)(x[:, -1])
         x = pool()(x)
         if pool is not K.Flatten:
             x = self.sign(self.normalize(x, False))

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_sbn import layers
 from keras_sbn.folding.graph import read
-from keras_sbn.folding.ops import KerasCall, Placeholder, Slot
+from keras_sbn.folding.ops import KerasCall, Pick, Placeholder, Slot
 
 #: What float32 can make of a sum of numbers around 1 that is 0.
 _ROUNDING = 1e-6
@@ -46,6 +46,8 @@ def evaluate(model, inputs):
     for node in graph.nodes():
         if isinstance(node.op, Placeholder):
             value = np.asarray(next(given), np.float64)
+        elif isinstance(node.op, Pick):
+            value = values[id(node.input)][node.op.index]
         else:
             assert isinstance(node.op, KerasCall)
             layer, sources = node.op.operation, [values[id(source)] for source in node.inputs]
@@ -53,7 +55,7 @@ def evaluate(model, inputs):
             if getattr(layer, "binarize_input", False):
                 named.add_sign(f"{node.name}_sign", sources[0], is_real)
                 sources, is_real = [named[f"{node.name}_sign"]], False
-            compute = _LAYERS.get(type(layer))
+            compute = None if _has_constants(node.op) else _LAYERS.get(type(layer))
             is_sign = type(layer) is layers.SelfBinarizingActivation
             if is_sign or (type(layer) is _K.Activation and _calls_sign(layer)):
                 named.add_sign(node.name, sources[0], is_real)
@@ -90,6 +92,11 @@ def _array(weight):
     return keras.ops.convert_to_numpy(weight).astype(np.float64)
 
 
+def _has_constants(call):
+    """Whether one of several inputs is no tensor of the model."""
+    return not all(isinstance(x, Slot) for x in keras.tree.flatten(call.arguments[0]))
+
+
 def _by_keras(call, sources):
     """What the layer itself gives, in float32: a class of one's own, or one that needs no reference."""
     given = [x if x.dtype == bool else x.astype("float32") for x in sources]
@@ -98,8 +105,12 @@ def _by_keras(call, sources):
     )
     if "training" in kwargs:
         kwargs["training"] = False
-    value = keras.ops.convert_to_numpy(call.operation(*args, **kwargs))
-    return value if value.dtype == bool else value.astype(np.float64)
+
+    def converted(output):
+        value = keras.ops.convert_to_numpy(output)
+        return value if value.dtype == bool else value.astype(np.float64)
+
+    return keras.tree.map_structure(converted, call.operation(*args, **kwargs))
 
 
 def _windows(x, window, strides, dilation, padding, pad, causal_axis=None):

@@ -313,6 +313,47 @@ def test_zeros_for_padding_and_averages_are_not_binary():
     assert summary.binary_macs == 0
 
 
+#: What stands between a sign and a binary layer, and whether ±1 come out of it.
+_BETWEEN = {
+    "concatenation": (lambda x: keras.layers.Concatenate()([x, x]), True),
+    "a part that is real": (lambda x: keras.layers.Concatenate()([x, 2 * x]), False),
+    "the larger": (lambda x: keras.layers.Maximum()([x, x[:, ::2][:, :1]]), True),
+    "nearest": (lambda x: keras.layers.UpSampling2D(2)(x), True),
+    "bilinear": (lambda x: keras.layers.UpSampling2D(2, interpolation="bilinear")(x), False),
+    "channels in turn": (
+        lambda x: keras.ops.reshape(
+            keras.ops.transpose(keras.ops.reshape(x, (-1, 4, 4, 2, 2)), (0, 1, 2, 4, 3)), (-1, 4, 4, 4)
+        ),
+        True,
+    ),
+    "halves": (lambda x: keras.ops.concatenate(keras.ops.split(x, 2, axis=-1)[::-1], axis=-1), True),
+    "a number": (lambda x: keras.ops.maximum(x, 0.5), False),
+    "noise and augmentation": (
+        lambda x: keras.layers.GaussianNoise(1.0)(keras.layers.RandomFlip()(x)),
+        True,
+    ),
+    "a class of one's own": (lambda x: Doubled(2)(x), False),
+}
+
+
+class Doubled(keras.layers.MaxPooling2D):
+    def call(self, inputs):
+        return 2 * super().call(inputs)
+
+
+@pytest.mark.parametrize("name", _BETWEEN)
+def test_what_leaves_signs_as_they_are(name):
+    between, is_binary = _BETWEEN[name]
+    inputs = keras.Input((4, 4, 4))
+    x = between(keras_sbn.layers.SelfBinarizingActivation()(inputs))
+    inner = keras.Input(x.shape[1:])
+    conv = keras_sbn.layers.SelfBinarizingConv2D(2, 1, name="last")
+    for outputs in (conv(x), keras.Model(inner, conv(inner[:, :, :]))(x)):
+        summary = keras_sbn.summary(keras.Model(inputs, outputs))
+        last = next(layer for layer in summary.layers if layer.name.endswith("last"))
+        assert last.input_precision == (1 if is_binary else 32)
+
+
 def test_shared_layers_count_parameters_once_and_operations_each_time():
     layer = keras_sbn.layers.SelfBinarizingDense(8, binarize_input=True)
     inputs = keras.Input((8,))

@@ -14,6 +14,7 @@ from keras_sbn.c_code.source import Body, runtime
 from keras_sbn.c_code.steps import Step, is_flip
 from keras_sbn.tflite.options import ACTIVATION, PADDING
 from keras_sbn.tflite.reader import TensorInfo
+from keras_sbn.tflite.slices import strided
 
 _Write = Callable[[Body, Step], None]
 _SIGNED = "0x80u"
@@ -418,6 +419,21 @@ def _slice(body: Body, step: Step) -> None:
     first = sum(value * stride for value, stride in zip(begin, strides(x.shape), strict=True))
     axes = list(zip(y.shape, strides(x.shape), strides(y.shape), strict=True))
     _move(body, step, x, axes, begin=first)
+
+
+@_writes("STRIDED_SLICE", types=_ANY)
+def _strided_slice(body: Body, step: Step) -> None:
+    x = _input(step)
+    places = [np.ravel(body.steps.values(_input(step, index))).tolist() for index in (1, 2, 3)]
+    taken = strided(step.options, x.shape, *places)
+    pairs = list(zip(taken, strides(x.shape), strict=True))
+    # Axes of one place may be none of the output.
+    counts = [len(indices) for indices in taken]
+    axes = [
+        (count, indices.step * stride, to)
+        for count, (indices, stride), to in zip(counts, pairs, strides(counts), strict=True)
+    ]
+    _move(body, step, x, axes, begin=sum(indices.start * stride for indices, stride in pairs))
 
 
 @_writes("PAD", "PADV2", types=_ANY)

@@ -190,13 +190,16 @@ class Operators(Emitter):
     def slice_of(
         self, x: Tensor, begin: Sequence[int], output: Output, strides: Sequence[int] = ()
     ) -> Tensor:
-        """SLICE: as many values as the output has from `begin` on; STRIDED_SLICE: `strides` apart."""
+        """SLICE: as many values as the output has from `begin` on; STRIDED_SLICE: `strides` apart.
+
+        A stride below 0 goes backwards.
+        """
         if all(stride == 1 for stride in strides):
             first = self._integers("begin", begin)
             size = self._integers("size", [-1, *output.shape[1:]])
             return self.emit("SLICE", [x, first, size], output, "Slice")
-        steps = zip(begin, output.shape, strides, strict=True)
-        end = [first + (count - 1) * stride + 1 for first, count, stride in steps]
+        steps = zip(begin, x.shape, output.shape, strides, strict=True)
+        end = [_end(*step) for step in steps]
         named = (("begin", begin), ("end", end), ("strides", strides))
         inputs = [x, *(self._integers(suffix, values) for suffix, values in named)]
         return self.emit("STRIDED_SLICE", inputs, output, "StridedSlice")
@@ -242,3 +245,12 @@ class Operators(Emitter):
     def _integers(self, suffix: str, values: Sequence[Any]) -> Tensor:
         """Adds a constant of int32, such as sizes or axes."""
         return self.constant(suffix, np.array(values, np.int32))
+
+
+def _end(first: int, size: int, count: int, stride: int) -> int:
+    """Where a strided slice of `count` values ends, the last one not taken."""
+    last = first + (count - 1) * stride
+    if stride > 0:
+        return last + 1
+    # Before the first value of the axis; -1 would be the last one.
+    return last - 1 if last > 0 else -size - 1

@@ -133,12 +133,14 @@ class Lowering:
             maximum of bits is computed on bits; nothing where ±1 become numbers first.
         reads: Arguments of an operation of `keras.ops` that the function reads; others have to have
             their defaults.
+        constants: Whether the function reads what is no tensor of the model in a call of an operation.
     """
 
     function: Function
     int8: Int8Rule | None = None
     bits: str = ""
     reads: tuple[str, ...] = ()
+    constants: bool = False
 
 
 LOWERINGS: dict[type, Lowering] = {}
@@ -149,7 +151,7 @@ def lowers(*kinds: type | str, **traits: Any) -> Callable[[Function], Function]:
 
     Args:
         kinds: Classes, and names of functions of `keras.ops`.
-        traits: The attributes of `Lowering`: `int8`, `bits` and `reads`.
+        traits: The attributes of `Lowering`: `int8`, `bits`, `reads` and `constants`.
     """
 
     def register(function: Function) -> Function:
@@ -209,6 +211,12 @@ def lowering_of(call: Call) -> Lowering:
         raise LoweringError(_unknown(op, name, len(call.node.shape)))
     if isinstance(inner, KerasCall) and not isinstance(op, keras.layers.Layer):
         _check_arguments(op, name, found)
+        if not found.constants and not inner.takes_tensors_alone:
+            raise LoweringError(
+                f"Expected an operation on tensors of the model alone. Received: {type(op).__name__} "
+                f"{name!r} with a constant. Write it with other functions of keras.ops, or end the model "
+                "before it and run the rest outside."
+            )
     return found
 
 

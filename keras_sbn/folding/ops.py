@@ -48,7 +48,11 @@ class KerasCall:
         args, kwargs = self.arguments
         positional = [(str(index), value) for index, value in enumerate(args)]
         # The first argument is what the layer computes with, under whatever name.
-        for name, value in [*positional, *kwargs.items()][1:]:
+        named = [*positional, *kwargs.items()]
+        inputs = [value for _, value in named[:1]]
+        if not all(isinstance(x, Slot) for x in keras.tree.flatten(inputs)):
+            return "it is called with a constant among its inputs"
+        for name, value in named[1:]:
             if name in ("training", "mask") and not takes(self.operation, name):
                 continue
             if name == "training" and value is True and trains_by_default(self.operation):
@@ -58,6 +62,11 @@ class KerasCall:
             if any(x is not None and x is not False for x in keras.tree.flatten(value)):
                 return f"it is called with {name}={value!r}"
         return None
+
+    @property
+    def takes_tensors_alone(self) -> bool:
+        """Whether no number and no array takes part: ``maximum(x, 0.5)`` takes one."""
+        return all(isinstance(value, Slot) for value in keras.tree.flatten(self.arguments))
 
     @cached_property
     def kind(self) -> type | None:

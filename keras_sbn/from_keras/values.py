@@ -18,7 +18,7 @@ from keras_sbn.folding.computation import operation_class, plain_copy
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import KerasCall, Placeholder
 from keras_sbn.folding.rules.training_only_layers import RemoveTrainingOnlyLayers
-from keras_sbn.folding.value_ranges import SELECTING
+from keras_sbn.folding.value_ranges import selects
 from keras_sbn.layers import BinaryBatchNormalization, SelfBinarizingActivation
 
 K = keras.layers
@@ -224,7 +224,7 @@ def _kind(node: Node) -> str:
             return name
     if known in _ADDITIONS and len(node.inputs) > 1:
         return "add"
-    if known in SELECTING and SELECTING[known](layer):
+    if selects(node):
         return "move"
     return "other"
 

@@ -14,6 +14,7 @@ import numpy as np
 from keras_sbn.onnx_model.graph import Graph
 from keras_sbn.tflite.options import ACTIVATION, PADDING
 from keras_sbn.tflite.reader import OperatorInfo, TensorInfo
+from keras_sbn.tflite.slices import strided
 
 _Write = Callable[[Graph, OperatorInfo], None]
 #: Whole numbers up to it are all float32 numbers.
@@ -432,16 +433,41 @@ def _concatenation(graph: Graph, op: OperatorInfo) -> None:
 
 @_writes("SLICE")
 def _slice(graph: Graph, op: OperatorInfo) -> None:
-    x, output = _input(op), op.outputs[0]
     begin = np.ravel(graph.values(_input(op, 1))).astype(np.int64)
-    size, channels = np.array(output.shape, np.int64), 0
+    _sliced(graph, op, begin, np.array(op.outputs[0].shape, np.int64))
+
+
+@_writes("STRIDED_SLICE")
+def _strided_slice(graph: Graph, op: OperatorInfo) -> None:
+    x, output = _input(op), op.outputs[0]
+    taken = strided(
+        op.options, x.shape, *(np.ravel(graph.values(_input(op, i))).tolist() for i in (1, 2, 3))
+    )
+    counts = [len(indices) for indices in taken]
+    if counts != list(output.shape):
+        raise ValueError(
+            f"Expected a STRIDED_SLICE that keeps all axes. Received: that which writes {output.name!r}, "
+            f"with shrinkAxisMask={op.options['shrinkAxisMask']}."
+        )
+    begin, strides = ([getattr(indices, name) for indices in taken] for name in ("start", "step"))
+    _sliced(graph, op, np.array(begin, np.int64), np.array(counts, np.int64), np.array(strides, np.int64))
+
+
+def _sliced(graph: Graph, op: OperatorInfo, begin: Any, size: Any, strides: Any = None) -> None:
+    """So many values of every axis from `begin` on, `strides` apart."""
+    x, output, channels = _input(op), op.outputs[0], 0
     if output.dtype == "int32":
         # Words of channels; the last may not be full.
         whole = graph.shape(x)[-1]
         begin[-1], size[-1] = 32 * begin[-1], min(32 * size[-1], whole - 32 * begin[-1])
         channels = int(size[-1])
     axes = np.array([_AXES[axis] if len(size) == 4 else axis for axis in range(len(size))], np.int64)
-    constants = [graph.constant(values, "slice") for values in (begin, begin + size, axes)]
+    steps = np.ones_like(size) if strides is None else strides
+    # A negative end would be counted from the last value; the least number there is lies before all.
+    end = begin + (size - 1) * steps + np.sign(steps)
+    end[end < 0] = np.iinfo(np.int64).min
+    values = [begin, end, axes] if strides is None else [begin, end, axes, steps]
+    constants = [graph.constant(value, "slice") for value in values]
     graph.set(output, graph.node("Slice", [graph.first(x), *constants], output.name), channels=channels)
 
 

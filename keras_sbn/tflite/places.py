@@ -160,10 +160,19 @@ def _not_in_delegate(delegate: str, op: OperatorInfo) -> str | None:
 
 
 def _on_the_cpu(op: OperatorInfo, types: frozenset[str]) -> str | None:
-    """Why the processor beside it computes an operator: it has none, or not of these types."""
+    """Why the processor beside it computes an operator: it has none, or not of these types or steps."""
+    if _goes_backwards(op):
+        return f"{op.name} of steps backwards runs on the CPU beside it"
     if types_of(op) in types:
         return None
     return f"{_described(op) if types else op.name} runs on the CPU beside it"
+
+
+def _goes_backwards(op: OperatorInfo) -> bool:
+    """Whether an operator is a slice like ``x[::-1]``."""
+    strides = op.input(3) if op.name == "STRIDED_SLICE" else None
+    values = None if strides is None else strides.values()
+    return values is not None and bool((values < 0).any())
 
 
 def _described(op: OperatorInfo) -> str:

@@ -79,8 +79,18 @@ def test_float_layers(layer, message, target):
             lambda x: ops.softmax(x, axis=None),
             r"a softmax over the last axis\. Received: 'softmax.* with axis=None\. Transpose its input",
         ),
+        (
+            lambda x: x[1:, 0],
+            r"indices that keep the batch\. Received: 'get_item.*slice\(1, None, None\)\. Begin with",
+        ),
+        (lambda x: x[0], r"indices that keep the batch\. Received: 'get_item.* of 0\."),
+        (ops.flip, r"axes of a sample\. Received: 'flip.*Give the axes of a sample"),
+        (
+            lambda x: ops.swapaxes(x, 0, 1),
+            r"a transposition that keeps the batch first\. Received: 'swapaxes.*\[1, 0, 2, 3\]",
+        ),
     ],
-    ids=["cumsum", "sum", "pad", "top_k", "softmax"],
+    ids=["cumsum", "sum", "pad", "top_k", "softmax", "slice", "index", "flip", "swapaxes"],
 )
 @TARGETS
 def test_operations(function, message, target):

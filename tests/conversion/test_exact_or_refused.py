@@ -13,6 +13,8 @@ from conftest import images, randomize, run_everywhere
 import keras_sbn
 from keras_sbn import layers
 from keras_sbn.conversion.registry import LOWERINGS
+from keras_sbn.folding.graph import read
+from keras_sbn.folding.value_ranges import is_binary
 from keras_sbn.tflite.reader import read_file
 
 K = keras.layers
@@ -96,6 +98,66 @@ def test_what_computes_otherwise_is_refused_by_name(make, target, rng):
     model = hard(inputs, K.Flatten()(make(bits(y))), rng)
     with pytest.raises(ValueError, match=r"Expected .*Received: .*'own'"):
         keras_sbn.convert(model, target, allow_float_fallback=True)
+
+
+_CONSTANT = np.linspace(-1, 1, 6 * 6 * 4, dtype="float32").reshape(1, 6, 6, 4)
+#: What the layer is of several tensors, and, where a file can have it, the function that takes an array.
+_MERGING = {
+    K.Add: ops.add,
+    K.Subtract: ops.subtract,
+    K.Multiply: ops.multiply,
+    K.Maximum: ops.maximum,
+    K.Minimum: ops.minimum,
+    K.Concatenate: None,
+    K.Average: None,
+    K.Dot: None,
+}
+
+
+@TARGETS
+@pytest.mark.parametrize("kind", _MERGING, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("call", ["in order", "by name", "sign", "sums"])
+def test_a_constant_among_the_inputs_is_refused_or_computed(kind, call, target, rng):
+    """An array beside the tensors of a model is not a part of the graph that the fold and a file see."""
+    options = {"axes": (1, 1)} if kind is K.Dot else {}
+    inputs = keras.Input(batch_shape=(1, 6, 6, 4))
+
+    def network(merge):
+        of_signs = layers.SelfBinarizingConv2D(4, 3, padding="same", binarize_input=True)
+        x = merge((K.Conv2D(4, 3, padding="same") if call == "sign" else of_signs)(inputs))
+        if call in ("sign", "sums"):
+            x = layers.SelfBinarizingActivation()(K.BatchNormalization()(x))
+        return hard(inputs, x, rng)
+
+    layer = kind(name="own", **options)
+    calls = {"by name": lambda x: layer(inputs=[x, _CONSTANT])}
+    model = network(calls.get(call, lambda x: layer([x, _CONSTANT])))
+    x = images(rng, (6, 6, 4), 1)
+    folded = keras_sbn.fold(model)
+    np.testing.assert_allclose(folded(x), model(x), rtol=1e-5, atol=1e-5)
+    refused = r"Received: Add.*'own': it is called with a constant among its inputs"
+    if kind in (K.Average, K.Dot):
+        refused = r"a layer that converts\. Received: .*'own'|constant among its inputs"
+    with pytest.raises(ValueError, match=refused.replace("Add", kind.__name__)):
+        keras_sbn.convert(folded, target, allow_float_fallback=True)
+    # The remedy: the function of keras.ops, in place of the layer.
+    if _MERGING[kind] is not None:
+        check(network(lambda x: _MERGING[kind](x, _CONSTANT)), x, target, 1e-5)
+
+
+@TARGETS
+@pytest.mark.parametrize("function", [ops.concatenate, ops.stack])
+def test_an_array_beside_the_tensors_of_a_function_is_refused(function, target):
+    inputs = keras.Input(batch_shape=(1, 6, 6, 4))
+    x = layers.SelfBinarizingActivation()(inputs)
+    # Of signs as well: what is joined to ±1 is not ±1.
+    outputs = function([x, _CONSTANT])
+    assert not is_binary(read(keras.Model(inputs, outputs)).outputs[0])
+    model = keras.Model(inputs, outputs)
+    keras_sbn.binarize(model)
+    said = r"Expected an operation (on tensors of the model alone|that converts)\. Received: "
+    with pytest.raises(ValueError, match=said):
+        keras_sbn.convert(model, target)
 
 
 @TARGETS

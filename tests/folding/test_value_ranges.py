@@ -8,6 +8,7 @@ import pytest
 from conftest import activate, images, randomize
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import ops
 
 import keras_sbn
 from keras_sbn import layers
@@ -54,6 +55,45 @@ _MOVING = [
     lambda form: K.Permute((3, 1, 2)),
 ]
 _SELECTS = [True, True, True, True, False, False, True, False, False, False, False, True]
+
+
+#: Functions of ±1, and whether they give ±1.
+_FUNCTIONS = {
+    "rows": (lambda x: x[:, 1:, ::2], True),
+    "one channel": (lambda x: x[..., 0], True),
+    "axis": (lambda x: x[:, None], True),
+    "shuffled": (lambda x: ops.reshape(ops.transpose(x, (0, 2, 3, 1)), (-1, 16)), True),
+    "swapped": (lambda x: ops.squeeze(ops.expand_dims(ops.swapaxes(x, 1, 3), 2), 2), True),
+    "moved": (lambda x: ops.moveaxis(x, 1, -1), True),
+    "flipped": (lambda x: ops.roll(ops.flip(x, axis=1), 1, axis=2), True),
+    "repeated": (lambda x: ops.tile(ops.repeat(x, 2, axis=1), (1, 1, 2, 1)), True),
+    "split": (lambda x: ops.split(x, [1, 3], axis=-1)[1], True),
+    "joined": (lambda x: ops.concatenate([x, ops.flip(x, axis=1)], axis=1), True),
+    "stacked": (lambda x: ops.stack([x, x], axis=1), True),
+    "largest": (lambda x: ops.max(x, axis=(1, 2)) - 0, False),
+    "largest of all": (lambda x: ops.amin(ops.max(x, axis=(1, 2)), axis=-1, keepdims=True), True),
+    "larger": (lambda x: ops.maximum(x, ops.minimum(x, ops.flip(x, axis=1))), True),
+    "larger, a layer": (lambda x: K.Minimum()([x, K.Maximum()([x, ops.flip(x, axis=2)])]), True),
+    "not below a number": (lambda x: ops.maximum(x, 0.5), False),
+    "not above a number": (lambda x: ops.minimum(-2.0, x), False),
+    "from a number on": (lambda x: ops.max(x, axis=1, initial=3.0), False),
+    "mean": (lambda x: ops.mean(x, axis=1), False),
+    "parts of a product": (lambda x: ops.split(2 * x, 2, axis=-1)[0], False),
+    "negative": (lambda x: -x, False),
+}
+
+
+@pytest.mark.parametrize("name", _FUNCTIONS)
+def test_a_sign_behind_functions_that_move_values(name, rng):
+    function, selects = _FUNCTIONS[name]
+    inputs = keras.Input((4, 4, 4))
+    x = function(layers.SelfBinarizingActivation()(inputs))
+    graph = read(keras.Model(inputs, x))
+    graph.nodes()[1].op = Sign()
+    assert is_binary(graph.outputs[0]) == selects
+    assert (grid(graph.outputs[0]) == Grid(1, 1)) == selects
+    y = activate(layers.SelfBinarizingDense(3)(K.Flatten()(x)), K.BatchNormalization)
+    _assert_equal(_hard(keras.Model(inputs, y), rng), images(rng, (4, 4, 4)))
 
 
 def _runs(layer):

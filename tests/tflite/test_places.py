@@ -34,6 +34,8 @@ RUNS = {
     "int2": {KERNELS, STOCK},
     "micro": {KERNELS, STOCK, MICRO, ETHOS},
     "micro int4": {KERNELS, STOCK, MICRO},
+    "micro slices": {KERNELS, STOCK, MICRO, ETHOS},
+    "micro backwards": {KERNELS, STOCK, MICRO},
     "int2 convolution": set(),
 }
 
@@ -52,16 +54,21 @@ def _int2_convolution():
     return writer.finish([x], [y])
 
 
-@pytest.fixture(scope="module")
-def files():
-    rng = np.random.default_rng(0)
+def _network(rng, between=lambda x: x):
     inputs = x = keras.Input((8, 8, 3))
     x = activate(layers.SelfBinarizingConv2D(32, 3)(x))
-    x = activate(layers.SelfBinarizingConv2D(32, 3, padding="same")(x))
+    x = activate(layers.SelfBinarizingConv2D(32, 3, padding="same")(between(x)))
     x = layers.SelfBinarizingDense(4)(keras.layers.Flatten()(x))
     model = keras.Model(inputs, x)
     randomize(model, rng)
     keras_sbn.binarize(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def files():
+    rng = np.random.default_rng(0)
+    model = _network(rng)
     samples = images(rng, (8, 8, 3), 4)
     made = {
         "lce": ("lce", {}),
@@ -75,6 +82,12 @@ def files():
         name: keras_sbn.convert(model, target, **options).content
         for name, (target, options) in made.items()
     }
+    options = {"representative_data": samples}
+    for name, move in (
+        ("micro slices", lambda x: x[:, ::2, 1:]),
+        ("micro backwards", lambda x: keras.ops.flip(x, axis=2)),
+    ):
+        found[name] = keras_sbn.convert(_network(rng, move), "micro", **options).content
     found["int2 convolution"] = _int2_convolution()
     return found
 

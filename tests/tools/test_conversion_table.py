@@ -44,10 +44,14 @@ _CALLS = {
     "clip": lambda x: keras.ops.clip(x, 0.6, 1.5),
     "concatenate": lambda x: keras.ops.concatenate([x, x], axis=1),
     "expand_dims": lambda x: keras.ops.expand_dims(x, 2),
+    "flip": lambda x: keras.ops.flip(x, axis=(1, -1)),
+    "get_item": lambda x: x[:, 1:, ::-2],
+    "moveaxis": lambda x: keras.ops.moveaxis(x, -1, 1),
     "pad": lambda x: keras.ops.pad(x, [[0, 0], [1, 2], [0, 1], [0, 0]], constant_values=3.0),
     "reshape": lambda x: keras.ops.reshape(x, (-1, 16, 3)),
     "split": lambda x: keras.ops.split(x, 2, axis=1)[1],
     "squeeze": lambda x: keras.ops.squeeze(keras.layers.Reshape((4, 1, 12))(x), axis=2),
+    "swapaxes": lambda x: keras.ops.swapaxes(x, 1, -1),
     "transpose": lambda x: keras.ops.transpose(x, (0, 3, 1, 2)),
     **{
         name: lambda x, name=name: getattr(keras.ops, name)(x, axis=(1, 2))

@@ -6,6 +6,7 @@ in `reads` must have its default: `registry.lowering_of` refuses the others.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from keras_sbn.conversion.layers.activations import activated
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.registry import Call, lowers, lowers_each, same
 from keras_sbn.folding.ops import Slot
+from keras_sbn.folding.value_ranges import GET_ITEM
 
 #: Functions that are activations as well.
 _ACTIVATIONS = ("hard_sigmoid", "hard_silu", "relu", "relu6", "sigmoid", "silu", "softsign", "tanh")
@@ -36,7 +38,8 @@ def _arguments(call: Call) -> list[Any]:
         "multiply": "MUL",
         "subtract": "SUB",
         "true_divide": "DIV",
-    }
+    },
+    constants=True,
 )
 def _binary(call: Call, operator: str) -> Tensor:
     inputs = []
@@ -67,7 +70,15 @@ def _unary(call: Call, operator: str) -> Tensor:
 
 
 @lowers_each(
-    {"max": "REDUCE_MAX", "mean": "MEAN", "min": "REDUCE_MIN", "sum": "SUM"}, reads=("axis", "keepdims")
+    {
+        "amax": "REDUCE_MAX",
+        "amin": "REDUCE_MIN",
+        "max": "REDUCE_MAX",
+        "mean": "MEAN",
+        "min": "REDUCE_MIN",
+        "sum": "SUM",
+    },
+    reads=("axis", "keepdims"),
 )
 def _reduction(call: Call, operator: str) -> Tensor:
     op, rank = call.op, len(call.input.shape)
@@ -94,7 +105,7 @@ def _split(call: Call) -> Tensor:
     return call.input
 
 
-@lowers("pad", reads=("pad_width", "mode"))
+@lowers("pad", reads=("pad_width", "mode"), constants=True)
 def _pad(call: Call) -> Tensor:
     widths = np.array(call.op.pad_width, np.int32)
     if call.op.mode != "constant" or widths.shape != (len(call.node.shape), 2):
@@ -109,11 +120,73 @@ def _pad(call: Call) -> Tensor:
     return call.emitter.pad(call.input, widths.tolist(), call.output, stored)
 
 
+@lowers(GET_ITEM, int8=same, constants=True)
+def _get_item(call: Call) -> Tensor:
+    """``x[:, ::2, 0]``: a slice, then a reshape where axes go or come."""
+    shape = call.input.shape
+    places = _places(_arguments(call)[1], len(shape))
+    if places[0] not in (slice(None), slice(0, None), slice(None, None, 1), slice(0, None, 1)):
+        raise LoweringError(
+            f"Expected indices that keep the batch. Received: {call.layer!r} with a first index of "
+            f"{places[0]}. Begin with a colon: x[:, ...]."
+        )
+    taken = [
+        range(*place.indices(size)) if isinstance(place, slice) else range(size)[place:][:1]
+        for place, size in zip(places, shape, strict=True)
+    ]
+    output = call.output.also(shape=tuple(map(len, taken)), name="", suffix="slice")
+    begin, strides = [indices.start for indices in taken], [indices.step for indices in taken]
+    if output.shape == call.output.shape:
+        return call.emitter.slice_of(call.input, begin, call.output, strides)
+    x = call.input
+    if output.shape != shape or set(strides) != {1}:
+        x = call.emitter.slice_of(x, begin, output, strides)
+    return call.emitter.reshape(x, call.output)
+
+
+def _places(key: Any, rank: int) -> list[int | slice]:
+    """The index of every axis, without the new axes and with those that are left out."""
+    given = [index for index in (key if isinstance(key, tuple | list) else (key,)) if index is not None]
+    if Ellipsis not in given:
+        given.append(Ellipsis)
+    place = given.index(Ellipsis)
+    return [*given[:place], *[slice(None)] * (rank - len(given) + 1), *given[place + 1 :]]
+
+
+@lowers("flip", reads=("axis",), int8=same)
+def _flip(call: Call) -> Tensor:
+    rank = len(call.input.shape)
+    axes = range(rank) if call.op.axis is None else np.atleast_1d(call.op.axis)
+    flipped = {int(axis) % rank for axis in axes}
+    if 0 in flipped:
+        raise LoweringError(
+            f"Expected axes of a sample. Received: {call.layer!r}, which flips the batch. Give the axes "
+            "of a sample: axis=2."
+        )
+    begin = [size - 1 if axis in flipped else 0 for axis, size in enumerate(call.input.shape)]
+    strides = [-1 if axis in flipped else 1 for axis in range(rank)]
+    return call.emitter.slice_of(call.input, begin, call.output, strides)
+
+
+@lowers("moveaxis", reads=("source", "destination"), int8=same)
+def _moveaxis(call: Call) -> Tensor:
+    return _transposed(call, lambda x: np.moveaxis(x, call.op.source, call.op.destination))
+
+
+@lowers("swapaxes", reads=("axis1", "axis2"), int8=same)
+def _swapaxes(call: Call) -> Tensor:
+    return _transposed(call, lambda x: np.swapaxes(x, call.op.axis1, call.op.axis2))
+
+
 @lowers("transpose", reads=("axes",), int8=same)
 def _transpose(call: Call) -> Tensor:
-    rank = len(call.input.shape)
-    axes = range(rank)[::-1] if call.op.axes is None else call.op.axes
-    order = [int(axis) % rank for axis in axes]
+    return _transposed(call, lambda x: np.transpose(x, call.op.axes))
+
+
+def _transposed(call: Call, move: Callable[[np.ndarray], np.ndarray]) -> Tensor:
+    """Axes in the order in which `move` leaves those of an array, told apart by their sizes."""
+    axes = range(1, len(call.input.shape) + 1)
+    order = [size - 1 for size in move(np.empty(tuple(axes), bool)).shape]
     if order[0] != 0:
         raise LoweringError(
             f"Expected a transposition that keeps the batch first. Received: {call.layer!r} with axes "
