@@ -9,11 +9,9 @@ from typing import Any
 
 import keras
 
-from keras_sbn.folding.computation import activation_layer, computed_class
+from keras_sbn.folding.computation import Traced, activation_layer, computed_class
+from keras_sbn.folding.kinds import AUGMENTATION, RESHAPING, SELECTING, TRAINING_ONLY
 from keras_sbn.folding.ops import KerasCall, Slot
-from keras_sbn.folding.rules.reshapes import LowerReshapes
-from keras_sbn.folding.rules.training_only_layers import RemoveTrainingOnlyLayers
-from keras_sbn.folding.value_ranges import SELECTING
 from keras_sbn.interception import intercepting
 from keras_sbn.layers import BinaryBatchNormalization, SelfBinarizingActivation
 from keras_sbn.layers.base import SelfBinarizingKernelLayer, SelfBinarizingLayer
@@ -22,7 +20,7 @@ from keras_sbn.tables import format_table
 Shape = tuple[int, ...]
 
 #: Layers that compute nothing on values at inference, and leave ±1 where or what they are.
-_KEEPING = RemoveTrainingOnlyLayers.kinds | LowerReshapes.kinds
+_KEEPING = TRAINING_ONLY | AUGMENTATION | RESHAPING
 
 _BATCH_NORMALIZATIONS = (keras.layers.BatchNormalization, BinaryBatchNormalization)
 
@@ -220,19 +218,8 @@ def summary(model: Any, input_shape: Any = None) -> ModelSummary:
     recorder = _Recorder(names, kinds)
     inputs = _one_sample(model, input_shape)
     with intercepting(operations.values(), recorder.call_and_record):
-        _Trace(lambda x: model(x, training=False)).compute_output_spec(inputs)
+        Traced(lambda x: model(x, training=False)).compute_output_spec(inputs)
     return ModelSummary(model.name, tuple(_row(call) for call in recorder.calls.values()))
-
-
-class _Trace(keras.layers.Layer):
-    """A layer around a function: its `compute_output_spec` runs the function without computing."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def call(self, inputs: Any) -> Any:
-        return self.function(inputs)
 
 
 @dataclass

@@ -20,8 +20,8 @@ import keras_sbn
 from keras_sbn.conversion import layers as _layers  # noqa: F401 (registers the lowerings)
 from keras_sbn.conversion.passes.conv1d_to_conv2d import Conv1DToConv2D
 from keras_sbn.conversion.registry import LOWERINGS, operation_class
+from keras_sbn.folding.kinds import SELECTING
 from keras_sbn.folding.rules import DEFAULT_RULES
-from keras_sbn.folding.value_ranges import SELECTING
 
 PAGE = Path(__file__).parent.parent / "docs" / "conversion_table.md"
 _TRUE, _FALSE = "yes", ""

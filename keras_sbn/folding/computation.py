@@ -205,6 +205,44 @@ def operation_class(function: Any, *arguments: Any) -> type:
     return found
 
 
+class Traced(keras.layers.Layer):
+    """A layer around a function: its `compute_output_spec` runs the function without computing."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def call(self, inputs: Any) -> Any:
+        return self.function(inputs)
+
+
+def output_dtype(operation: Any, args: Any, kwargs: Any) -> str | None:
+    """The type of the first tensor that a call gives, or `None` where the call is an error.
+
+    It is traced: what Keras notes for the output of a layer is the layer's dtype policy, also where the
+    layer computes in the type of an input of integers.
+
+    Args:
+        operation: A layer, or an operation of `keras.ops`.
+        args: Its arguments, with a `keras.KerasTensor` for every tensor.
+        kwargs: Likewise.
+    """
+    tensors = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+
+    def call(given: Any) -> Any:
+        left = iter(given)
+        own_args, own_kwargs = keras.tree.map_structure(
+            lambda x: next(left) if isinstance(x, keras.KerasTensor) else x, (args, kwargs)
+        )
+        return operation(*own_args, **own_kwargs)
+
+    try:
+        found = Traced(call).compute_output_spec(tensors)
+    except Exception:
+        return None  # It is one of the backend, for types that it does not compute with.
+    return str(keras.backend.standardize_dtype(keras.tree.flatten(found)[0].dtype))
+
+
 def plain_copy(layer: Any, **changes: Any) -> Any:
     """A layer of the class whose computation `layer` has, with its arguments, some of them changed.
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 
-from keras_sbn.folding.computation import averages, change_of_model, ignores_mask, takes
+from keras_sbn.folding.computation import averages, change_of_model, ignores_mask, output_dtype, takes
 from keras_sbn.folding.links import Links
 from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Reshape, Slot
 
@@ -285,7 +285,11 @@ class _Reader:
 
         arguments = keras.tree.map_structure(slot, (args, kwargs))
         name = self._name(operation.name)
-        node = Node(name, KerasCall(operation, arguments), inputs, tuple(call.outputs[0].shape))
+        dtypes = tuple(map(dtype_of, inputs))
+        dtype = _output_dtype(call, args, kwargs, dtypes)
+        node = Node(
+            name, KerasCall(operation, arguments, dtype, dtypes), inputs, tuple(call.outputs[0].shape)
+        )
         if len(call.outputs) == 1:
             values[id(call.outputs[0])] = node
             return
@@ -448,6 +452,26 @@ def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:
         # The keys of a dictionary need not be the names of the inputs; the original has said so.
         warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
         return keras.Model(taken, _packed(graph.output_structure, outputs, outputs), name=graph.name)
+
+
+def dtype_of(node: Node) -> str:
+    """The type of a node's value: float32 for all that this package computes itself."""
+    if isinstance(node.op, Pick):
+        node = node.input
+    return node.op.dtype if isinstance(node.op, KerasCall | Placeholder) else "float32"
+
+
+def _output_dtype(call: Any, args: Any, kwargs: Any, dtypes: Sequence[str]) -> str:
+    """The type of what a call gives, where those of what it gets are the true ones."""
+    noted = str(keras.backend.standardize_dtype(call.outputs[0].dtype))
+    if all(map(keras.backend.is_float_dtype, dtypes)):
+        return noted
+    left = iter(dtypes)
+    given = keras.tree.map_structure(
+        lambda x: keras.KerasTensor(x.shape, next(left)) if isinstance(x, keras.KerasTensor) else x,
+        (args, kwargs),
+    )
+    return output_dtype(call.operation, *given) or noted
 
 
 def _as_float(tensor: Any) -> Any:

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_sbn.folding.computation import base_class, change_of, takes, trains_by_default
+from keras_sbn.folding.kinds import wraps_around
 
 
 @dataclass
@@ -32,17 +33,23 @@ class Placeholder:
 class KerasCall:
     """A call of a Keras layer or operation that no rule has rewritten.
 
-    `arguments` is the nested `(args, kwargs)` of the call with a `Slot` in place of every tensor. A call
-    does not change: what computes otherwise is another one.
+    `arguments` is the nested `(args, kwargs)` of the call with a `Slot` in place of every tensor, `dtype`
+    the type of what it gives, and `input_dtypes` are those of what it gets. A call does not change: what
+    computes otherwise is another one.
     """
 
     operation: Any
     arguments: Any
+    dtype: str = "float32"
+    input_dtypes: tuple[str, ...] = ()
 
     @cached_property
     def change(self) -> str | None:
         """What makes the call compute otherwise than its class does, in words, or `None`."""
         changed = change_of(self.operation)
+        if changed is None and wraps_around(base_class(self.operation), self.dtype, self.input_dtypes):
+            integers = next((x for x in (self.dtype, *self.input_dtypes) if "int" in x), self.dtype)
+            changed = f"it computes in {integers}, which wraps around; a Rescaling(1.0) before it helps"
         if changed is not None or not isinstance(self.operation, keras.layers.Layer):
             return changed
         args, kwargs = self.arguments

@@ -8,10 +8,9 @@ from typing import NamedTuple, TypeVar
 
 import keras
 import numpy as np
-from keras import ops
 
-from keras_sbn.folding.computation import operation_class
 from keras_sbn.folding.graph import Node
+from keras_sbn.folding.kinds import SELECTING
 from keras_sbn.folding.ops import (
     BinaryConv,
     BinaryConv2DTranspose,
@@ -24,71 +23,6 @@ from keras_sbn.folding.ops import (
     Threshold,
 )
 
-
-def _always(call: KerasCall) -> bool:
-    return True
-
-
-def _nearest(call: KerasCall) -> bool:
-    return bool(call.operation.interpolation == "nearest")
-
-
-def _of_its_inputs_alone(call: KerasCall) -> bool:
-    return call.takes_tensors_alone
-
-
-def _without_initial(call: KerasCall) -> bool:
-    return call.operation.initial is None
-
-
-_X = keras.KerasTensor((2, 1))
-
-#: Layers whose outputs are some of their inputs in another place, whatever the order of the axes; and the
-#: condition on the call under which they are.
-SELECTING: dict[type, Callable[[KerasCall], bool]] = {
-    keras.layers.MaxPooling1D: _always,
-    keras.layers.MaxPooling2D: _always,
-    keras.layers.MaxPooling3D: _always,
-    keras.layers.GlobalMaxPooling1D: _always,
-    keras.layers.GlobalMaxPooling2D: _always,
-    keras.layers.GlobalMaxPooling3D: _always,
-    keras.layers.Concatenate: _always,
-    keras.layers.Maximum: _always,
-    keras.layers.Minimum: _always,
-    keras.layers.Permute: _always,
-    keras.layers.Cropping1D: _always,
-    keras.layers.Cropping2D: _always,
-    keras.layers.Cropping3D: _always,
-    keras.layers.RepeatVector: _always,
-    keras.layers.UpSampling1D: _always,
-    keras.layers.UpSampling2D: _nearest,
-    keras.layers.UpSampling3D: _always,
-}
-#: ``x[:, ::2]``.
-GET_ITEM = operation_class(lambda x: x[0], _X)
-#: The same of functions of `keras.ops`.
-SELECTING |= {
-    GET_ITEM: _always,
-    operation_class(ops.amax, _X): _always,
-    operation_class(ops.amin, _X): _always,
-    operation_class(ops.concatenate, [_X, _X]): _of_its_inputs_alone,
-    operation_class(ops.expand_dims, _X, 1): _always,
-    operation_class(ops.flip, _X): _always,
-    operation_class(ops.max, _X): _without_initial,
-    operation_class(ops.maximum, _X, _X): _of_its_inputs_alone,
-    operation_class(ops.min, _X): _without_initial,
-    operation_class(ops.minimum, _X, _X): _of_its_inputs_alone,
-    operation_class(ops.moveaxis, _X, 0, 1): _always,
-    operation_class(ops.repeat, _X, 2): _always,
-    operation_class(ops.reshape, _X, (2,)): _always,
-    operation_class(ops.roll, _X, 1): _always,
-    operation_class(ops.split, _X, 2): _always,
-    operation_class(ops.squeeze, _X, 1): _always,
-    operation_class(ops.stack, [_X, _X]): _of_its_inputs_alone,
-    operation_class(ops.swapaxes, _X, 0, 1): _always,
-    operation_class(ops.tile, _X, 2): _always,
-    operation_class(ops.transpose, _X): _always,
-}
 _AVERAGE_POOLS = (
     keras.layers.AveragePooling1D,
     keras.layers.AveragePooling2D,

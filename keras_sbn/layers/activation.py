@@ -45,7 +45,7 @@ class SelfBinarizingActivation(SelfBinarizingLayer):
         self.built = True
 
     def call(self, inputs: Any) -> Any:
-        return self.binarize_activation(inputs)
+        return self.binarize_activation(self.as_floats(inputs))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape

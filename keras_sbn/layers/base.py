@@ -98,6 +98,15 @@ class SelfBinarizingLayer(HasTrainingState):
             if float(ops.convert_to_numpy(weight)) == -HARD:
                 weight.assign(HARD)
 
+    def as_floats(self, x: Any) -> Any:
+        """Integers and booleans in the layer's dtype; Keras casts floats alone.
+
+        In 8 bits, of an image as it is stored, sums would wrap around on JAX, and TensorFlow has none.
+        """
+        x = ops.convert_to_tensor(x)
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        return x if keras.backend.is_float_dtype(dtype) else ops.cast(x, self.compute_dtype)
+
     def binarize_activation(self, x: Any) -> Any:
         return soft_sign(x, self.activation_sharpness, self.max_gradient_sharpness)
 
@@ -222,6 +231,7 @@ class SelfBinarizingKernelLayer(SelfBinarizingLayer):
             self.activation_sharpness = self.add_sharpness("activation_sharpness")
 
     def call(self, inputs: Any) -> Any:
+        inputs = self.as_floats(inputs)
         if self.binarize_input:
             inputs = self.binarize_activation(inputs)
         outputs = self.product(inputs)

@@ -4,6 +4,7 @@ Each test is a kind of network that users write and that the rules do not know b
 """
 
 import functools
+import re
 
 import keras
 import numpy as np
@@ -158,6 +159,85 @@ def test_an_array_beside_the_tensors_of_a_function_is_refused(function, target):
     said = r"Expected an operation (on tensors of the model alone|that converts)\. Received: "
     with pytest.raises(ValueError, match=said):
         keras_sbn.convert(model, target)
+
+
+#: What users do with an image as it is stored; Keras computes much of it modulo 256.
+_OF_INTEGERS = {
+    "read": lambda x: x,
+    "less": lambda x: x - 128,
+    "less, in floats": lambda x: x - 128.0,
+    "twice": lambda x: x * 2,
+    "negative": lambda x: -x,
+    "divided": lambda x: x / 255,
+    "not below": lambda x: ops.maximum(x, 100),
+    "not below a negative": lambda x: ops.maximum(x, -1),
+    "padded": lambda x: ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=-1),
+    "mean": lambda x: ops.mean(x, axis=-1, keepdims=True),
+    "sum": lambda x: ops.sum(x, axis=-1, keepdims=True),
+    "distance": lambda x: ops.abs(x - 200),
+    "flipped": lambda x: ops.flip(x[:, 1:], axis=2),
+    "added": lambda x: K.Add()([x, x]),
+    "differences": lambda x: K.Subtract()([x[:, 1:], x[:, :-1]]),
+    "added to floats": lambda x: K.Add()([K.Rescaling(1.0)(x), x]),
+    "pooled": lambda x: K.MaxPooling2D(2)(x),
+    "pooled, then less": lambda x: K.MaxPooling2D(2)(x) - 100,
+    "averaged": lambda x: K.AveragePooling2D(2)(x),
+    "averaged everywhere": lambda x: K.UpSampling2D(4)(K.GlobalAveragePooling2D(keepdims=True)(x)),
+    "zeros": lambda x: K.ZeroPadding2D(1)(x),
+    "dropout": lambda x: K.Dropout(0.5)(x),
+    "normalized": lambda x: K.BatchNormalization()(x),
+    "normalized with given": lambda x: K.Normalization(mean=[1, 2, 3], variance=[4, 5, 6])(x),
+    "layer normalized": lambda x: K.LayerNormalization()(x),
+    "relu": lambda x: K.ReLU()(x),
+    "prelu": lambda x: K.PReLU()(x),
+    "softmax": lambda x: K.Softmax()(x),
+    "tanh": lambda x: K.Activation("tanh")(x),
+    "convolution": lambda x: K.Conv2D(4, 3)(x),
+    "dense": lambda x: K.Dense(4)(x),
+    "sign": lambda x: layers.SelfBinarizingActivation()(x),
+    "normalization": lambda x: layers.BinaryBatchNormalization()(x),
+    "depthwise": lambda x: layers.SelfBinarizingDepthwiseConv2D(3)(x),
+    "separable": lambda x: layers.SelfBinarizingSeparableConv2D(4, 3)(x),
+    "transposed": lambda x: layers.SelfBinarizingConv2DTranspose(4, 3)(x),
+}
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+@pytest.mark.parametrize("name", _OF_INTEGERS)
+def test_arithmetic_of_integers_is_exact_or_refused(name, dtype, rng):
+    def network(x):
+        x = layers.SelfBinarizingConv2D(8, 3)(_OF_INTEGERS[name](x))
+        x = layers.SelfBinarizingActivation()(K.BatchNormalization()(x))
+        return hard(inputs, layers.SelfBinarizingDense(5)(K.Flatten()(x)), rng)
+
+    inputs = keras.Input((8, 8, 3), dtype=dtype)
+    given = rng.integers(*((0, 256) if dtype == "uint8" else (-128, 128)), (8, 8, 8, 3)).astype(dtype)
+    try:
+        model = network(inputs)
+        expected = keras.ops.convert_to_numpy(model(given, training=False))
+    except Exception:
+        model = None  # This backend does not compute with these integers, or overflows aloud.
+    if model is not None:
+        folded = keras_sbn.fold(model)
+        np.testing.assert_array_equal(folded(given, training=False), expected)
+        for target in ("lce", "tflite"):
+            try:
+                converted = keras_sbn.convert(folded, target, allow_float_fallback=True)
+            except ValueError as error:
+                said = str(error)
+            else:
+                np.testing.assert_array_equal(converted.predict(given), expected, err_msg=target)
+                continue
+            assert re.search(r"it computes in u?int\d+, which .*a Rescaling\(1\.0\) before it", said), (
+                said
+            )
+    # The remedy, which gives the numbers that were meant.
+    model = network(K.Rescaling(1.0)(inputs))
+    converted = keras_sbn.convert(keras_sbn.fold(model), "tflite", allow_float_fallback=True)
+    received = run_everywhere(converted, given, 1e-4)
+    expected = keras.ops.convert_to_numpy(model(given, training=False))
+    assert (np.abs(received - expected) < 1e-3).mean() > 0.9, "float layers round otherwise"
 
 
 @TARGETS

@@ -13,8 +13,8 @@ from keras import ops
 import keras_sbn
 from keras_sbn import layers
 from keras_sbn.folding.graph import Graph, Node, read
+from keras_sbn.folding.kinds import AUGMENTATION
 from keras_sbn.folding.ops import KerasCall, Placeholder, Sign, Slot
-from keras_sbn.folding.rules.training_only_layers import _AUGMENTATION
 from keras_sbn.folding.value_ranges import Grid, grid, is_binary
 
 K = keras.layers
@@ -226,7 +226,7 @@ def test_a_normalization_that_cannot_fold_is_copied_with_its_state(invert, how, 
 def test_augmentation_does_nothing_at_inference(rng):
     """All of it in one model, which is what the model computes without it."""
     inputs = x = keras.Input((8, 8, 3))
-    for kind in sorted(_AUGMENTATION, key=lambda kind: kind.__name__):
+    for kind in sorted(AUGMENTATION, key=lambda kind: kind.__name__):
         x = kind(**_options(kind))(x)
     layer = layers.SelfBinarizingConv2D(4, 3)
     model, without = keras.Model(inputs, layer(x)), keras.Model(inputs, layer(inputs))

@@ -78,6 +78,25 @@ def test_saved_files_give_the_same_outputs_and_the_same_next_step(case, tmp_path
 
 
 @case_parameters(CASES)
+@pytest.mark.parametrize("nu", [3.0, HARD])
+def test_integers_are_numbers_of_the_layers_dtype(case, nu):
+    """As they are stored they would wrap around, or be an error of the backend: in training too."""
+    layer, x = make(case)
+    whole = np.random.default_rng(2).integers(0, 256, x.shape)
+    layer(whole.astype("float32"))
+    if hasattr(layer, "sharpness_weights"):
+        sharpen(layer, nu)
+    for training in (False, True):
+        expected = numpy_of(layer(whole.astype("float32"), training=training))
+        for dtype in ("uint8", "int32"):
+            found = layer(whole.astype(dtype), training=training)
+            assert keras.backend.standardize_dtype(found.dtype) == "float32"
+            np.testing.assert_array_equal(numpy_of(found), expected)
+        expected = numpy_of(layer((whole > 127).astype("float32"), training=training))
+        np.testing.assert_array_equal(numpy_of(layer(whole > 127, training=training)), expected)
+
+
+@case_parameters(CASES)
 def test_output_shape_is_the_computed_one(case):
     layer, x = make(case)
     assert layer(x).shape == layer.compute_output_shape(x.shape)

@@ -16,8 +16,8 @@ from keras_sbn.conversion.emitter import Tensor
 from keras_sbn.conversion.layers.activations import activated
 from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.registry import Call, lowers, lowers_each, same
+from keras_sbn.folding.kinds import GET_ITEM
 from keras_sbn.folding.ops import Slot
-from keras_sbn.folding.value_ranges import GET_ITEM
 
 #: Functions that are activations as well.
 _ACTIVATIONS = ("hard_sigmoid", "hard_silu", "relu", "relu6", "sigmoid", "silu", "softsign", "tanh")

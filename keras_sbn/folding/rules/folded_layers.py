@@ -48,7 +48,7 @@ class ReadFoldedLayers:
     def _is_before_a_pool(self, graph: Graph, node: Node) -> bool:
         """Whether a cast of integers is the one that `graph.build` puts before an average pool."""
         source = node.input.op
-        if not isinstance(source, Placeholder) or source.largest is None:
+        if not isinstance(source, Placeholder) or keras.backend.is_float_dtype(source.dtype):
             return False
         readers = [reader.op for reader in graph.consumers(node)]
         pools = [isinstance(op, KerasCall) and averages(op.kind) for op in readers]

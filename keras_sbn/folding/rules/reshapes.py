@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_sbn.folding import affine_maps
 from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.kinds import RESHAPING
 from keras_sbn.folding.ops import Affine, KerasCall, Reshape, Sign, Threshold, call_of
 from keras_sbn.folding.thresholds import trimmed
 
@@ -14,7 +15,7 @@ from keras_sbn.folding.thresholds import trimmed
 class LowerReshapes:
     """Flatten and Reshape layers of known sizes become `Reshape`, behind `Permute` for channels first."""
 
-    kinds = frozenset({keras.layers.Flatten, keras.layers.Reshape})
+    kinds = RESHAPING
 
     def apply(self, graph: Graph, node: Node) -> bool:
         if not isinstance(node.op, KerasCall):
