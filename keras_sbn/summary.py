@@ -217,7 +217,10 @@ def summary(model: Any, input_shape: Any = None) -> ModelSummary:
     kinds = {key: computed_class(operation) for key, operation in operations.items()}
     recorder = _Recorder(names, kinds)
     inputs = _one_sample(model, input_shape)
-    with intercepting(operations.values(), recorder.call_and_record):
+    with (
+        intercepting(operations.values(), recorder.call_and_record),
+        intercepting(_graphs(model), recorder.convert_and_follow, "_convert_inputs_to_tensors"),
+    ):
         Traced(lambda x: model(x, training=False)).compute_output_spec(inputs)
     return ModelSummary(model.name, tuple(_row(call) for call in recorder.calls.values()))
 
@@ -248,6 +251,13 @@ class _Recorder:
             self._record(operation, given[0] if given else None, keras.tree.flatten(outputs))
         if _ends_in_sign(operation) or self._keeps(operation, args, kwargs):
             self.binary |= {id(output): output for output in keras.tree.flatten(outputs)}
+        return outputs
+
+    def convert_and_follow(self, graph: Any, convert: Any, inputs: list[Any]) -> Any:
+        """A model's graph makes tensors of its inputs, on PyTorch other ones."""
+        outputs = convert(inputs)
+        pairs = zip(inputs, outputs, strict=True)
+        self.binary |= {id(output): output for x, output in pairs if id(x) in self.binary}
         return outputs
 
     def _record(self, layer: Any, x: Any, outputs: list[Any]) -> None:
@@ -360,14 +370,17 @@ def _leaves(model: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{layer.name}", layer
 
 
+def _graphs(model: Any) -> list[Any]:
+    """The graphs of a model and of those in it: Functional models, and those within Sequential ones."""
+    models = [part for part in model._flatten_layers() if isinstance(part, keras.Model)]
+    found = {id(x): x for x in (getattr(part, "_functional", None) or part for part in models)}
+    return [graph for graph in found.values() if hasattr(graph, "_convert_inputs_to_tensors")]
+
+
 def _functions(model: Any) -> dict[int, Any]:
-    """The functions of `keras.ops` in the graphs of a model and of those in it, by their ids."""
-    found: dict[int, Any] = {}
-    for part in (model, *model._flatten_layers(include_self=False)):
-        if isinstance(part, keras.Model):
-            operations = getattr(part, "operations", None) or []
-            found |= {id(x): x for x in operations if not isinstance(x, keras.layers.Layer)}
-    return found
+    """The functions of `keras.ops` in the graphs of a model, by their ids."""
+    operations = [operation for graph in _graphs(model) for operation in graph.operations]
+    return {id(x): x for x in operations if not isinstance(x, keras.layers.Layer)}
 
 
 def _one_sample(model: Any, input_shape: Any) -> Any:

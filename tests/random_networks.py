@@ -195,7 +195,7 @@ class _Builder:
         if kind == "most":
             return self.choose(
                 lambda: ops.maximum(x, ops.flip(x, axis=1)),
-                lambda: K.Minimum()([ops.flip(x, axis=(1, 2)), x]),
+                lambda: K.Minimum()([ops.flip(ops.flip(x, axis=1), axis=2), x]),
                 lambda: ops.max(x, axis=2, keepdims=True),
                 lambda: ops.amin(x, axis=-1, keepdims=True),
             )()

@@ -13,6 +13,8 @@ import keras_sbn
 from keras_sbn import layers
 from keras_sbn.conversion.layers.exact_kernels import power_of_two
 
+TORCH = keras.backend.backend() == "torch"
+OLD = keras.__version__.startswith("3.4.")
 CASES = {
     "prelu": lambda x: keras.layers.PReLU(shared_axes=[1, 2])(x),
     "leaky_relu": lambda x: keras.layers.LeakyReLU(negative_slope=0.3)(x),
@@ -28,11 +30,13 @@ CASES = {
     "split_at": lambda x: ops.split(x, [1, 3], axis=-1)[1],
     "rows_and_columns": lambda x: x[:, 1:-1, ::2],
     "first_row_last_channel": lambda x: x[:, 0, ..., -1],
-    "every_second_backwards": lambda x: x[:, ::-2, 2:0:-1],
+    # PyTorch has no steps backwards.
+    "every_second_backwards": lambda x: ops.flip(x, axis=1)[:, ::2] if TORCH else x[:, ::-2, 2:0:-1],
     "new_axes": lambda x: x[:, None, :, 1:2, None],
     "all_of_it": lambda x: x[:, ...],
     "nothing": lambda x: ops.concatenate([x[:, 3:3], x], axis=1),
-    "flip": lambda x: ops.flip(x, axis=(1, -1)),
+    # Keras 3.4 flips one axis at a time on TensorFlow.
+    "flip": lambda x: ops.flip(ops.flip(x, axis=1), axis=-1) if OLD else ops.flip(x, axis=(1, -1)),
     "axes": lambda x: ops.swapaxes(ops.moveaxis(x, [-1, 1], [1, 2]), -2, 2),
     "pad": lambda x: ops.pad(x, [[0, 0], [0, 0], [1, 0], [2, 3]]),
     "pad_with_ones": lambda x: ops.pad(x, [[0, 0], [0, 1], [0, 0], [0, 0]], constant_values=1.0),
