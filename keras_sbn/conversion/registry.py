@@ -31,7 +31,7 @@ from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.conversion.values import Values
 from keras_sbn.folding.graph import Node
-from keras_sbn.folding.ops import KerasCall
+from keras_sbn.folding.ops import KerasCall, Slot
 
 
 @dataclass
@@ -217,6 +217,8 @@ def lowering_of(call: Call) -> Lowering:
                 f"{name!r} with a constant. Write it with other functions of keras.ops, or end the model "
                 "before it and run the rest outside."
             )
+    if isinstance(inner, KerasCall) and (_is_operation(type(op)) or kind is keras.layers.Concatenate):
+        _check_batch(call, inner)
     return found
 
 
@@ -239,6 +241,34 @@ def _unknown(op: Any, name: str, rank: int) -> str:
         f"Expected {'an operation' if is_operation else 'a layer'} that converts. Received: "
         f"{type(op).__name__} {name!r}. These do: {', '.join(known)}. {remedy}"
     )
+
+
+#: A number of samples that no shape of a model is likely to have.
+_BATCH = 97
+
+
+def _check_batch(call: Call, inner: KerasCall) -> None:
+    """Refuses what gives another number of samples than it gets: a file computes a sample alone."""
+    first = call.node.inputs[0].shape[0] if call.node.inputs else None
+    batch = _BATCH if first is None else first
+    tensors = [
+        keras.KerasTensor((batch, *source.shape[1:]), dtype)
+        for source, dtype in zip(call.node.inputs, inner.input_dtypes, strict=True)
+    ]
+    args, kwargs = keras.tree.map_structure(
+        lambda x: tensors[x.index] if isinstance(x, Slot) else x, inner.arguments
+    )
+    try:
+        outputs = keras.tree.flatten(call.op.compute_output_spec(*args, **kwargs))
+        shapes = [tuple(output.shape) for output in outputs]
+    except ValueError:
+        shapes = []  # It depends on the number of samples.
+    if not shapes or any(shape[:1] != (batch,) for shape in shapes):
+        raise LoweringError(
+            "Expected an operation that keeps the samples of a batch apart. Received: "
+            f"{type(call.op).__name__} {call.layer!r}, which gives another number of them than it gets. "
+            "Leave the first axis alone: axes from 1 on, keras.layers.Reshape in place of ops.reshape."
+        )
 
 
 def _check_arguments(op: Any, name: str, lowering: Lowering) -> None:

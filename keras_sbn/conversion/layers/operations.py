@@ -84,11 +84,6 @@ def _reduction(call: Call, operator: str) -> Tensor:
     op, rank = call.op, len(call.input.shape)
     axes = range(rank) if op.axis is None else np.atleast_1d(op.axis)
     wanted = sorted(int(axis) % rank for axis in axes)
-    if 0 in wanted:
-        raise LoweringError(
-            f"Expected a reduction that keeps the batch. Received: {call.layer!r} over axes {wanted}. "
-            "Give the axes of a sample: axis=(1, 2)."
-        )
     return call.emitter.reduction(operator, call.input, wanted, call.output, bool(op.keepdims))
 
 
@@ -187,11 +182,6 @@ def _transposed(call: Call, move: Callable[[np.ndarray], np.ndarray]) -> Tensor:
     """Axes in the order in which `move` leaves those of an array, told apart by their sizes."""
     axes = range(1, len(call.input.shape) + 1)
     order = [size - 1 for size in move(np.empty(tuple(axes), bool)).shape]
-    if order[0] != 0:
-        raise LoweringError(
-            f"Expected a transposition that keeps the batch first. Received: {call.layer!r} with axes "
-            f"{order}. Let axes begin with 0."
-        )
     return call.emitter.transpose(call.input, order, call.output)
 
 
