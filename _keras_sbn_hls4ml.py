@@ -71,8 +71,9 @@ class _Inputs:
     def __call__(self, layer: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
         found = behind(layer)
         if any(type(one).__module__.startswith("keras_sbn.folding.layers.") for one in found):
-            from keras_sbn.hls4ml_model import refuse_if_rounded
+            from keras_sbn.hls4ml_model import refuse_functions, refuse_if_rounded
 
+            refuse_functions(found)
             for kind in {type(one) for one in found}:
                 self.registry.setdefault(f"{kind.__module__}.{kind.__name__}", refuse_if_rounded)
         return self.known(layer, inputs, outputs)

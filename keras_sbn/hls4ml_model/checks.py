@@ -52,6 +52,22 @@ def refuse_if_rounded(layer: Any, inputs: Sequence[Any], outputs: Sequence[Any])
         _refuse(layer, streams=False)
 
 
+def refuse_functions(operations: Sequence[Any]) -> None:
+    """Refuses what is no layer: hls4ml looks for layers, and says that the model has a circle.
+
+    Those that compute the mask of a Masking layer are left to the error that names that layer.
+    """
+    if any(isinstance(operation, K.Masking) for operation in operations):
+        return
+    for operation in operations:
+        if not isinstance(operation, K.Layer):
+            raise ValueError(
+                f"Expected layers, which alone hls4ml reads. Received: {type(operation).__name__} "
+                f"{operation.name!r}, an index or a function of keras.ops. Write it as a layer, such as "
+                "Reshape, Permute or Concatenate."
+            )
+
+
 def _before(tensors: Sequence[Any]) -> list[Any]:
     """The operations that tensors come from, by whatever way."""
     found: dict[int, Any] = {}

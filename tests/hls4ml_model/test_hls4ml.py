@@ -236,8 +236,9 @@ def test_random_networks(tmp_path):
     check()
     assert seen["converted"] >= 0.2 * seen["drawn"]
     for text, models in refused:
-        found = [layer for model in models if model is not None for layer in model._flatten_layers()]
-        assert any(f"{layer.name}'" in text for layer in found), text
+        models = [model for model in models if model is not None]
+        found = [part for model in models for part in (*model._flatten_layers(), *model.operations)]
+        assert any(f"{part.name}'" in text for part in found), text
 
 
 def _head(x):
@@ -439,3 +440,18 @@ def test_the_entry_point():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "failed" not in done.stdout
+
+
+def test_a_function_of_keras_is_refused_by_name_and_the_layer_converts(tmp_path, rng):
+    def network(move):
+        inputs = keras.Input((4, 4, 2))
+        x = sign(layers.SelfBinarizingConv2D(3, 3, padding="same", binarize_input=True)(inputs))
+        x = layers.SelfBinarizingDense(3)(keras.layers.Flatten()(move(x)))
+        return keras_sbn.fold(hard(inputs, x, rng))
+
+    refused = network(lambda x: keras.ops.swapaxes(x, 1, 2))
+    said = r"Expected layers.*Received: Swapaxes 'swapaxes.*as a layer, such as Reshape, Permute"
+    with pytest.raises(ValueError, match=said):
+        converted(refused, tmp_path / "refused")
+    model = network(keras.layers.Permute((2, 1, 3)))
+    assert differences(model, converted(model, tmp_path / "layer"), images(rng, (4, 4, 2), 20)) == [0.0]
