@@ -1,7 +1,9 @@
 """Writes the tables of accuracy in README.md and docs, from the rows of the accuracy benchmark.
 
-python benchmarks/accuracy_pages.py            # writes the tables; the sentences stay as they are
-python benchmarks/accuracy_pages.py --check    # exit code 1 where a table is not that of the rows
+    python benchmarks/accuracy_pages.py            # writes the tables
+    python benchmarks/accuracy_pages.py --check    # exit code 1 where a table is not that of the rows
+
+The sentences stay as they are.
 """
 
 from __future__ import annotations

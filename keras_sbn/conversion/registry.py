@@ -251,10 +251,7 @@ def _check_batch(call: Call, inner: KerasCall) -> None:
     """Refuses what gives another number of samples than it gets: a file computes a sample alone."""
     first = call.node.inputs[0].shape[0] if call.node.inputs else None
     batch = _BATCH if first is None else first
-    tensors = [
-        keras.KerasTensor((batch, *source.shape[1:]), dtype)
-        for source, dtype in zip(call.node.inputs, inner.input_dtypes, strict=True)
-    ]
+    tensors = [keras.KerasTensor((batch, *source.shape[1:])) for source in call.node.inputs]
     args, kwargs = keras.tree.map_structure(
         lambda x: tensors[x.index] if isinstance(x, Slot) else x, inner.arguments
     )

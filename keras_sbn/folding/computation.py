@@ -217,7 +217,7 @@ class Traced(keras.layers.Layer):
 
 
 def output_dtype(operation: Any, args: Any, kwargs: Any) -> str | None:
-    """The type of the first tensor that a call gives, or `None` where the call is an error.
+    """The type of the first tensor that a call gives, or `None` where this backend cannot compute it.
 
     It is traced: what Keras notes for the output of a layer is the layer's dtype policy, also where the
     layer computes in the type of an input of integers.
@@ -238,8 +238,8 @@ def output_dtype(operation: Any, args: Any, kwargs: Any) -> str | None:
 
     try:
         found = Traced(call).compute_output_spec(tensors)
-    except Exception:
-        return None  # It is one of the backend, for types that it does not compute with.
+    except Exception:  # Backends have no type of error in common for types that they do not compute with.
+        return None
     return str(keras.backend.standardize_dtype(keras.tree.flatten(found)[0].dtype))
 
 

@@ -462,16 +462,19 @@ def dtype_of(node: Node) -> str:
 
 
 def _output_dtype(call: Any, args: Any, kwargs: Any, dtypes: Sequence[str]) -> str:
-    """The type of what a call gives, where those of what it gets are the true ones."""
-    noted = str(keras.backend.standardize_dtype(call.outputs[0].dtype))
-    if all(map(keras.backend.is_float_dtype, dtypes)):
-        return noted
+    """The type of what a call gives, where those of what it gets are the true ones.
+
+    Where it is not known, it is taken for that of the integers that go in: refused, not floats.
+    """
+    integers = [dtype for dtype in dtypes if not keras.backend.is_float_dtype(dtype)]
+    if not integers:
+        return str(keras.backend.standardize_dtype(call.outputs[0].dtype))
     left = iter(dtypes)
     given = keras.tree.map_structure(
         lambda x: keras.KerasTensor(x.shape, next(left)) if isinstance(x, keras.KerasTensor) else x,
         (args, kwargs),
     )
-    return output_dtype(call.operation, *given) or noted
+    return output_dtype(call.operation, *given) or integers[0]
 
 
 def _as_float(tensor: Any) -> Any:
