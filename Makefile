@@ -79,12 +79,13 @@ test-backends: install
 	KERAS_BACKEND=torch $(BIN)/pytest -n 2 --dist worksteal -m "not tensorflow"
 
 # Twice NETWORKS random networks, folded and compared with the hard network in float64, or converted to both
-# targets and run on every kernel, half an hour and more; then damaged files at every door where files come in,
+# targets and run on every kernel, half an hour and more; every function and layer of Keras; then damaged files at every door where files come in,
 # SECONDS each; and, where atheris installs, guided by coverage. Two hours, all in all.
 NETWORKS ?= 1000
 SECONDS ?= 240
 fuzz: install
-	KERAS_SBN_FUZZ=$(NETWORKS) $(BIN)/pytest -n 2 tests/folding/test_random_networks.py tests/conversion/test_random_networks.py
+	KERAS_SBN_FUZZ=$(NETWORKS) $(BIN)/pytest -n 2 tests/folding/test_random_networks.py tests/conversion/test_random_networks.py \
+	  tests/conversion/test_every_function.py tests/conversion/test_every_keras_layer.py
 	$(BIN)/python tests/fuzz --seconds $(SECONDS)
 	if $(BIN)/python -m pip install --quiet atheris; then \
 	  for door in reader inspect metadata npz npy image settings; do \

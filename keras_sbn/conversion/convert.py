@@ -14,6 +14,7 @@ from keras_sbn.conversion.emitter import PlannedOperator
 from keras_sbn.conversion.passes import PASSES, rules
 from keras_sbn.conversion.passes.keep_float import names_of
 from keras_sbn.conversion.plan import LoweringError
+from keras_sbn.conversion.registry import refuse_unknown
 from keras_sbn.conversion.targets import TARGETS, target_class
 from keras_sbn.conversion.targets.base import Settings
 from keras_sbn.folding.fold import folded_graph, rewrite
@@ -196,6 +197,7 @@ def _written(
     graph = folded_graph(model)
     _check_names(settings.float_layers, graph)
     rewrite(graph, rules(settings.float_layers if settings.quantize else None))
+    refuse_unknown(graph)
     calibration = None
     if representative_data is not None:
         calibration = Calibration(graph, representative_data, model)

@@ -30,7 +30,7 @@ from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.conversion.values import Values
-from keras_sbn.folding.graph import Node
+from keras_sbn.folding.graph import Graph, Node, only_input
 from keras_sbn.folding.ops import KerasCall, Slot
 
 
@@ -63,10 +63,8 @@ class Call:
     output: Output = field(init=False)
 
     def __post_init__(self) -> None:
-        op: Any = self.node.op
-        fused = isinstance(op, FusedActivation | FusedThreshold)
-        self.inner, self.layer = (op.op, op.layer) if fused else (op, self.node.name)
-        self.op = self.inner.operation if isinstance(self.inner, KerasCall) else self.inner
+        self.inner, self.op, self.layer = computed_by(self.node)
+        op = self.node.op
         self.activation = op.activation if isinstance(op, FusedActivation) else "none"
         self.output = Output(self.layer, static_shape(self.node), name=self.node.name)
 
@@ -81,8 +79,7 @@ class Call:
     @property
     def input(self) -> Tensor:
         """The only input."""
-        (only,) = self.inputs
-        return only
+        return only_input(self.layer, self.inputs)
 
     def requantized(self, source: Node, x: Tensor, quant: QuantParams) -> Tensor:
         """The tensor of an input in another scale."""
@@ -190,13 +187,32 @@ def operation_class(name: str) -> type:
     return getattr(sys.modules[function.__module__], camel)
 
 
-def lowering_of(call: Call) -> Lowering:
+def computed_by(node: Node) -> tuple[Any, Any, str]:
+    """What a node computes, what is fused taken off; its layer or operation; the name of the layer."""
+    op: Any = node.op
+    fused = isinstance(op, FusedActivation | FusedThreshold)
+    inner, layer = (op.op, op.layer) if fused else (op, node.name)
+    return inner, inner.operation if isinstance(inner, KerasCall) else inner, layer
+
+
+def refuse_unknown(graph: Graph) -> None:
+    """Refuses a model with a layer that `lowering_of` refuses, before anything is asked of its values.
+
+    Raises:
+        LoweringError: If nothing is known of the layer, or of an argument of an operation.
+    """
+    for node in graph.nodes():
+        if isinstance(computed_by(node)[0], KerasCall):
+            lowering_of(node)
+
+
+def lowering_of(node: Node) -> Lowering:
     """How a node is written.
 
     Raises:
         LoweringError: If nothing is known of the layer, or of an argument of an operation.
     """
-    op, inner, name = call.op, call.inner, call.layer
+    inner, op, name = computed_by(node)
     kind = type(inner)
     if isinstance(inner, KerasCall):
         if inner.change is not None:
@@ -208,7 +224,7 @@ def lowering_of(call: Call) -> Lowering:
         kind = inner.kind or kind
     found = LOWERINGS.get(kind)
     if found is None:
-        raise LoweringError(_unknown(op, name, len(call.node.shape)))
+        raise LoweringError(_unknown(op, name, len(node.shape)))
     if isinstance(inner, KerasCall) and not isinstance(op, keras.layers.Layer):
         _check_arguments(op, name, found)
         if not found.constants and not inner.takes_tensors_alone:
@@ -218,7 +234,7 @@ def lowering_of(call: Call) -> Lowering:
                 "before it and run the rest outside."
             )
     if isinstance(inner, KerasCall) and (_is_operation(type(op)) or kind is keras.layers.Concatenate):
-        _check_batch(call, inner)
+        _check_batch(node, inner)
     return found
 
 
@@ -247,23 +263,24 @@ def _unknown(op: Any, name: str, rank: int) -> str:
 _BATCH = 97
 
 
-def _check_batch(call: Call, inner: KerasCall) -> None:
+def _check_batch(node: Node, inner: KerasCall) -> None:
     """Refuses what gives another number of samples than it gets: a file computes a sample alone."""
-    first = call.node.inputs[0].shape[0] if call.node.inputs else None
+    first = node.inputs[0].shape[0] if node.inputs else None
     batch = _BATCH if first is None else first
-    tensors = [keras.KerasTensor((batch, *source.shape[1:])) for source in call.node.inputs]
+    operation, name = inner.operation, computed_by(node)[2]
+    tensors = [keras.KerasTensor((batch, *source.shape[1:])) for source in node.inputs]
     args, kwargs = keras.tree.map_structure(
         lambda x: tensors[x.index] if isinstance(x, Slot) else x, inner.arguments
     )
     try:
-        outputs = keras.tree.flatten(call.op.compute_output_spec(*args, **kwargs))
+        outputs = keras.tree.flatten(operation.compute_output_spec(*args, **kwargs))
         shapes = [tuple(output.shape) for output in outputs]
     except ValueError:
         shapes = []  # It depends on the number of samples.
     if not shapes or any(shape[:1] != (batch,) for shape in shapes):
         raise LoweringError(
             "Expected an operation that keeps the samples of a batch apart. Received: "
-            f"{type(call.op).__name__} {call.layer!r}, which gives another number of them than it gets. "
+            f"{type(operation).__name__} {name!r}, which gives another number of them than it gets. "
             "Leave the first axis alone: axes from 1 on, keras.layers.Reshape in place of ops.reshape."
         )
 

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 
@@ -16,6 +16,8 @@ from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Reshape, Slo
 
 #: Keras before 3.7 gives a list of inputs the values of a dictionary in the order of its sorted keys.
 _LOOKS_NAMES_UP = tuple(int(part) for part in keras.__version__.split(".")[:2]) >= (3, 7)
+
+_Input = TypeVar("_Input")
 
 
 class Node:
@@ -65,8 +67,21 @@ class Node:
     @property
     def input(self) -> Node:
         """The only input of a node that has one."""
-        (only,) = self._inputs
-        return only
+        return only_input(self.name, self._inputs)
+
+
+def only_input(name: str, inputs: Sequence[_Input]) -> _Input:
+    """The input of a layer that has one.
+
+    Raises:
+        ValueError: If it has another number of them, as Keras allows: ``Dropout(0.5)([x, y])``.
+    """
+    if len(inputs) != 1:
+        raise ValueError(
+            f"Expected layer {name!r} to have one input. Received: it is called with {len(inputs)}. Call "
+            "it on each of them, or use a layer that merges them."
+        )
+    return inputs[0]
 
 
 def reshaped(node: Node, name: str, shape: tuple[int | None, ...]) -> Node:

@@ -15,7 +15,7 @@ from keras import activations, ops
 
 from keras_sbn.folding import graph as graphs
 from keras_sbn.folding.computation import operation_class, plain_copy
-from keras_sbn.folding.graph import Graph, Node
+from keras_sbn.folding.graph import Graph, Node, only_input
 from keras_sbn.folding.ops import KerasCall, Placeholder
 from keras_sbn.folding.rules.training_only_layers import RemoveTrainingOnlyLayers
 from keras_sbn.folding.value_ranges import selects
@@ -109,8 +109,7 @@ class Value:
     @property
     def input(self) -> Value:
         """The only value it is made of."""
-        (only,) = self.inputs
-        return only
+        return only_input(self.name, self.inputs)
 
     @property
     def layer(self) -> Any:

@@ -110,6 +110,16 @@ def _activated(graph: Graph, op: OperatorInfo, x: str, option: str = "fusedActiv
 # --- Convolutions
 
 
+def _unscaled(graph: Graph, sums: str, name: str) -> str:
+    """The sums of a convolution, with a node behind it that changes none of them.
+
+    A runtime would put a factor that follows into the kernel of whole numbers, and round the sums. It
+    does not reach past another node; a Clip costs nothing, as it is computed inside of the convolution.
+    """
+    most = float(np.finfo(np.float32).max)
+    return graph.node("Clip", [sums, graph.number(-most), graph.number(most)], f"{name}/whole")
+
+
 @_writes("LceBconv2d")
 def _binary_convolution(graph: Graph, op: OperatorInfo) -> None:
     x, output, options = _input(op), op.outputs[0], op.options
@@ -133,9 +143,7 @@ def _binary_convolution(graph: Graph, op: OperatorInfo) -> None:
         least = np.clip(products - 2 * tau, -_EXACT, _EXACT)
         graph.set(output, graph.bipolar(sums, least, name), channels=len(least))
         return
-    # A runtime would put a factor that follows into the kernel, and round the sums. Whole numbers are
-    # what they are after a Round, and the kernel stays what it is.
-    sums = graph.node("Round", [sums], f"{name}/whole")
+    sums = _unscaled(graph, sums, name)
     for operator, index, neutral in (("Mul", 2, 1.0), ("Add", 3, 0.0)):
         vector = _optional(graph, op, index)
         if vector is not None and (vector != neutral).any():
@@ -177,6 +185,8 @@ def _convolution(graph: Graph, op: OperatorInfo) -> None:
         least = -bias.astype(np.int64)
         graph.set(output, graph.bipolar(sums, least, output.name))
         return
+    if (kernel == np.round(kernel)).all():
+        sums = _unscaled(graph, sums, output.name)
     graph.set(output, _activated(graph, op, sums))
 
 

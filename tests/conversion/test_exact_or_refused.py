@@ -163,6 +163,63 @@ def test_an_array_beside_the_tensors_of_a_function_is_refused(function, target):
         keras_sbn.convert(model, target)
 
 
+@TARGETS
+@pytest.mark.parametrize("bounds", [(1.0, -0.5), (None, 0.5), (-0.5, None)], ids=str)
+def test_clip_without_a_lower_and_an_upper_bound_is_refused(bounds, target, rng):
+    """Backends disagree on bounds that are the other way round, and on those that are left out."""
+
+    def network(clip):
+        inputs = keras.Input((6, 6, 3))
+        return hard(inputs, clip(layers.SelfBinarizingConv2D(4, 3)(inputs)), rng)
+
+    with pytest.raises(ValueError, match="Expected clip with a lower bound and an upper one"):
+        keras_sbn.convert(network(lambda x: ops.clip(x, *bounds)), target, allow_float_fallback=True)
+    low, high = bounds
+    x = images(rng, (6, 6, 3), 4)
+    if low is not None and high is not None:
+        remedy = network(lambda x: ops.clip(x, high, low))
+    elif low is None:
+        remedy = network(lambda x: ops.minimum(x, high))
+    else:
+        remedy = network(lambda x: ops.maximum(x, low))
+    check(remedy, x, target, allow_float_fallback=True)
+
+
+def test_what_is_unknown_is_refused_before_the_representative_data_are_run(rng):
+    def data():
+        raise AssertionError("read")
+        yield
+
+    inputs = keras.Input((6, 6, 3))
+    model = hard(inputs, K.Flatten()(ops.erf(bits(inputs))), rng)
+    for target in ("tflite", "micro"):
+        with pytest.raises(ValueError, match=r"an operation that converts\. Received: Erf"):
+            keras_sbn.convert(model, target, representative_data=data)
+
+
+@pytest.mark.parametrize(
+    "kind", [K.Dropout, K.Identity, K.Rescaling, K.ReLU, layers.SelfBinarizingActivation]
+)
+def test_a_layer_of_one_input_called_with_several_is_refused(kind, rng):
+    """Keras takes a list of tensors there, and gives a list."""
+    arguments = {K.Dropout: [0.5], K.Rescaling: [2.0]}.get(kind, [])
+
+    def network(call):
+        inputs = keras.Input((6, 6, 3))
+        both = [layers.SelfBinarizingConv2D(4, 3)(inputs) for _ in range(2)]
+        return hard(inputs, K.Flatten()(call(both)[1]), rng)
+
+    try:
+        model = network(kind(*arguments, name="own"))
+    except (TypeError, ValueError):
+        model = None  # Keras refuses it.
+    if model is not None:
+        with pytest.raises(ValueError, match=r"Expected layer 'own' to have one input\. Received"):
+            keras_sbn.convert(model, allow_float_fallback=True)
+    remedy = network(lambda both: [kind(*arguments)(x) for x in both])
+    check(remedy, images(rng, (6, 6, 3), 4), "tflite", allow_float_fallback=True)
+
+
 #: What users do with an image as it is stored; Keras computes much of it modulo 256.
 _OF_INTEGERS = {
     "read": lambda x: x,

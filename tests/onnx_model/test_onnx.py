@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from random_networks import binary_network, drawing, made_or_none
 
 import keras_sbn
+from keras_sbn import layers
 from keras_sbn.extras import installed, why_not_run
 
 #: `make test-onnx` draws 100, and installs qonnx.
@@ -75,6 +76,38 @@ def test_operators():
         converted = keras_sbn.convert(model, "onnx", allow_float_fallback=True)
         for a, b in zip(_as_list(converted.predict(x)), expected, strict=True):
             _assert_near(a, b, 2e-6, name)
+
+
+@pytest.mark.parametrize("kind", ["image", "bits", "depthwise", "dense"])
+def test_a_scale_behind_sums_stays_out_of_the_kernel(kind, rng):
+    """Sums at a tie are 0 behind batch normalization, and the sign of a maximum of them is 1."""
+
+    def sums(x):
+        if kind == "dense":
+            return layers.SelfBinarizingDense(8)(x)
+        if kind == "depthwise":
+            return layers.SelfBinarizingDepthwiseConv2D(3)(x)
+        return layers.SelfBinarizingConv2D(8, 3)(x)
+
+    inputs = x = keras.Input((6, 6, 3))
+    x = layers.SelfBinarizingActivation()(x) if kind == "bits" else x
+    branches = [layers.BinaryBatchNormalization()(sums(x)) for _ in range(2)]
+    model = keras.Model(inputs, layers.SelfBinarizingActivation()(keras.ops.maximum(*branches)))
+    ties = 0
+    for _ in range(8):
+        for layer in model.layers:
+            if isinstance(layer, layers.BinaryBatchNormalization):
+                values = {"mean": range(-3, 4), "variance": (0.3, 0.7, 1.9), "gamma": (-0.5, 2.0)}
+                for weight in layer.weights:
+                    found = next((v for k, v in values.items() if k in weight.name), (0.0,))
+                    weight.assign(rng.choice(found, weight.shape))
+        keras_sbn.binarize(model)
+        folded = keras_sbn.fold(model)
+        x = rng.integers(-2, 3, (32, 6, 6, 3)).astype("float32")
+        ties += (keras.Model(inputs, branches[0]).predict(x, verbose=0) == 0).sum()
+        expected = folded.predict(x, verbose=0)
+        np.testing.assert_array_equal(keras_sbn.convert(folded, "onnx").predict(x), expected)
+    assert ties > 100
 
 
 def test_a_gate_near_zero_leaves_the_sign():

@@ -89,7 +89,15 @@ def _reduction(call: Call, operator: str) -> Tensor:
 
 @lowers("clip", reads=("x_min", "x_max"))
 def _clip(call: Call) -> Tensor:
-    low, high = (np.asarray(bound, np.float32) for bound in (call.op.x_min, call.op.x_max))
+    bounds = (call.op.x_min, call.op.x_max)
+    low, high = (np.asarray(np.nan if bound is None else bound, np.float32) for bound in bounds)
+    # Backends differ where the bounds are the other way round.
+    if not (low <= high).all():
+        raise LoweringError(
+            f"Expected clip with a lower bound and an upper one. Received: {call.layer!r} with "
+            f"x_min={bounds[0]}, x_max={bounds[1]}. Give the lower one first, or use keras.ops.maximum "
+            "and keras.ops.minimum."
+        )
     x = call.emitter.elementwise("MAXIMUM", call.input, low, call.output.also(suffix="above"))
     return call.emitter.elementwise("MINIMUM", x, high, call.output)
 

@@ -235,7 +235,7 @@ class Target(BinaryForm):
 
     def _layer(self, call: Call) -> None:
         """Emits a layer on bits or stored integers, where it only moves them, in int8 or in float32."""
-        node, lowering = call.node, lowering_of(call)
+        node, lowering = call.node, lowering_of(call.node)
         if self._on_bits(node, lowering):
             call.inputs = [self.values.bits(source) for source in node.inputs]
             dtype, shape = call.inputs[0].dtype, self.bits_shape(call.output.shape)

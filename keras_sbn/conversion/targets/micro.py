@@ -94,7 +94,7 @@ class MicroTarget(TfliteTarget):
             return True
         if isinstance(node.op, FusedActivation) or not all(id(x) in self._exact for x in node.inputs):
             return False
-        rule = lowering_of(Call(node, self.emitter, self.values, self.scales)).int8
+        rule = lowering_of(node).int8
         if rule is one_scale:
             return len({self.values.number(x).quant for x in node.inputs}) == 1
         return rule is same
