@@ -23,9 +23,10 @@ _MEAN_SQUARE_EPSILON = 1e-12
 
 
 def sign(x: Any) -> Any:
-    """Returns +1 where ``x >= 0`` and -1 elsewhere, in the dtype of `x`.
+    """Returns -1 where ``x < 0`` and +1 elsewhere, in the dtype of `x`.
 
-    Unlike ``keras.ops.sign``, zero of either sign gives +1, as in Larq and the Larq Compute Engine.
+    Unlike ``keras.ops.sign``, zero of either sign gives +1, as in Larq and the Larq Compute Engine. So
+    does NaN, as in LCE's kernels.
 
     Args:
         x: Tensor of any shape.
@@ -38,7 +39,7 @@ def sign(x: Any) -> Any:
     >>> keras_sbn.sharpness.sign(np.array([-2.0, -0.0, 0.5]))  # -1, 1, 1
     """
     one = ops.ones((), dtype=x.dtype)
-    return ops.where(x >= 0, one, -one)
+    return ops.where(x < 0, -one, one)
 
 
 def soft_sign(

@@ -237,10 +237,12 @@ def output_dtype(operation: Any, args: Any, kwargs: Any) -> str | None:
         return operation(*own_args, **own_kwargs)
 
     try:
-        found = Traced(call).compute_output_spec(tensors)
+        found = keras.tree.flatten(Traced(call).compute_output_spec(tensors))
     except Exception:  # Backends have no type of error in common for types that they do not compute with.
         return None
-    return str(keras.backend.standardize_dtype(keras.tree.flatten(found)[0].dtype))
+    # `ops.ndim` gives a plain number.
+    dtype = getattr(found[0], "dtype", None) if found else None
+    return None if dtype is None else str(keras.backend.standardize_dtype(dtype))
 
 
 def plain_copy(layer: Any, **changes: Any) -> Any:

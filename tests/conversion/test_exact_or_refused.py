@@ -14,6 +14,7 @@ from conftest import images, randomize, run_everywhere
 import keras_sbn
 from keras_sbn import layers
 from keras_sbn.conversion.registry import LOWERINGS
+from keras_sbn.extras import why_not_run
 from keras_sbn.folding import graph
 from keras_sbn.folding.graph import read
 from keras_sbn.folding.value_ranges import is_binary
@@ -161,6 +162,25 @@ def test_an_array_beside_the_tensors_of_a_function_is_refused(function, target):
     said = r"Expected an operation (on tensors of the model alone|that converts)\. Received: "
     with pytest.raises(ValueError, match=said):
         keras_sbn.convert(model, target)
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|divide by zero)")
+@pytest.mark.parametrize("target", ["lce", "c", "onnx"])
+@pytest.mark.parametrize("function", [ops.sqrt, ops.rsqrt, ops.log, lambda x: x / (x - x)])
+def test_the_sign_of_nan_is_that_of_the_model(function, target, rng):
+    """A root of a negative number, a quotient of zeros: +1 in Keras and in files that hold NaN."""
+    if why_not_run(target) is not None:
+        pytest.skip(str(why_not_run(target)))
+    inputs = keras.Input((6, 6, 3))
+    x = function(layers.SelfBinarizingConv2D(8, 3)(inputs))
+    model = hard(inputs, layers.SelfBinarizingActivation()(x), rng)
+    x = images(rng, (6, 6, 3), 8)
+    assert np.isnan(keras.Model(inputs, model.layers[-1].input).predict(x, verbose=0)).any()
+    for one in (model, keras_sbn.fold(model)):
+        converted = keras_sbn.convert(one, target, allow_float_fallback=True)
+        received = run_everywhere(converted, x) if target == "lce" else converted.predict(x)
+        np.testing.assert_array_equal(received, one.predict(x, verbose=0))
+        np.testing.assert_array_equal(received, model.predict(x, verbose=0))
 
 
 @TARGETS

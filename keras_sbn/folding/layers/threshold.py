@@ -59,7 +59,7 @@ class Threshold(FoldedLayer):
             # where the sum is 3 (Winograd, FFT) does not change the decision.
             threshold = threshold - 0.5
         one = ops.ones((), "float32")
-        return ops.where(x >= threshold, one, -one)
+        return ops.where(x < threshold, -one, one)  # NaN is +1, as for `sign`.
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
