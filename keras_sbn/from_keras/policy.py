@@ -28,12 +28,14 @@ class Role:
         reason: Why.
         first: Whether it reads an input of the model, and so real values.
         on_shortcut: Whether it stays float as part of a shortcut, which has no activation functions.
+        part: Whether a separable convolution is binary in its convolution of 1 x 1 alone.
     """
 
     precision: str
     reason: str
     first: bool = False
     on_shortcut: bool = False
+    part: bool = False
 
     @property
     def is_binary(self) -> bool:
@@ -165,7 +167,7 @@ def _named(policy: str, value: Value, around: _Surroundings) -> Role:
         return Role("binary", "binary kernel; it reads the real values of an input of the model", first)
     if policy == "bireal" and value in around.projections:
         return Role("float", "projects a shortcut of real values", on_shortcut=True)
-    return Role("binary", "binary kernel and input")
+    return Role("binary", "binary kernel and input", part=kind in SEPARABLE)
 
 
 class _Surroundings:

@@ -286,12 +286,12 @@ class Rewriter:
         assert kind is not None
         role = self._roles[id(layer)]
         read = value.input
+        if role.part or kind is K.SeparableConv1D:
+            return self._separated(value, self.real(read))
         changes: dict[str, Any] = {}
         if read.kind == "pad" and read.has_one_reader and is_same_padding(value, read):
             self._new.note(read, f"done by {value.name}, with padding='same'")
             read, changes = read.input, {"padding": "same"}
-        if kind is K.SeparableConv1D:
-            return self._separated(value, self.real(read))
         node = self.real(read) if role.first else self.sign(read)
         as_convolution = kind is K.Conv2DTranspose and is_convolution(layer)
         if as_convolution:
@@ -325,14 +325,15 @@ class Rewriter:
         return None if gamma is None else np.where(gamma < 0, -1.0, 1.0).astype("float32")
 
     def _separated(self, value: Value, node: Node) -> Node:
-        """A separable convolution over time: a float depthwise one, then a binary one of 1 x 1."""
-        layer = value.layer
+        """A separable convolution: a float depthwise one, then a binary one of 1 x 1."""
+        layer, kind = value.layer, value.layer_kind
+        assert kind is not None
+        # The name of the layer is that of its binary part.
         depthwise, pointwise = self._new.layer(
             ("separated", id(layer)),
             value,
-            lambda name: binary_layers.separate(
-                layer, K.SeparableConv1D, name, self._new.name(f"{name}_depthwise", value)
-            ),
+            lambda name: binary_layers.separate(layer, kind, value.name, name),
+            f"{value.name}_depthwise",
         )
         self._new.loads[id(depthwise[0])] = depthwise[1]
         shape = (*value.shape[:-1], (node.shape[-1] or 0) * layer.depth_multiplier)
@@ -341,18 +342,20 @@ class Rewriter:
         node = self._new_sign(value, node, False, f"{value.name}_depthwise")
 
         def make(name: str) -> Any:
-            new = binary_layers.binary_layer(pointwise[0], K.Conv1D, name)
+            new = binary_layers.binary_layer(pointwise[0], type(pointwise[0]), name)
 
             def load() -> None:
                 if self._carry:
-                    pointwise[0].build(shape)
+                    # Once for each call of a layer that the model shares.
+                    if not pointwise[0].built:
+                        pointwise[0].build(shape)
                     pointwise[1]()
                     binary_layers.load_kernels(pointwise[0], new)
 
             self._new.loads[id(new)] = load
             return new
 
-        self._new.note(value, "its depthwise part stays float, as there is no binary one over time")
+        self._new.note(value, "its depthwise part stays float: it has few weights")
         new = self._new.layer(("product", id(layer)), value, make)
         return self._new.node(value, value.name, new, [node], value.shape)
 

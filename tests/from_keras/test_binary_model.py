@@ -314,6 +314,37 @@ def test_what_stays_float_computes_what_it_did(rng):
     np.testing.assert_allclose(_numpy(new), _numpy(old), rtol=1e-5)
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_separable_convolution_is_a_float_depthwise_one_and_a_binary_one(rank, shared, rng):
+    """As one of Keras's own depthwise layers: a sign of so few products says little."""
+    separable = K.SeparableConv1D if rank == 1 else K.SeparableConv2D
+    options = {"padding": "same", "depth_multiplier": 2, "name": "apart"}
+    inputs = x = keras.Input((8,) * rank + (3,))
+    x = (K.Conv1D if rank == 1 else K.Conv2D)(3, 3, activation="relu", padding="same")(x)
+    layer = separable(3, 3, **options)
+    x = layer(layer(x) if shared else x)
+    model = keras.Model(inputs, K.Dense(3, name="last")(K.Flatten()(x)))
+    result = keras_sbn.binary_model(model)
+    depthwise, kind = f"DepthwiseConv{rank}D", f"SelfBinarizingConv{rank}D"
+    assert [each for each in classes(result, "apart") if each not in (BN, SIGN)] == [depthwise, kind]
+    binary = result.model
+    signs = np.where(_numpy(layer.pointwise_kernel) >= 0, 1, -1)
+    np.testing.assert_array_equal(binary.get_layer("apart").binary_kernel(), signs)
+    carried = binary.get_layer("apart_depthwise")
+    np.testing.assert_array_equal(_numpy(carried.get_weights()[0]), _numpy(layer.depthwise_kernel))
+    harden(binary, rng)
+    assert_files_equal(binary, rng)
+
+
+def test_a_policy_may_make_both_kernels_of_a_separable_convolution_binary(rng):
+    model = _network(K.SeparableConv2D(4, 3, padding="same", name="apart"))
+    result = keras_sbn.binary_model(model, policy=lambda layer: "binary")
+    assert "SelfBinarizingSeparableConv2D" in classes(result, "apart")
+    harden(result.model, rng)
+    assert_files_equal(result.model, rng)
+
+
 @pytest.mark.parametrize("window", [1, 3, (5, 3)])
 def test_a_transposed_convolution_without_strides_is_a_convolution(window, rng):
     old = K.Conv2DTranspose(3, window, padding="same", use_bias=False, name="up")
