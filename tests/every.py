@@ -7,8 +7,11 @@ import numpy as np
 from conftest import run_everywhere
 
 import keras_sbn
+from keras_sbn.extras import why_not_run
 
-_TARGETS = ("tflite", "lce", "micro", "c", "onnx")
+_ALL = ("tflite", "lce", "micro", "c", "onnx")
+#: Those whose files run here.
+_TARGETS = [target for target in _ALL if why_not_run(target) is None]
 #: All of them with `make fuzz`, else two of them for a network.
 _TRIED = len(_TARGETS) if "KERAS_SBN_FUZZ" in os.environ else 2
 
