@@ -114,7 +114,7 @@ def _unscaled(graph: Graph, sums: str, name: str) -> str:
     """The sums of a convolution, with a node behind it that changes none of them.
 
     A runtime would put a factor that follows into the kernel of whole numbers, and round the sums. It
-    does not reach past another node; a Clip costs nothing, as it is computed inside of the convolution.
+    does not reach past another node; onnxruntime computes a Clip inside of the convolution.
     """
     most = float(np.finfo(np.float32).max)
     return graph.node("Clip", [sums, graph.number(-most), graph.number(most)], f"{name}/whole")

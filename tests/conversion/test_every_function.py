@@ -15,8 +15,9 @@ from every import check
 
 import keras_sbn
 from keras_sbn import layers
+from keras_sbn.conversion.registry import LOWERINGS
+from keras_sbn.folding.kinds import GET_ITEM
 
-K = keras.layers
 ops = keras.ops
 
 #: Of every so many calls one is tried; `make fuzz` tries all.
@@ -84,6 +85,19 @@ def network(name, call, signs, rng):
     randomize(model, rng)
     keras_sbn.binarize(model)
     return model
+
+
+def test_the_calls_reach_the_functions_that_convert(rng):
+    reached = set()
+    for name in FUNCTIONS:
+        for call in CALLS.values():
+            model = network(name, call, False, rng)
+            if model is not None:
+                reached.add(type(model.operations[-1]))
+                break
+    known = {kind for kind in LOWERINGS if not issubclass(kind, keras.layers.Layer)}
+    known = {kind for kind in known if issubclass(kind, keras.Operation) and kind is not GET_ITEM}
+    assert known <= reached, known - reached
 
 
 def chosen(name, call, signs):

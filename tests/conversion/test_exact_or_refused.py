@@ -205,6 +205,25 @@ def test_clip_without_a_lower_and_an_upper_bound_is_refused(bounds, target, rng)
     check(remedy, x, target, allow_float_fallback=True)
 
 
+@pytest.mark.parametrize("axis", [-1, (2, 3), (1, 2, 3), 2])
+def test_layer_normalization_over_other_axes_than_the_last_ones(axis, rng):
+    """On PyTorch Keras normalizes over the last axes, as many as `axis` has, whichever these are."""
+
+    def network(normalize):
+        inputs = keras.Input((6, 6, 6))
+        x = layers.SelfBinarizingConv2D(4, 3)(inputs)
+        return hard(inputs, normalize(x), rng)
+
+    x = images(rng, (6, 6, 6), 4)
+    model = network(K.LayerNormalization(axis=axis, name="own"))
+    if TORCH and axis == 2:
+        with pytest.raises(ValueError, match=r"over the last axes, with PyTorch\. Received: 'own'"):
+            keras_sbn.convert(model, "tflite", allow_float_fallback=True)
+        permute = K.Permute((1, 3, 2))
+        model = network(lambda x: permute(K.LayerNormalization()(permute(x))))
+    check(model, x, "tflite", allow_float_fallback=True)
+
+
 def test_what_is_unknown_is_refused_before_the_representative_data_are_run(rng):
     def data():
         raise AssertionError("read")

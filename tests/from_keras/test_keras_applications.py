@@ -1,4 +1,4 @@
-"""Networks of keras.applications become binary, and their files equal them: one of each kind of block."""
+"""Networks of keras.applications become binary, and their files equal them."""
 
 import keras
 import pytest

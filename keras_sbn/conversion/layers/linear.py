@@ -78,7 +78,7 @@ def linear_of(op: Any, node: Node, name: str) -> Linear | None:
         parameters = per_channel(op, shape[-1])
         return None if parameters is None else identity(shape).scaled(*parameters)
     layer, kind = (op.operation, op.kind) if isinstance(op, KerasCall) else (op, type(op))
-    require_channels_last(name, layer)
+    require_channels_last(layer)
     if kind in (K.Dense, BinaryDense):
         kernel, positions = array(layer.kernel), int(np.prod(shape[:-1]))
         rows, results = ((1, 1, positions, size) for size in kernel.shape)

@@ -24,6 +24,13 @@ def _layer_normalization(call: Call) -> Tensor:
             "Write it with keras.ops.mean, multiply and divide."
         )
     axes = sorted(int(axis) % rank for axis in np.atleast_1d(layer.axis))
+    # PyTorch normalizes over the last axes, of which Keras 3.15 takes as many as `axis` has.
+    if keras.backend.backend() == "torch" and axes != list(range(rank - len(axes), rank)):
+        raise LoweringError(
+            "Expected a LayerNormalization over the last axes, with PyTorch. Received: "
+            f"{call.layer!r} with axis={layer.axis}, which PyTorch takes for others. Permute its input, "
+            "and its output back."
+        )
     normalized = _normalized(call, call.input, axes, float(layer.epsilon))
     shape = [size if axis in axes else 1 for axis, size in enumerate(call.input.shape)]
     return _scaled(call, normalized, shape)

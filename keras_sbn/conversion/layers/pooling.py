@@ -46,7 +46,7 @@ def _refuse_repeated_edges(call: Call, window: Window) -> None:
 @lowers_each({K.MaxPooling2D: "MAX_POOL_2D"}, int8=same, bits="selects")
 @lowers_each({K.AveragePooling2D: "AVERAGE_POOL_2D"}, int8=_averaged)
 def _pool(call: Call, operator: str) -> Tensor:
-    require_channels_last(call.layer, call.op)
+    require_channels_last(call.op)
     window = Window(tuple(call.op.strides), call.op.padding)
     if operator == "AVERAGE_POOL_2D":
         _refuse_repeated_edges(call, window)
@@ -57,7 +57,7 @@ def _pool(call: Call, operator: str) -> Tensor:
 @lowers_each({K.GlobalMaxPooling2D: "REDUCE_MAX"}, int8=same)
 @lowers_each({K.GlobalAveragePooling2D: "MEAN"}, int8=calibrated)
 def _global_pool(call: Call, operator: str) -> Tensor:
-    require_channels_last(call.layer, call.op)
+    require_channels_last(call.op)
     keep = bool(call.op.keepdims)
     if operator == "REDUCE_MAX" and call.input.dtype == "int16":
         # TensorFlow Lite Micro has it in int8 alone.

@@ -15,13 +15,13 @@ from keras_sbn.folding.ops import Pick, Reshape
 K = keras.layers
 
 
-def require_channels_last(name: str, layer: Any) -> None:
+def require_channels_last(layer: Any) -> None:
     """Raises LoweringError where a layer has its channels first."""
     data_format = getattr(layer, "data_format", "channels_last")
     if data_format != "channels_last":
         raise LoweringError(
             "Expected channels last, the only order of the inference kernels. Received: "
-            f"{name!r} with data_format={data_format!r}. Build the network with "
+            f"{layer.name!r} with data_format={data_format!r}. Build the network with "
             "data_format='channels_last', and permute the input if its channels come first."
         )
 
@@ -31,7 +31,7 @@ def require_channels_last(name: str, layer: Any) -> None:
 @lowers("expand_dims", "squeeze", reads=("axis",), int8=same)
 def _reshape(call: Call) -> Tensor:
     # A Flatten of channels that come first permutes before.
-    require_channels_last(call.layer, call.op)
+    require_channels_last(call.op)
     return call.emitter.reshape(call.input, call.output)
 
 
@@ -42,21 +42,21 @@ def _permute(call: Call) -> Tensor:
 
 @lowers(K.ZeroPadding1D, K.ZeroPadding2D, int8=same)
 def _zero_padding(call: Call) -> Tensor:
-    require_channels_last(call.layer, call.op)
+    require_channels_last(call.op)
     widths = [(0, 0), *np.atleast_2d(call.op.padding).tolist(), (0, 0)]
     return call.emitter.pad(call.input, widths, call.output)
 
 
 @lowers(K.Cropping1D, K.Cropping2D, int8=same)
 def _cropping(call: Call) -> Tensor:
-    require_channels_last(call.layer, call.op)
+    require_channels_last(call.op)
     begin = [0, *np.atleast_2d(call.op.cropping)[:, 0].tolist(), 0]
     return call.emitter.slice_of(call.input, begin, call.output)
 
 
 @lowers(K.UpSampling2D, int8=same)
 def _up_sampling(call: Call) -> Tensor:
-    require_channels_last(call.layer, call.op)
+    require_channels_last(call.op)
     if call.op.interpolation != "nearest":
         raise LoweringError(
             "Expected upsampling that repeats values. Received: "

@@ -39,10 +39,11 @@ def _parts(call: Call) -> tuple[np.ndarray, np.ndarray, Window]:
     layer: Any = call.op
     rate, data_format = layer.dilation_rate, getattr(layer, "data_format", "channels_last")
     if set(np.atleast_1d(rate).tolist()) != {1} or data_format != "channels_last":
+        name = getattr(layer, "name", call.layer)
         raise LoweringError(
             "Expected a transposed convolution without dilation, channels last, as TRANSPOSE_CONV has "
-            f"it. Received: {call.layer!r} with dilation_rate={rate}, data_format={data_format!r}. Take "
-            "a larger kernel without dilation, or an UpSampling2D and a convolution."
+            f"it. Received: {name!r} with dilation_rate={rate}, data_format={data_format!r}. Take a larger "
+            "kernel without dilation, or an UpSampling2D and a convolution."
         )
     kernel = array(layer.kernel).transpose(0, 1, 3, 2)
     return kernel, bias_of(layer, kernel.shape[-1]), Window(tuple(layer.strides), layer.padding)
