@@ -230,7 +230,7 @@ def randomize(model, rng):
     for weight in model.weights:
         if weight.name.endswith("_sharpness"):
             continue
-        if weight.name == "moving_variance":
+        if weight.name in ("moving_variance", "variance"):
             value = rng.uniform(0.5, 30, weight.shape)
         elif weight.name == "gamma":
             value = rng.normal(size=weight.shape) * (rng.random(weight.shape) > 0.2)

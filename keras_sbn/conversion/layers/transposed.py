@@ -42,8 +42,8 @@ def _parts(call: Call) -> tuple[np.ndarray, np.ndarray, Window]:
         name = getattr(layer, "name", call.layer)
         raise LoweringError(
             "Expected a transposed convolution without dilation, channels last, as TRANSPOSE_CONV has "
-            f"it. Received: {name!r} with dilation_rate={rate}, data_format={data_format!r}. Take a larger "
-            "kernel without dilation, or an UpSampling2D and a convolution."
+            f"it. Received: {name!r} with dilation_rate={rate}, data_format={data_format!r}. Take a "
+            "larger kernel without dilation, or an UpSampling2D and a convolution."
         )
     kernel = array(layer.kernel).transpose(0, 1, 3, 2)
     return kernel, bias_of(layer, kernel.shape[-1]), Window(tuple(layer.strides), layer.padding)
