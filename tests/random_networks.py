@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import keras
 import numpy as np
@@ -101,6 +102,45 @@ class Halved(layers.SelfBinarizingConv2D):
         return 0.5 - super().call(inputs)
 
 
+#: What users write between a product and a sign.
+_FORMS = {
+    "scale": lambda own, x: x * own.scale,
+    "scale on the left": lambda own, x: own.scale * x,
+    "quotient": lambda own, x: x / own.scale,
+    "shift": lambda own, x: x - own.shift,
+    "shift on the left": lambda own, x: own.shift - x,
+    "sum": lambda own, x: own.shift + x,
+    "number": lambda own, x: 0.1 * x - 0.3,
+    "negative": lambda own, x: -x,
+}
+
+
+class Own(K.Layer):
+    """Layers, weights and operators of its own between them, as users write a block."""
+
+    def __init__(self, before, channels, forms):
+        super().__init__()
+        self.before, self.channels, self.forms = before, channels, forms
+        self.sign = layers.SelfBinarizingActivation()
+
+    def build(self, shape):
+        for layer in self.before:
+            layer.build(shape)
+            shape = layer.compute_output_shape(shape)
+        self.sign.build(shape)
+        self.scale = self.add_weight(shape=(self.channels,), initializer="ones", name="own_scale")
+        self.shift = self.add_weight(shape=(1, 1, self.channels), initializer="ones", name="own_shift")
+
+    def call(self, inputs, training=None):
+        x = inputs
+        for layer in self.before:
+            takes_mode = isinstance(layer, K.BatchNormalization)
+            x = layer(x, training=training) if takes_mode else layer(x)
+        for form in self.forms:
+            x = _FORMS[form](self, x)
+        return self.sign(x)
+
+
 def own_relu(x):
     return keras.ops.relu(x) - 0.5
 
@@ -165,7 +205,7 @@ class _Builder:
         constant = self.rng.choice(_HALVES, (1, *x.shape[1:])).astype("float32")
         merge = self.choose(K.Add, K.Multiply, K.Maximum, K.Minimum, K.Subtract, "operator")
         if merge == "operator":
-            return self.choose(lambda: x + constant, lambda: constant - x, lambda: x * 0.5)()
+            return self.choose(lambda: x + constant, lambda: ops.subtract(constant, x), lambda: x * 0.5)()
         # TensorFlow's backend does not build a layer whose first input is an array.
         return merge()([x, constant])
 
@@ -191,7 +231,8 @@ class _Builder:
         if kind == "halves" and channels % 2 == 0:
             first, second = ops.split(x, 2, axis=-1)
             second = self.sign(self.normalize(self.convolution(second, same=True), False))
-            return self.choose(ops.concatenate, K.Concatenate(axis=-1))([second, first])
+            join = self.choose(partial(ops.concatenate, axis=-1), K.Concatenate(axis=-1))
+            return join([second, first])
         if kind == "most":
             return self.choose(
                 lambda: ops.maximum(x, ops.flip(x, axis=1)),
@@ -205,11 +246,11 @@ class _Builder:
 
     def moved(self, x):
         """Values in another place, or zeros or means among them, in both orders of the axes."""
-        form = self.choose("channels_last", "channels_last", "channels_first")
+        form = self.choose(*["channels_last"] * 5, "channels_first")
         small = max(x.shape[1:]) < 9
         kind = self.choose("up", "up", "crop", "pad", "repeat")
         if kind == "up" and small:
-            how = self.choose("nearest", "nearest", "bilinear")
+            how = self.choose("nearest", "nearest", "nearest", "nearest", "bilinear")
             return K.UpSampling2D(2, data_format=form, interpolation=how)(x)
         if kind == "crop" and min(x.shape[1:]) > 3:
             return K.Cropping2D(((0, 1), (1, 0)), data_format=form)(x)
@@ -286,9 +327,13 @@ class _Builder:
                 "moved",
                 "operations",
                 "otherwise",
+                "own",
+                "own",
                 "refused",
             ),
         )
+        if kind == "own":
+            return self.own(x)
         if kind == "refused" and self.choose(False, False, True):
             return self.sign(Halved(2, 3, padding="same", name=self.refused_name())(x))
         if kind == "reused":
@@ -321,6 +366,18 @@ class _Builder:
         y = self.sign(y)
         return self.pool(y, averages=False) if where == "beyond" else y
 
+    def own(self, x):
+        """A layer of one's own, maybe within another."""
+        filters = self.choose(2, 4, 33)
+        before = [
+            layers.SelfBinarizingConv2D(filters, 3, padding="same", use_bias=self.choose(True, False))
+        ]
+        if self.choose(True, False):
+            before.append(self.choose(K.BatchNormalization(), layers.BinaryBatchNormalization()))
+        made = Own(before, filters, [self.choose(*_FORMS) for _ in range(self.choose(0, 1, 1, 2, 3))])
+        x = made(x)
+        return K.Lambda(lambda x: -x)(x) if self.choose(True, False, False) else x
+
     def reused(self, x):
         """The same layers, maybe in a model of their own, once more."""
         conv = self.choose(
@@ -339,7 +396,7 @@ class _Builder:
 
     def head(self, x):
         kind = self.choose("flatten", "flatten", "global_max", "global_average", "normalized")
-        flatten = K.Flatten(data_format=self.choose("channels_last", "channels_last", "channels_first"))
+        flatten = K.Flatten(data_format=self.choose(*["channels_last"] * 5, "channels_first"))
         if kind == "flatten":
             x = flatten(x)
         elif kind == "normalized":
@@ -347,7 +404,7 @@ class _Builder:
             x = self.sign(self.normalize(flatten(x), False))
         else:
             pool = K.GlobalMaxPooling2D if kind == "global_max" else K.GlobalAveragePooling2D
-            form = self.choose("channels_last", "channels_last", "channels_first")
+            form = self.choose(*["channels_last"] * 5, "channels_first")
             y = pool(data_format=form, keepdims=self.choose(False, True))(self.convolution(x))
             x = K.Flatten()(self.sign(self.normalize(y, False)))
         for _ in range(self.choose(0, 1, 2)):
@@ -403,6 +460,8 @@ class _Builder:
             return 1.0
         if weight.name == "bias":
             return rng.integers(-2, 3, shape)
+        if weight.name in ("own_scale", "own_shift"):
+            return rng.choice([value for value in _HALVES if value], shape) * self.choose(1.0, 0.3)
         if weight.name == "moving_variance":
             # With the epsilon of 0.25: a standard deviation of 1 or 2.
             return rng.choice([0.75, 3.75], shape) if exact else rng.uniform(0.1, 9, shape)
@@ -427,7 +486,7 @@ def binary_network(draw, max_blocks=4):
     if build.choose(*[False] * 4, True):
         shape = (build.choose(5, 8), build.choose(1, 3))
         inputs = keras.Input(shape)
-        kind = build.choose("convolution", "sign", "masked")
+        kind = build.choose("convolution", "convolution", "sign", "sign", "masked")
         if kind == "masked":
             outputs = build.masked(inputs)
         elif kind == "convolution":
@@ -449,8 +508,9 @@ def binary_network(draw, max_blocks=4):
             x = build.block(x)
         outputs = build.head(x)
     model = keras.Model(inputs, outputs)
-    # Builds what layers call.
-    model(np.zeros((1, *shape), "float32"))
+    # Builds what layers call. With TensorFlow, Keras drops the batch axis of a sum of one value a channel
+    # of one sample and a weight before it.
+    model(np.zeros((2, *shape), "float32"))
     build.randomize(model)
     x = build.rng.integers(-16, 17, (6, *shape)).astype("float32") / 8
     x[build.rng.random(x.shape) < 0.1] = -0.0

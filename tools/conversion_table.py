@@ -38,9 +38,11 @@ test keeps it true.
 - **float32**, **int8**: converts so, with `activations="float32"` or `"int8"`, on values that are not ±1.
 - no entry: refused, with an error that names the layer. `fold` leaves it as it is.
 
-A subclass that computes otherwise than its class is refused whatever its class does; one that only fixes
-arguments converts as its class. An argument that a file does not have is refused as well, such as
-`data_format="channels_first"` or an interpolation of `UpSampling2D` other than "nearest".
+A layer of your own, a `Lambda` and a subclassed model convert as what they call
+([layers of your own](folding.md#layers-of-your-own)). A subclass of a layer of this page that computes
+otherwise than its class is refused whatever its class does; one that only fixes arguments converts as its
+class. An argument that a file does not have is refused as well, such as `data_format="channels_first"` or
+an interpolation of `UpSampling2D` other than "nearest".
 """
 
 
@@ -100,8 +102,9 @@ def _layer_classes(module: object) -> Iterator[tuple[str, type]]:
     for name in sorted(dir(module)):
         value = getattr(module, name)
         public = isinstance(value, type) and issubclass(value, keras.layers.Layer)
-        # Keras has some classes under a second name.
-        if public and value is not keras.layers.Layer and value.__name__ == name:
+        # Keras has some classes under a second name. A layer of one's own, or a Lambda, is what it calls.
+        own = value in (keras.layers.Layer, keras.layers.Lambda)
+        if public and not own and value.__name__ == name:
             yield name, value
 
 

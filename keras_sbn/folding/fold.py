@@ -13,7 +13,7 @@ from keras_sbn.binarize import saturation
 from keras_sbn.folding import graph as graphs
 from keras_sbn.folding.computation import activation_layer, base_class, change_of
 from keras_sbn.folding.graph import Graph, Node
-from keras_sbn.folding.ops import Affine, KerasCall, Placeholder
+from keras_sbn.folding.ops import Affine, KerasCall, Pick, Placeholder
 from keras_sbn.folding.rewriting import rewrite as rewrite
 from keras_sbn.folding.rules import DEFAULT_RULES, Rule
 from keras_sbn.folding.rules.folded_layers import ReadFoldedLayers
@@ -61,9 +61,10 @@ def fold(
     hard model is taken in exact arithmetic. The original is not changed.
 
     Args:
-        model: A Functional or Sequential Keras model, nested ones included, whose self-binarizing
-            layers are hard: trained to the end with `keras_sbn.callbacks.Sharpen`, or made hard with
-            `keras_sbn.binarize`.
+        model: A Keras model whose self-binarizing layers are hard: trained to the end with
+            `keras_sbn.callbacks.Sharpen`, or made hard with `keras_sbn.binarize`. It is Functional or
+            Sequential, with nested models or not, or subclassed, and was called on one tensor. Layers of
+            your own are read as the layers and the functions of `keras.ops` that they call.
         rules: Rewrite rules of your own, tried before the package's (see
             `keras_sbn.folding.rules.Rule`).
         input_scaling: `(scale, offset)` where the model was trained on ``scale * image + offset`` of
@@ -80,8 +81,8 @@ def fold(
         `keras_sbn.folding.layers`; with `trace`, the model and a `FoldTrace`.
 
     Raises:
-        ValueError: If the model is subclassed or not built, a self-binarizing layer is not hard yet, a
-            weight is NaN or infinite, or a layer cannot be folded.
+        ValueError: If the model is not built, or subclassed and cannot be read; a self-binarizing layer
+            is not hard yet, a weight is NaN or infinite, or a layer cannot be folded.
 
     Example:
 
@@ -112,7 +113,13 @@ def fold(
     folded = graphs.build(graph, LayerMaker())
     if not trace:
         return folded
-    signs = {name: node.name for name, node in graph.signs.items() if node in graph.links}
+    # Signs that are put together are the values of a function of `keras.ops`, or a part of them.
+    made = {layer.name for layer in folded.layers}
+    signs = {
+        name: node.name
+        for name, node in graph.signs.items()
+        if node in graph.links and node.name in made and not isinstance(node.op, Pick)
+    }
     return folded, FoldTrace(tuple(steps), signs)
 
 
@@ -131,21 +138,32 @@ def _refuse_unknown_arithmetic(graph: Graph) -> None:
     for node in graph.nodes():
         if not isinstance(node.op, KerasCall):
             continue
+        refuse_lambda(node)
         _refuse_unknown(node.op.operation, node.name, node.op.change)
         inner = activation_layer(node.op.operation)
         while inner is not None:
+            _refuse_lambda(inner, inner.name, f"it is the activation of layer {node.name!r}")
             _refuse_unknown(inner, inner.name, change_of(inner))
             inner = activation_layer(inner)
 
 
-def _refuse_unknown(operation: Any, name: str, change: str | None) -> None:
-    known = base_class(operation)
-    if known is keras.layers.Lambda:
+def refuse_lambda(node: Node) -> None:
+    """Raises a ValueError for a Lambda layer that was not read: it cannot be copied either."""
+    if isinstance(node.op, KerasCall):
+        _refuse_lambda(node.op.operation, node.name, node.op.doubt or node.op.change)
+
+
+def _refuse_lambda(operation: Any, name: str, why: str | None) -> None:
+    if base_class(operation) is keras.layers.Lambda:
         raise ValueError(
-            f"Expected layers whose arithmetic is known. Received: Lambda layer {name!r}. Write "
-            "it with keras.ops or Keras layers, or as a registered layer of your own outside the "
+            f"Expected layers whose arithmetic is known. Received: Lambda layer {name!r}, and {why}. "
+            "Write it with keras.ops or Keras layers, or as a registered layer of your own outside the "
             "binary part of the network."
         )
+
+
+def _refuse_unknown(operation: Any, name: str, change: str | None) -> None:
+    known = base_class(operation)
     if change is not None and known.__module__.startswith("keras_sbn."):
         raise ValueError(
             f"Expected layer {name!r} to compute what {known.__name__} does. Received: "

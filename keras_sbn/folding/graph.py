@@ -10,9 +10,17 @@ from typing import Any, TypeVar
 
 import keras
 
+from keras_sbn.folding.bias_add import adds_elsewhere
 from keras_sbn.folding.computation import averages, change_of_model, ignores_mask, output_dtype, takes
 from keras_sbn.folding.links import Links
 from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Reshape, Slot
+from keras_sbn.folding.own_layers import (
+    NotReadError,
+    called_on_inputs,
+    constant_of,
+    is_ones_own,
+    recorded,
+)
 
 #: Keras before 3.7 gives a list of inputs the values of a dictionary in the order of its sorted keys.
 _LOOKS_NAMES_UP = tuple(int(part) for part in keras.__version__.split(".")[:2]) >= (3, 7)
@@ -241,30 +249,38 @@ def _free(wanted: str, names: set[str]) -> str:
     return name
 
 
-def read(model: Any) -> Graph:
-    """Reads a built Functional or Sequential model; nested models are flattened.
+def read(model: Any, to_train: bool = False) -> Graph:
+    """Reads a built model; nested models, and layers of one's own that can be read, are flattened.
 
     Args:
-        model: `keras.Model`, Functional or Sequential, built.
+        model: `keras.Model`, built.
+        to_train: Whether the graph is to be trained. Then a layer of one's own is read only where it
+            calls the same in training, and no weight of its own becomes a constant.
 
     Returns:
         The graph, whose leaves are the original layers: it holds no copy of their weights.
 
     Raises:
-        ValueError: If the model is subclassed or not built, or calls a nested model in a way that its
-            layers alone do not show.
+        ValueError: If the model is not built, is subclassed and cannot be read, or calls a nested model
+            in a way that its layers alone do not show.
     """
-    functional = _as_functional(model)
-    reader = _Reader(functional)
-    inputs = [reader.input(tensor) for tensor in functional.inputs]
-    outputs = reader.read(functional, inputs, training=None)
-    return Graph(model.name, inputs, outputs, functional.output, functional.input, names=reader.names)
+    with contextlib.ExitStack() as stack:
+        if is_ones_own(model):
+            functional = stack.enter_context(called_on_inputs(model))
+        else:
+            functional = _as_functional(model)
+        reader = _Reader(functional, to_train)
+        inputs = [reader.input(tensor) for tensor in functional.inputs]
+        outputs = reader.read(functional, inputs, training=None)
+        return Graph(model.name, inputs, outputs, functional.output, functional.input, names=reader.names)
 
 
 class _Reader:
     """Makes the nodes of a model; the layers of nested models get names that no other layer has."""
 
-    def __init__(self, functional: Any) -> None:
+    def __init__(self, functional: Any, to_train: bool) -> None:
+        self._to_train = to_train
+        self._within: str | None = None
         self.names = {operation.name for operation in _operations(functional)}
         self.names |= {tensor.name for tensor in functional.inputs}
         self._given: set[str] = set()
@@ -281,7 +297,7 @@ class _Reader:
             for call in functional._nodes_by_depth[depth]:
                 if call.is_input or all(id(tensor) in values for tensor in call.outputs):
                     continue
-                if isinstance(call.operation, keras.Model):
+                if isinstance(call.operation, keras.Model) and not is_ones_own(call.operation):
                     self._read_model(call, values, training)
                 else:
                     self._read_call(call, values, training)
@@ -290,27 +306,49 @@ class _Reader:
     def _read_call(self, call: Any, values: dict[int, Node], training: bool | None) -> None:
         operation = call.operation
         args, kwargs = _arguments(operation, call.arguments, training)
-        inputs: list[Node] = []
-
-        def slot(x: Any) -> Any:
-            if not isinstance(x, keras.KerasTensor):
-                return x
-            inputs.append(values[id(x)])
-            return Slot(len(inputs) - 1)
-
-        arguments = keras.tree.map_structure(slot, (args, kwargs))
-        name = self._name(operation.name)
+        if self._within is not None and self._to_train and kwargs.get("training"):
+            # As its layer was told, and not for good.
+            kwargs.pop("training")
+        tensors = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+        inputs = [values[id(tensor)] for tensor in tensors]
         dtypes = tuple(map(dtype_of, inputs))
-        dtype = _output_dtype(call, args, kwargs, dtypes)
-        node = Node(
-            name, KerasCall(operation, arguments, dtype, dtypes), inputs, tuple(call.outputs[0].shape)
+        doubt = None
+        if is_ones_own(operation):
+            try:
+                with recorded(operation, (args, kwargs), dtypes, self._to_train) as inner:
+                    outputs = self._read_inside(operation, inner, inputs)
+            except NotReadError as error:
+                if isinstance(operation, keras.Model):
+                    raise _unread_model(operation, error) from error
+                doubt = str(error)
+            else:
+                values.update((id(t), node) for t, node in zip(call.outputs, outputs, strict=True))
+                return
+        slots = iter(map(Slot, range(len(inputs))))
+        arguments = keras.tree.map_structure(
+            lambda x: next(slots) if isinstance(x, keras.KerasTensor) else constant_of(x), (args, kwargs)
         )
+        is_layer = isinstance(operation, keras.layers.Layer)
+        within = None if is_layer else self._within
+        name = self._name(operation.name if within is None else f"{within}_{operation.name}")
+        dtype = _output_dtype(call, args, kwargs, dtypes)
+        made = KerasCall(
+            operation, arguments, dtype, dtypes, doubt or adds_elsewhere(operation, arguments, tensors)
+        )
+        node = Node(name, made, inputs, tuple(call.outputs[0].shape))
         if len(call.outputs) == 1:
             values[id(call.outputs[0])] = node
             return
         for index, tensor in enumerate(call.outputs):
             pick = Node(self._name(f"{name}_{index}"), Pick(index), [node], tuple(tensor.shape))
             values[id(tensor)] = pick
+
+    def _read_inside(self, layer: Any, functional: Any, inputs: list[Node]) -> list[Node]:
+        """Reads what a layer of one's own calls. The names of functions begin with that of the layer."""
+        before, self._within = self._within, layer.name
+        outputs = self.read(functional, inputs, training=None if self._to_train else False)
+        self._within = before
+        return outputs
 
     def _read_model(self, call: Any, values: dict[int, Node], training: bool | None) -> None:
         model = call.operation
@@ -326,7 +364,7 @@ class _Reader:
             values[id(tensor)] = output
 
     def _name(self, wanted: str) -> str:
-        if wanted in self.names and wanted not in self._given:
+        if self._within is None and wanted in self.names and wanted not in self._given:
             self._given.add(wanted)
             return wanted
         name = _free(wanted, self.names)
@@ -338,7 +376,7 @@ def _operations(functional: Any) -> Iterator[Any]:
     """All operations, those of nested models included."""
     for operation in functional.operations:
         yield operation
-        if isinstance(operation, keras.Model):
+        if isinstance(operation, keras.Model) and not is_ones_own(operation):
             yield from _operations(_as_functional(operation))
 
 
@@ -394,13 +432,6 @@ def _placeholder(tensor: Any) -> Placeholder:
 def _as_functional(model: Any) -> Any:
     if not isinstance(model, keras.Model):
         raise ValueError(f"Expected a Keras model. Received: {type(model).__name__} {model!r}")
-    change = change_of_model(model)
-    if change is not None and (isinstance(model, keras.Sequential) or hasattr(model, "_nodes_by_depth")):
-        raise ValueError(
-            "Expected a model that computes what its layers do. Received: model "
-            f"{model.name!r} {change}. Build what it adds from layers: "
-            "model = keras.Model(inputs, outputs)."
-        )
     if isinstance(model, keras.Sequential):
         if not model.built or getattr(model, "_functional", None) is None:
             raise ValueError(
@@ -408,13 +439,15 @@ def _as_functional(model: Any) -> Any:
                 "input shape. Start it with keras.Input(shape), or call it on an input."
             )
         return model._functional
-    if not hasattr(model, "_nodes_by_depth"):
-        raise ValueError(
-            "Expected a Functional or Sequential model, whose layers form a graph that can be read. "
-            f"Received: subclassed model {model.name!r} of class {type(model).__name__}. Build the same "
-            "layers with the Functional API: model = keras.Model(inputs, outputs)."
-        )
     return model
+
+
+def _unread_model(model: Any, why: Exception) -> ValueError:
+    change = change_of_model(model) or f"of class {type(model).__name__}, which defines its own call"
+    return ValueError(
+        "Expected a model of layers and functions of keras.ops that can be read. Received: model "
+        f"{model.name!r} {change}, and {why}. Build it from layers: model = keras.Model(inputs, outputs)."
+    )
 
 
 def build(graph: Graph, make_layer: Callable[[Node], Any]) -> Any:

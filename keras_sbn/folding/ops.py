@@ -34,19 +34,24 @@ class KerasCall:
     """A call of a Keras layer or operation that no rule has rewritten.
 
     `arguments` is the nested `(args, kwargs)` of the call with a `Slot` in place of every tensor, `dtype`
-    the type of what it gives, and `input_dtypes` are those of what it gets. A call does not change: what
-    computes otherwise is another one.
+    the type of what it gives, and `input_dtypes` are those of what it gets. `doubt` says what speaks
+    against the computation that the class stands for: why a layer of one's own could not be read as what
+    it calls, or where Keras itself computes otherwise. A call does not change: what computes otherwise is
+    another one.
     """
 
     operation: Any
     arguments: Any
     dtype: str = "float32"
     input_dtypes: tuple[str, ...] = ()
+    doubt: str | None = None
 
     @cached_property
     def change(self) -> str | None:
         """What makes the call compute otherwise than its class does, in words, or `None`."""
         changed = change_of(self.operation)
+        if self.doubt is not None:
+            changed = self.doubt if changed is None else f"{changed}, and {self.doubt}"
         if changed is None and wraps_around(base_class(self.operation), self.dtype, self.input_dtypes):
             integers = next((x for x in (self.dtype, *self.input_dtypes) if "int" in x), self.dtype)
             changed = f"it computes in {integers}, which wraps around; a Rescaling(1.0) before it helps"

@@ -26,8 +26,8 @@ class FoldTrace:
         steps: The `FoldStep`s.
         signs: For every layer that took a sign in the original model, the name of the layer of the
             folded model that gives the same ±1 values, in the shape before a reshape if it moved
-            there. A sign whose value the folded model does not compute as such (it is negated before
-            a pool) is left out.
+            there. A sign whose values no layer of the folded model gives as such (they are negated
+            before a pool, or a function of `keras.ops` holds them) is left out.
     """
 
     steps: tuple[FoldStep, ...]

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import keras
-
-from keras_sbn.folding.computation import base_class
+from keras_sbn.folding.fold import refuse_lambda
 from keras_sbn.folding.graph import build, recursion_of
 from keras_sbn.from_keras.new_graph import NewGraph
 from keras_sbn.from_keras.policy import Policy, Role, check_policy, kept, roles
@@ -61,9 +59,9 @@ def binary_model(
         row for every layer of the original.
 
     Raises:
-        ValueError: If the model is subclassed or not built, an argument is wrong, a layer that should be
-            binary cannot be, a layer cannot be copied, or no layer becomes binary; the message names
-            the layer and the way out.
+        ValueError: If the model cannot be read (`keras_sbn.fold`), an argument is wrong, a layer that
+            should be binary cannot be, a layer cannot be copied, or no layer becomes binary; the message
+            names the layer and the way out.
 
     Example:
 
@@ -83,7 +81,8 @@ def binary_model(
     """
     check_policy(policy)
     graph, values, outputs = read(model)
-    _refuse_lambdas(values)
+    for value in values:
+        refuse_lambda(value.node)
     keeping = kept(model, values, keep)
     found = roles(values, outputs, policy, keeping)
     if not any(role.is_binary for role in found.values()):
@@ -97,16 +96,6 @@ def binary_model(
         rewriter.finish(outputs)
     rows = tuple(changes(values, new, found, names))
     return BinaryModel(build(new.graph, new.make_layer), rows)
-
-
-def _refuse_lambdas(values: list[Value]) -> None:
-    """The fold takes no Lambda layers, so a network with one would be trained for nothing."""
-    for value in values:
-        if value.layer is not None and base_class(value.layer) is keras.layers.Lambda:
-            raise ValueError(
-                "Expected layers whose arithmetic is known. Received: Lambda layer "
-                f"{value.name!r}. Write it with Keras layers or functions of keras.ops."
-            )
 
 
 def _nothing_is_binary(model: Any, values: list[Value], found: dict[int, Role]) -> str:

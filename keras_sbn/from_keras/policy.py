@@ -53,7 +53,7 @@ def candidates(model: Any) -> list[Any]:
         once; a layer that computes otherwise than its class of Keras does is none.
 
     Raises:
-        ValueError: If the model is subclassed or not built.
+        ValueError: If the model cannot be read, as by `keras_sbn.fold`.
     """
     _, values, _ = read(model)
     return list(dict.fromkeys(value.layer for value in values if value.is_candidate))
@@ -80,7 +80,7 @@ def kept(model: Any, values: list[Value], keep: Any) -> dict[str, str]:
             f"name. Received: keep={keep!r}"
         )
     wanted = dict(keep) if isinstance(keep, Mapping) else dict.fromkeys(keep, "float")
-    inside = {part.name: part for part in model._flatten_layers() if isinstance(part, keras.Model)}
+    inside = {part.name: part for part in model._flatten_layers() if part is not model}
     found: dict[str, str] = {}
     for name, precision in wanted.items():
         if precision not in ("float", "int8"):

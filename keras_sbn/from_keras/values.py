@@ -157,7 +157,7 @@ def read(model: Any) -> tuple[Graph, list[Value], list[Value]]:
     Raises:
         ValueError: As `keras_sbn.folding.graph.read` does.
     """
-    graph = graphs.read(model)
+    graph = graphs.read(model, to_train=True)
     given: dict[Node, Value] = {}
     values: list[Value] = []
     for node in graph.nodes():

@@ -14,7 +14,7 @@ from random_networks import binary_network, drawing, made_or_none
 import keras_sbn
 
 #: `make fuzz` sets this to thousands.
-NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "16"))
+NETWORKS = int(os.environ.get("KERAS_SBN_FUZZ", "20"))
 
 
 @pytest.mark.tensorflow

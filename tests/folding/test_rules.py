@@ -390,15 +390,6 @@ def test_the_trace_is_a_table_of_what_was_done(rng):
     assert len(lines) == len(trace.steps) + 2
 
 
-def test_refuses_a_lambda_layer(rng):
-    inputs = keras.Input((4,))
-    x = layers.SelfBinarizingDense(3)(inputs)
-    x = K.Lambda(lambda x: x * 2, name="twice")(x)
-    model = _hard(keras.Model(inputs, layers.SelfBinarizingActivation()(x)), rng)
-    with pytest.raises(ValueError, match="Lambda layer 'twice'"):
-        keras_sbn.fold(model)
-
-
 def test_a_shared_layer_gets_the_threshold_of_each_use(rng):
     a, b = keras.Input((8,), name="a"), keras.Input((8,), name="b")
     shared = layers.SelfBinarizingDense(5, binarize_input=True)
