@@ -69,6 +69,9 @@ class LarqKit:
     def normalization(self) -> Any:
         return tf.keras.layers.BatchNormalization(momentum=0.9)
 
+    def logits(self) -> Any:
+        return self.normalization()
+
     def activation(self) -> Any:
         return tf.keras.layers.Activation(larq.quantizers.get(QUANTIZERS[self._activation]))
 

@@ -123,6 +123,9 @@ class FloatKit:
     def normalization(self) -> Any:
         return keras.layers.BatchNormalization(momentum=_MOMENTUM)
 
+    def logits(self) -> Any:
+        return self.normalization()
+
     def activation(self) -> Any:
         return keras.layers.Activation(self._activation)
 
@@ -150,6 +153,9 @@ class StraightThroughKit:
     def normalization(self) -> Any:
         return keras.layers.BatchNormalization(momentum=_MOMENTUM)
 
+    def logits(self) -> Any:
+        return self.normalization()
+
     def activation(self) -> Any:
         return StraightThroughActivation(self._activation)
 
@@ -161,6 +167,7 @@ class OurKit:
         kernel: Arguments of the layers that have a kernel, beside the shape.
         activation: Arguments of `SelfBinarizingActivation`.
         normalization: Arguments of `BinaryBatchNormalization`; `"keras"` takes Keras's own layer.
+        logits: `"keras"` takes Keras's own layer for the last normalization alone.
     """
 
     keras = keras
@@ -170,9 +177,11 @@ class OurKit:
         kernel: dict[str, Any] | None = None,
         activation: dict[str, Any] | None = None,
         normalization: dict[str, Any] | str | None = None,
+        logits: str | None = None,
     ) -> None:
         self._kernel, self._activation = kernel or {}, activation or {}
         self._normalization = {} if normalization is None else normalization
+        self._logits = logits
 
     def conv(self, filters: int, strides: int, first: bool) -> Any:
         pad_value = 0.0 if first else 1.0
@@ -187,6 +196,11 @@ class OurKit:
         if self._normalization == "keras":
             return keras.layers.BatchNormalization(momentum=_MOMENTUM)
         return layers.BinaryBatchNormalization(**self._normalization)
+
+    def logits(self) -> Any:
+        if self._logits == "keras":
+            return keras.layers.BatchNormalization(momentum=_MOMENTUM)
+        return self.normalization()
 
     def activation(self) -> Any:
         return layers.SelfBinarizingActivation(**self._activation)
@@ -343,6 +357,7 @@ METHODS = {
         _ours("sharp-gradient", "all gradients at ν ≤ 5", kernel=_SHARP, activation=_SHARP),
         _ours("raw-kernels", "kernels not divided by their RMS", kernel={"normalize_kernel": False}),
         _ours("keras-bn", "Keras's batch normalization", normalization="keras"),
+        _ours("keras-logits", "Keras's batch normalization for the logits alone", logits="keras"),
         _ours("slow-statistics", "momentum 0.99", normalization={"momentum": 0.99}),
         # A soft phase that lasts: where ν ends before the network is hard, when, and how it gets there.
         *(

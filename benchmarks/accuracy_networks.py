@@ -1,7 +1,8 @@
 """The architectures of the accuracy benchmark, written once and built with the layers of any method.
 
 A kit holds the layers of a method: `conv(filters, strides, first)`, `dense(units)`, `normalization()`,
-`activation()`, and `keras`, the Keras they belong to: Keras 3, or for Larq Keras 2.
+`logits()`, the normalization of the last layer, `activation()`, and `keras`, the Keras they belong to:
+Keras 3, or for Larq Keras 2.
 """
 
 from __future__ import annotations
@@ -44,8 +45,7 @@ def build(network: str, kit: Any, shape: tuple[int, ...], classes: int = CLASSES
     x = keras.layers.Flatten()(x)
     for width in units:
         x = kit.activation()(kit.normalization()(kit.dense(width)(x)))
-    x = kit.normalization()(kit.dense(classes)(x))
-    return keras.Model(inputs, x, name=network)
+    return keras.Model(inputs, kit.logits()(kit.dense(classes)(x)), name=network)
 
 
 def _bi_real_net(network: str, kit: Any, shape: tuple[int, ...], classes: int) -> Any:
