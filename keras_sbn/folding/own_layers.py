@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,10 @@ _SAMPLES = (2, 3)
 _OPEN_AXIS = 32
 
 
+#: Those in which Keras writes parts of its errors.
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+#: The class of Keras that every weight derives from; `keras.Variable` is none of theirs in Keras 3.4.
+_Weight = [cls for cls in keras.Variable.__mro__ if cls.__module__.startswith("keras.")][-1]
 #: The operators of a weight, which Keras computes at once where the weight stands on the left.
 _OPERATORS = {
     "__add__": ops.add,
@@ -102,7 +107,7 @@ def recorded(operation: Any, arguments: Any, dtypes: Any, to_train: bool) -> Ite
         functional = _recorded(operation, in_mode(False), dtypes)
         _compare(operation, in_mode(False), functional)
         if to_train:
-            if any(isinstance(x, keras.Variable) for x in _arguments_of(_calls(functional))):
+            if any(isinstance(x, _Weight) for x in _arguments_of(_calls(functional))):
                 raise NotReadError("its own weights take part, which are to be trained")
             trained = _recorded(operation, in_mode(True), dtypes)
             if not _same_calls(_calls(functional), _calls(trained)):
@@ -147,7 +152,7 @@ def _built_on(model: Any) -> Any:
 
 def constant_of(value: Any) -> Any:
     """An argument of a call: an array in the place of a weight or of a tensor of the backend."""
-    is_tensor = isinstance(value, keras.Variable) or ops.is_tensor(value)
+    is_tensor = isinstance(value, _Weight) or ops.is_tensor(value)
     return ops.convert_to_numpy(value) if is_tensor else value
 
 
@@ -166,10 +171,8 @@ def _recorded(operation: Any, arguments: Any, dtypes: Any) -> Any:
         try:
             outputs = keras.tree.flatten(_called(operation, args, kwargs))
         except Exception as error:
-            reason = str(error).strip().split("\n")[0]
             raise NotReadError(
-                "its call is not made of layers and functions of keras.ops alone "
-                f"({type(error).__name__}: {reason})"
+                f"its call is not made of layers and functions of keras.ops alone ({_first_words(error)})"
             ) from error
         if scope.state_mapping:
             raise NotReadError("its call changes a weight, or draws random numbers")
@@ -181,6 +184,13 @@ def _recorded(operation: Any, arguments: Any, dtypes: Any) -> Any:
         return keras.Model(inputs, outputs)
     except ValueError as error:
         raise NotReadError("it does not use all of its inputs") from error
+
+
+def _first_words(error: Exception) -> str:
+    """The type of an error, and the first line of it that says more than where it came from."""
+    lines = [_COLOURS.sub("", line).strip() for line in str(error).splitlines()]
+    said = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
 @contextlib.contextmanager
@@ -195,12 +205,10 @@ def _weights_before_symbols() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         for name, function in _OPERATORS.items():
-            own = getattr(keras.Variable, name)
-            if name in vars(keras.Variable):
-                stack.callback(setattr, keras.Variable, name, own)
-            else:
-                stack.callback(delattr, keras.Variable, name)
-            setattr(keras.Variable, name, either(own, function))
+            if name in vars(_Weight):
+                own = getattr(_Weight, name)
+                stack.callback(setattr, _Weight, name, own)
+                setattr(_Weight, name, either(own, function))
         yield
 
 
@@ -267,9 +275,7 @@ def _compare(operation: Any, arguments: Any, functional: Any) -> None:
             expected = keras.tree.flatten(operation(*args, **kwargs))
             found = keras.tree.flatten(functional(given if len(given) > 1 else given[0], training=False))
         except Exception as error:
-            raise NotReadError(
-                f"it cannot be called on random inputs ({type(error).__name__}: {error})"
-            ) from error
+            raise NotReadError(f"it cannot be called on random inputs ({_first_words(error)})") from error
         same = len(found) == len(expected) and all(
             np.array_equal(ops.convert_to_numpy(a), ops.convert_to_numpy(b), equal_nan=True)
             for a, b in zip(found, expected, strict=True)

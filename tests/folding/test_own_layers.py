@@ -13,6 +13,7 @@ from keras_sbn.folding.ops import KerasCall
 
 K = keras.layers
 ops = keras.ops
+OLD = keras.__version__.startswith("3.4.")
 
 
 def _hard(model, rng):
@@ -59,6 +60,8 @@ def test_a_layer_of_ones_own_is_read(name, rng):
 def test_networks_of_them_are_read(seed, rng):
     draw = np.random.default_rng(seed)
     parts = {**PARTS, "attention": lambda: Attention(4)}
+    if OLD:  # It knows no number of channels behind a Lambda.
+        parts = {name: make for name, make in parts.items() if not name.startswith("lambda")}
     inputs = keras.Input((6, 6, 3))
     x = K.Conv2D(4, 1)(inputs)
     for name in draw.choice(sorted(parts), 4):
@@ -289,7 +292,7 @@ UNREAD = {
     OfTheBatch: "something else than what was recorded",
     Branch: "something else than what was recorded",
     Backend: "not made of layers and functions of keras.ops alone",
-    Constant: "All operation outputs must be tensors",
+    Constant: "tensors",
     ConstantOperation: "something else than tensors",
     HalfPrecision: "computes in bfloat16",
 }

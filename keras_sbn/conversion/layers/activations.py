@@ -100,15 +100,28 @@ def activated(call: Call, x: Tensor, activation: Any, output: Output) -> Tensor:
     """
     if fused_name(activation) == "none":
         return x
-    write = FUNCTIONS.get(activation)
-    if write is None:
-        raise LoweringError(
-            f"Expected an activation that converts: {', '.join(sorted(map(name_of, FUNCTIONS)))} of "
-            f"keras.activations. Received: {call.layer!r} with activation={name_of(activation)!r}. Leave "
-            f"the activation of {call.layer!r} out, and put a layer after it that computes it with "
-            "Keras's activations or keras.ops."
-        )
-    return write(call.emitter, x, output)
+    refuse_unknown_activation(activation, call.layer)
+    return FUNCTIONS[activation](call.emitter, x, output)
+
+
+def refuse_unknown_activation(activation: Any, layer: str) -> None:
+    """Refuses a function that is not linear and none that converts.
+
+    Args:
+        activation: The function, or the layer in its place.
+        layer: The name of the layer that calls it.
+
+    Raises:
+        LoweringError: It names both.
+    """
+    if fused_name(activation) == "none" or activation in FUNCTIONS:
+        return
+    raise LoweringError(
+        f"Expected an activation that converts: {', '.join(sorted(map(name_of, FUNCTIONS)))} of "
+        f"keras.activations. Received: {layer!r} with activation={name_of(activation)!r}. Leave "
+        f"the activation of {layer!r} out, and put a layer after it that computes it with "
+        "Keras's activations or keras.ops."
+    )
 
 
 def _activation_int8(call: Call) -> QuantParams | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_sbn.conversion.layers.activations import fused_name
+from keras_sbn.conversion.layers.activations import fused_name, refuse_unknown_activation
 from keras_sbn.folding.computation import plain_copy, weights_without_activation
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import KerasCall, Slot, call_of
@@ -40,6 +40,7 @@ class SplitActivation:
             return False
         if self._float_layers is None or layer.name in self._float_layers:
             return False
+        refuse_unknown_activation(layer.activation, node.name)
         name = graph.new_name(f"{node.name}_linear")
         linear = plain_copy(layer, activation="linear")
         linear.build(node.input.shape)
