@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_sbn.interception import intercepting
+from keras_sbn.interception import intercepting, intercepting_class
 
 
 def test_calls_go_through_the_function_and_come_back():
@@ -27,3 +27,24 @@ def test_calls_go_through_the_function_and_come_back():
     with pytest.raises(KeyError), intercepting(layers, around):
         raise KeyError
     assert "call" not in vars(layers[0])
+
+
+def test_a_class_is_intercepted_for_a_while_and_only_where_it_defines_a_method():
+    class Base:
+        def inherited(self):
+            return "base"
+
+    class Number(Base):
+        def __add__(self, other):
+            return other
+
+    def around(own, name, *args):
+        return name, own(*args)
+
+    with intercepting_class(Number, ("__add__", "inherited"), around):
+        assert Number() + 3 == ("__add__", 3)
+        assert Number().inherited() == "base"
+    with pytest.raises(ZeroDivisionError), intercepting_class(Number, ("__add__",), around):
+        raise ZeroDivisionError
+    assert Number() + 3 == 3
+    assert "inherited" not in vars(Number)

@@ -35,16 +35,14 @@ def adds_elsewhere(operation: Any, arguments: Any, tensors: list[Any]) -> str | 
     if constant.dtype == object or len(axes) != 1 or axes[0] == constant.ndim - 1:
         return None
     along = axes[0] - constant.ndim
-    shape = [2, *(1 if size is None else size for size in tensors[0].shape[1:])]
-    if len(shape) < -along:
+    size = constant.shape[along]
+    rank = len(tensors[0].shape)
+    if rank < -along:
         return None
-    shape[along] = constant.shape[along]
-    zeros = np.zeros(shape, "float32")
-    try:
-        found = ops.convert_to_numpy(ops.add(zeros, constant.astype("float32")))
-    except Exception:  # Sizes that do not fit are errors of the backend.
-        found = None
-    if found is not None and np.array_equal(found, zeros + constant.astype("float32")):
+    known = [2, *tensors[0].shape[1:]]
+    shape = [(size if axis - rank == along else 1) if n is None else n for axis, n in enumerate(known)]
+    zeros, constant = np.zeros(shape, "float32"), constant.astype("float32")
+    if np.array_equal(ops.convert_to_numpy(ops.add(zeros, constant)), zeros + constant):
         return None
     return (
         f"with {keras.backend.backend()}, Keras adds the constant of shape {constant.shape} along "

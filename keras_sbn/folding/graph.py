@@ -346,9 +346,10 @@ class _Reader:
     def _read_inside(self, layer: Any, functional: Any, inputs: list[Node]) -> list[Node]:
         """Reads what a layer of one's own calls. The names of functions begin with that of the layer."""
         before, self._within = self._within, layer.name
-        outputs = self.read(functional, inputs, training=None if self._to_train else False)
-        self._within = before
-        return outputs
+        try:
+            return self.read(functional, inputs, training=None if self._to_train else False)
+        finally:
+            self._within = before
 
     def _read_model(self, call: Any, values: dict[int, Node], training: bool | None) -> None:
         model = call.operation
@@ -388,8 +389,8 @@ def _arguments(operation: Any, arguments: Any, training: bool | None) -> tuple[A
     args, kwargs = arguments.args, dict(arguments.kwargs)
     if not isinstance(operation, keras.layers.Layer):
         return args, kwargs
-    if training is not None and takes(operation, "training"):
-        # As Keras does, whatever the layer itself is called with.
+    if training is not None and (takes(operation, "training") or (training and is_ones_own(operation))):
+        # As Keras does, whatever the layer itself is called with; what it calls hears of it in any case.
         kwargs["training"] = training
     if ignores_mask(operation) and not kwargs.get("training"):
         kwargs.pop("mask", None)

@@ -10,8 +10,8 @@ random numbers, counts its calls, or asks for the size of a batch, is not what w
 layer and the recorded graph are both run on the same random inputs, and the layer is read only where
 every value is the same. A layer that changes a weight while it is traced is not read either.
 
-A graph that is to be trained needs more: that the layer calls the same in training, and that no weight of
-its own takes part, which would become a constant.
+A graph that is to be trained needs more: that the layer calls the same in training, that no weight of its
+own takes part, which would become a constant, and that it adds no loss.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.folding.computation import base_class, change_of, change_of_model, trains_by_default
-from keras_sbn.interception import intercepting
+from keras_sbn.folding.computation import base_class, change_of, change_of_model, takes, trains_by_default
+from keras_sbn.interception import intercepting, intercepting_class
 from keras_sbn.structures import input_structure
 
 #: Classes of one's own that derive from one of these have nothing but their own computation.
@@ -35,11 +35,9 @@ _BASES = (keras.layers.Layer, keras.Operation)
 #: The layers that belong to one network of `keras.applications`, as a scale a channel.
 _APPLICATIONS = "keras.src.applications."
 #: Samples of the inputs on which a layer and what was recorded are compared.
-_SAMPLES = (2, 3)
+_SAMPLES = (1, 3)
 #: A size of an axis that the model leaves open.
 _OPEN_AXIS = 32
-
-
 #: Those in which Keras writes parts of its errors.
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 #: The class of Keras that every weight derives from; `keras.Variable` is none of theirs in Keras 3.4.
@@ -97,7 +95,8 @@ def recorded(operation: Any, arguments: Any, dtypes: Any, to_train: bool) -> Ite
     """
     args, kwargs = arguments
     is_layer = isinstance(operation, keras.layers.Layer)
-    if is_layer and kwargs.get("training") and not trains_by_default(operation):
+    by_default = is_layer and takes(operation, "training") and trains_by_default(operation)
+    if is_layer and kwargs.get("training") and not by_default:
         raise NotReadError("it is called with training=True")
 
     def in_mode(training: bool) -> Any:
@@ -110,7 +109,9 @@ def recorded(operation: Any, arguments: Any, dtypes: Any, to_train: bool) -> Ite
             if any(isinstance(x, _Weight) for x in _arguments_of(_calls(functional))):
                 raise NotReadError("its own weights take part, which are to be trained")
             trained = _recorded(operation, in_mode(True), dtypes)
-            if not _same_calls(_calls(functional), _calls(trained)):
+            if getattr(operation, "activity_regularizer", None) is not None:
+                raise NotReadError("it adds a loss in training")
+            if not _same_calls(functional, trained):
                 raise NotReadError("it computes otherwise in training")
             functional = trained
         yield functional
@@ -157,6 +158,7 @@ def constant_of(value: Any) -> Any:
 
 
 def _recorded(operation: Any, arguments: Any, dtypes: Any) -> Any:
+    """What a call calls, as a Functional model."""
     tensors = [x for x in keras.tree.flatten(arguments) if isinstance(x, keras.KerasTensor)]
     if any(getattr(x, "_keras_mask", None) is not None for x in tensors):
         raise NotReadError("it is called with a mask")
@@ -167,7 +169,8 @@ def _recorded(operation: Any, arguments: Any, dtypes: Any) -> Any:
         keras.Input(batch_shape=x.shape, dtype=dtype) for x, dtype in zip(tensors, dtypes, strict=True)
     ]
     args, kwargs = _with(arguments, inputs)
-    with keras.StatelessScope() as scope, _weights_before_symbols():
+    operators = intercepting_class(_Weight, _OPERATORS, _operator_of_a_weight)
+    with keras.StatelessScope() as scope, operators:
         try:
             outputs = keras.tree.flatten(_called(operation, args, kwargs))
         except Exception as error:
@@ -193,23 +196,9 @@ def _first_words(error: Exception) -> str:
     return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
-@contextlib.contextmanager
-def _weights_before_symbols() -> Iterator[None]:
-    """Within it ``weight * x`` is recorded as ``x * weight`` is, where x is symbolic."""
-
-    def either(own: Any, function: Any) -> Any:
-        def operator(weight: Any, other: Any) -> Any:
-            return (function if isinstance(other, keras.KerasTensor) else own)(weight, other)
-
-        return operator
-
-    with contextlib.ExitStack() as stack:
-        for name, function in _OPERATORS.items():
-            if name in vars(_Weight):
-                own = getattr(_Weight, name)
-                stack.callback(setattr, _Weight, name, own)
-                setattr(_Weight, name, either(own, function))
-        yield
+def _operator_of_a_weight(own: Any, name: str, weight: Any, other: Any) -> Any:
+    """``weight * x``, recorded as ``x * weight`` is where x is symbolic."""
+    return (_OPERATORS[name] if isinstance(other, keras.KerasTensor) else own)(weight, other)
 
 
 def _called(operation: Any, args: Any, kwargs: Any) -> Any:
@@ -255,14 +244,40 @@ def _arguments_of(calls: list[Any]) -> list[Any]:
     return keras.tree.flatten([(call.arguments.args, call.arguments.kwargs) for call in calls])
 
 
-def _same_calls(some: list[Any], others: list[Any]) -> bool:
-    """Whether two traces of a layer call the same layers and functions."""
+def _same_calls(some: Any, others: Any) -> bool:
+    """Whether two traces of a layer call the same on the same values, but for the mode of the calls."""
+    first, second = _as_called(some), _as_called(others)
+    return len(first) == len(second) and all(map(_equal, first, second))
 
-    def called(call: Any) -> Any:
+
+def _as_called(functional: Any) -> list[Any]:
+    """Everything that makes a traced graph, in order: its calls, their arguments, and the outputs.
+
+    A value is the number of the call that gives it and its place in there; an input has number -1.
+    """
+    places = {id(tensor): (-1, index) for index, tensor in enumerate(functional.inputs)}
+    made: list[Any] = []
+    for number, call in enumerate(_calls(functional)):
         operation = call.operation
-        return operation if isinstance(operation, keras.layers.Layer) else type(operation)
+        kwargs = {name: value for name, value in call.arguments.kwargs.items() if name != "training"}
+        is_layer = isinstance(operation, keras.layers.Layer)
+        made.append(operation if is_layer else type(operation))
+        settings = {} if is_layer else _settings(operation)
+        for x in keras.tree.flatten((call.arguments.args, kwargs, settings)):
+            made.append(places[id(x)] if isinstance(x, keras.KerasTensor) else constant_of(x))
+        places |= {id(tensor): (number, index) for index, tensor in enumerate(call.outputs)}
+    return [*made, *(places[id(tensor)] for tensor in functional.outputs)]
 
-    return [called(call) for call in some] == [called(call) for call in others]
+
+def _settings(operation: Any) -> dict[str, Any]:
+    """What a function of `keras.ops` was called with beside tensors."""
+    return {name: value for name, value in vars(operation).items() if name[0] != "_" and name != "name"}
+
+
+def _equal(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return bool(np.array_equal(a, b, equal_nan=True))
+    return bool(a == b)
 
 
 def _compare(operation: Any, arguments: Any, functional: Any) -> None:

@@ -8,6 +8,7 @@ from own_layers import PARTS, Attention, Block, Network, Scale, Stage, TwoOutput
 
 import keras_sbn
 from keras_sbn import layers
+from keras_sbn.folding.computation import is_known_class
 from keras_sbn.folding.graph import read
 from keras_sbn.folding.ops import KerasCall
 
@@ -23,12 +24,20 @@ def _hard(model, rng):
     return model
 
 
-def _own_left(graph):
-    own = (K.Layer, keras.Operation)
-    calls = [node.op.operation for node in graph.nodes() if isinstance(node.op, KerasCall)]
-    return [type(x).__name__ for x in calls if type(x).__module__.startswith(("test_", "tests."))] + [
-        type(x).__name__ for x in calls if type(x) in (K.Lambda, *own)
-    ]
+def _own_left(operations):
+    """Names of the classes that are none of Keras or of this package, and Lambda layers."""
+    kinds = [type(operation) for operation in operations]
+    return [kind.__name__ for kind in kinds if not is_known_class(kind) or kind is K.Lambda]
+
+
+def test_the_check_sees_layers_of_ones_own():
+    found = _own_left([Scale(), K.ReLU(), K.Lambda(ops.relu), Sum(), layers.SelfBinarizingActivation()])
+    assert found == ["Scale", "Lambda", "Sum"]
+
+
+class Sum(keras.Operation):
+    def call(self, x):
+        return ops.sum(x)
 
 
 def _assert_read(model, rng, count=5, exact=True):
@@ -36,7 +45,7 @@ def _assert_read(model, rng, count=5, exact=True):
     (shape,) = [tuple(x.shape[1:]) for x in model.inputs] if hasattr(model, "inputs") else [(6, 6, 3)]
     x = images(rng, shape, count)
     folded = keras_sbn.fold(model)
-    assert not _own_left(read(folded))
+    assert not _own_left(folded.operations)
     expected = keras.tree.flatten(model.predict(x, verbose=0))
     found = keras.tree.flatten(folded.predict(x, verbose=0))
     for some, others in zip(found, expected, strict=True):
@@ -249,6 +258,12 @@ class OfTheBatch(K.Layer):
         return x * 2 if x.shape[0] == 3 else x
 
 
+class WithLoss(K.Layer):
+    def call(self, x):
+        self.add_loss(ops.mean(x))
+        return x * 2
+
+
 class ConstantOperation(keras.Operation):
     def call(self, x):
         return np.ones((1, 4), "float32")
@@ -292,7 +307,8 @@ UNREAD = {
     OfTheBatch: "something else than what was recorded",
     Branch: "something else than what was recorded",
     Backend: "not made of layers and functions of keras.ops alone",
-    Constant: "tensors",
+    WithLoss: "`add_loss()` can only be called",
+    Constant: "something else than tensors" if OLD else "All operation outputs must be tensors",
     ConstantOperation: "something else than tensors",
     HalfPrecision: "computes in bfloat16",
 }
@@ -318,6 +334,96 @@ def test_a_layer_called_in_training_mode_is_not_read():
     model = keras.Model(inputs, Block(2)(inputs, training=True))
     (call,) = _calls_of(model, Block)
     assert "it is called with training=True" in call.doubt
+
+
+class Unmoded(K.Layer):
+    """Says nothing of the mode, which what it calls hears of from Keras."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.normalization = K.BatchNormalization(momentum=0.5)
+
+    def call(self, x):
+        return self.normalization(x)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_mode_that_a_layer_does_not_take_is_not_lost(nested, rng):
+    inputs = keras.Input((4,))
+    if nested:
+        inner = keras.Model(inputs, Unmoded()(inputs))
+        x = keras.Input((4,))
+        model = keras.Model(x, inner(x, training=True))
+    else:
+        model = keras.Model(inputs, Unmoded()(inputs, training=True))
+    (call,) = _calls_of(model, Unmoded)
+    assert "it is called with training=True" in call.doubt
+    assert call.arguments[1]["training"] is True
+
+
+class OneSample(K.Layer):
+    def call(self, x):
+        return x * 2 if x.shape[0] == 1 else x
+
+
+def test_a_sample_alone_is_tried(rng):
+    inputs = keras.Input((4,))
+    (call,) = _calls_of(keras.Model(inputs, OneSample()(inputs)), OneSample)
+    assert "something else than what was recorded" in call.doubt
+
+
+# A graph that is to be trained.
+
+
+class Halving(K.Layer):
+    """Calls the same functions in training, with another constant."""
+
+    def call(self, x, training=False):
+        return x * (0.5 if training else 1.0)
+
+
+class Swapped(K.Layer):
+    """Calls the same functions in training, on other values."""
+
+    def call(self, x, training=False):
+        y = ops.tanh(x)
+        return x - y if training else y - x
+
+
+class OtherAxis(K.Layer):
+    """Calls the same function in training, along another axis."""
+
+    def call(self, x, training=False):
+        return ops.flip(x, axis=1 if training else 2)
+
+
+class Regularized(K.Layer):
+    def __init__(self):
+        super().__init__(activity_regularizer="l2")
+
+    def call(self, x):
+        return x * 2
+
+
+@pytest.mark.parametrize("kind", [Halving, Swapped, OtherAxis, Regularized, Scale])
+def test_what_differs_in_training_is_read_for_inference_alone(kind, rng):
+    inputs = keras.Input((4, 4))
+    own = kind()
+    model = keras.Model(inputs, own(inputs))
+
+    def left(graph):
+        return _own_left(node.op.operation for node in graph.nodes() if isinstance(node.op, KerasCall))
+
+    assert left(read(model, to_train=True)) == [kind.__name__]
+    assert left(read(model)) == []
+
+
+def test_a_block_that_calls_the_same_is_read_for_training(rng):
+    inputs = keras.Input((4, 4, 3))
+    graph = read(keras.Model(inputs, Stage(3)(inputs)), to_train=True)
+    calls = [node.op for node in graph.nodes() if isinstance(node.op, KerasCall)]
+    assert not _own_left(call.operation for call in calls)
+    assert all(call.arguments[1].get("training") is not True for call in calls)
 
 
 def test_a_mask_is_not_read():
@@ -352,7 +458,8 @@ def test_reading_changes_nothing_in_the_model(rng):
     assert before[:2] == after[:2]
     for some, others in zip(before[2], after[2], strict=True):
         np.testing.assert_array_equal(some, others)
-    assert _own_left(graph) == ["Counter"]
+    calls = [node.op.operation for node in graph.nodes() if isinstance(node.op, KerasCall)]
+    assert _own_left(calls) == ["Counter"]
     # And the operators of weights are Keras's own again.
     assert not isinstance(counter.seen * 2, keras.KerasTensor)
     assert keras.Variable.__mul__.__module__.startswith("keras.")
