@@ -246,7 +246,8 @@ def test_a_model_with_a_call_of_its_own_is_read(make, nested, rng):
 @pytest.mark.parametrize("nested", [False, True], ids=["alone", "nested"])
 def test_a_model_that_adds_to_what_its_call_gives_is_refused(nested, rng):
     model = _nested(_hard(_functional(NegatingModel), rng), nested)
-    why = "it cannot be called" if keras.__version__.startswith("3.4.") else "it computes something else"
+    old = keras.__version__.startswith("3.4.")
+    why = "its call is not made of layers" if old else "it computes something else"
     said = f"of class Negating, which defines its own __call__, and {why}"
     with pytest.raises(ValueError, match=rf"model 'inner' {said}.*Build it from layers"):
         keras_sbn.fold(model)
