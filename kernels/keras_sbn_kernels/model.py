@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,6 +65,20 @@ def _scale(runtime: litert.Runtime, tensor: ctypes.c_void_p) -> tuple[float, int
     return (found.scale, found.zero_point) if found.scale else None
 
 
+def _free(
+    lib: ctypes.CDLL, objects: list[tuple[str, ctypes.c_void_p]], ports: list[Port], plan: Plan
+) -> None:
+    """Destroys LiteRT's objects, the newest first, then the nodes that they call."""
+    for port in ports:
+        port.array = np.zeros(0)
+    while objects:
+        destroy, made = objects.pop()
+        function = getattr(lib, destroy)
+        function.restype = None
+        function(made)
+    plan.close()
+
+
 class Model:
     """Runs a `.tflite` file with one-bit operators, and stock ones, in the installed LiteRT.
 
@@ -97,14 +112,18 @@ class Model:
     ) -> None:
         self._lock = threading.Lock()
         self._objects: list[tuple[str, ctypes.c_void_p]] = []
-        self.inputs: list[Port] = []
-        self.outputs: list[Port] = []
+        self._all_ports: list[Port] = []
         content = (
             bytes(file) if isinstance(file, bytes | bytearray | memoryview) else Path(file).read_bytes()
         )
         self._plan = Plan(content, num_threads, instructions)
         self.instructions = self._plan.instructions
         self._runtime = litert.runtime()
+        # It holds the plan, which so outlives LiteRT's objects even where the collector frees a cycle or
+        # the interpreter ends; a method `__del__` would be called in any order with the plan's.
+        self._finalizer = weakref.finalize(
+            self, _free, self._runtime.lib, self._objects, self._all_ports, self._plan
+        )
         self._compile(num_threads)
 
     def _keep(self, destroy: str, made: ctypes.c_void_p) -> ctypes.c_void_p:
@@ -164,6 +183,7 @@ class Model:
                 buffers[place] = ports[value].buffer
                 continue
             port = ports[value] = Port(run, ctypes.c_void_p(value))
+            self._all_ports.append(port)
             requirements = run.create(
                 f"LiteRtGetCompiledModel{side}BufferRequirements",
                 self._compiled,
@@ -244,15 +264,4 @@ class Model:
 
     def close(self) -> None:
         """Frees everything; the model cannot run afterwards."""
-        for port in (*self.inputs, *self.outputs):
-            port.array = np.zeros(0)
-        while self._objects:
-            destroy, made = self._objects.pop()
-            function = getattr(self._runtime.lib, destroy)
-            function.restype = None
-            function(made)
-        self._plan.close()
-
-    def __del__(self) -> None:
-        if hasattr(self, "_plan"):
-            self.close()
+        self._finalizer()

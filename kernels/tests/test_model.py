@@ -1,6 +1,8 @@
 """Files in LiteRT, and what is refused."""
 
 import contextlib
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -45,6 +47,30 @@ def test_a_path_and_many_models_at_once(tmp_path):
     models = [Model(tmp_path / "model.tflite") for _ in range(5)]
     outputs = [model.run([first.x.astype(np.float32)])[0] for model in models]
     assert all(np.array_equal(outputs[0], output) for output in outputs)
+
+
+@pytest.mark.parametrize("end", ["", "del cycle; gc.collect(); print('collected')"])
+def test_a_model_in_a_cycle_is_freed_by_the_collector_and_by_the_end_of_the_process(end, tmp_path):
+    # Alone, for what is freed in a wrong order ends the process.
+    first, _, content = chain()
+    (tmp_path / "model.tflite").write_bytes(content)
+    np.save(tmp_path / "x.npy", first.x.astype(np.float32))
+    script = f"""
+import gc
+import numpy as np
+from keras_sbn_kernels import Model
+
+cycle = [Model("model.tflite") for _ in range(3)]
+cycle += [cycle, *(vars(model) for model in cycle)]
+y = [model.run([np.load("x.npy")])[0] for model in cycle[:3]]
+assert np.array_equal(y[0], y[2])
+{end}
+print("end")
+"""
+    command = [sys.executable, "-X", "faulthandler", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "end"
 
 
 def test_calls_from_several_threads_do_not_mix():

@@ -9,6 +9,7 @@ from conftest import digit_network, images, randomize
 from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 from random_networks import binary_network, refused_layers
+from small_models import run_child
 
 import keras_sbn
 from keras_sbn import extras
@@ -166,6 +167,29 @@ def test_the_file_runs_in_them_unless_another_runtime_is_asked_for(rng):
         assert latency.runtime.startswith("LiteRT, one-bit kernels, ")
         assert latency.num_threads == 2
     np.testing.assert_array_equal(converted.predict(x, runtime="kernels"), converted.predict(x))
+
+
+@needs_kernels
+@pytest.mark.once
+def test_a_program_that_keeps_its_models_ends_without_a_crash():
+    # A segmentation fault while the interpreter of Python ends would be the exit code of the program.
+    said = run_child(
+        """
+        import json, keras, keras_sbn, numpy as np
+        from keras_sbn import layers
+
+        model = keras.Sequential([
+            keras.Input((8, 8, 1)), layers.SelfBinarizingConv2D(8, 3), layers.BinaryBatchNormalization(),
+            layers.SelfBinarizingActivation(), layers.SelfBinarizingConv2D(4, 3),
+        ])
+        keras_sbn.binarize(model)
+        x = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype("float32")
+        kept = {target: keras_sbn.convert(model, target) for target in ("lce", "tflite")}
+        found = [keras_sbn.verify(converted, model, x) for converted in kept.values()]
+        print(json.dumps([str(one) for one in found]))
+        """
+    )
+    assert "one-bit kernels" in said[0]
 
 
 @needs_kernels
