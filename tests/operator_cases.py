@@ -14,6 +14,7 @@ import keras_sbn
 from keras_sbn import layers
 
 K = keras.layers
+_STEPS = np.linspace(-1, 1, 144, dtype="float32").reshape(3, 3, 4, 4)
 
 
 def _binary(x, **options):
@@ -74,6 +75,12 @@ CASES = {
     "one_row": lambda x: x[:, 1] - ops.flip(x[:, -1], axis=1),
     "axes": lambda x: ops.moveaxis(ops.swapaxes(x, 1, 2), -1, 1),
     "rows": lambda x: ops.concatenate([x, ops.sigmoid(x)], axis=1),
+    "copies": lambda x: ops.repeat(ops.tile(x, (1, 1, 2, 1)), 2, axis=2),
+    "stacked": lambda x: ops.roll(ops.stack([x, -x], axis=3), (1, 2), axis=(1, -1)),
+    "spread": lambda x: ops.var(x, axis=-1, keepdims=True) + x**2,
+    "functions": lambda x: keras.activations.relu(
+        ops.average_pool(ops.conv(x, _STEPS, padding="same"), 2) @ np.eye(4, 3, dtype="float32")
+    ),
     "padded": lambda x: ops.pad(x, [[0, 0], [0, 1], [0, 0], [2, 3]], constant_values=0.5),
     "binary": lambda x: _sign(_binary(x, padding="same")),
     "binary_strided": lambda x: _sign(_binary(x, padding="same", strides=(2, 3), pad_value=-1.0)),

@@ -112,6 +112,8 @@ _FORMS = {
     "sum": lambda own, x: own.shift + x,
     "number": lambda own, x: 0.1 * x - 0.3,
     "negative": lambda own, x: -x,
+    "pool": lambda own, x: ops.max_pool(x, 2, 1, padding="same"),
+    "type": lambda own, x: ops.cast(x, "float32"),
 }
 
 
@@ -239,6 +241,8 @@ class _Builder:
                 lambda: K.Minimum()([ops.flip(ops.flip(x, axis=1), axis=2), x]),
                 lambda: ops.max(x, axis=2, keepdims=True),
                 lambda: ops.amin(x, axis=-1, keepdims=True),
+                lambda: ops.max(ops.stack([x, ops.roll(x, 1, axis=2)], axis=1), axis=1),
+                lambda: ops.max_pool(ops.tile(x, (1, 1, 1, 2)), 2, padding="same"),
             )()
         if kind == "new axis":
             return self.choose(lambda: x[:, 0][:, None], lambda: ops.expand_dims(x[:, :, -1], 2))()

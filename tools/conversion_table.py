@@ -20,6 +20,7 @@ import keras_sbn
 from keras_sbn.conversion import layers as _layers  # noqa: F401 (registers the lowerings)
 from keras_sbn.conversion.passes.conv1d_to_conv2d import Conv1DToConv2D
 from keras_sbn.conversion.registry import LOWERINGS, operation_class
+from keras_sbn.folding.functions import layer_class
 from keras_sbn.folding.kinds import SELECTING
 from keras_sbn.folding.rules import DEFAULT_RULES
 
@@ -43,6 +44,11 @@ A layer of your own, a `Lambda` and a subclassed model convert as what they call
 otherwise than its class is refused whatever its class does; one that only fixes arguments converts as its
 class. An argument that a file does not have is refused as well, such as `data_format="channels_first"` or
 an interpolation of `UpSampling2D` other than "nearest".
+
+A function that computes what a layer does, such as `conv`, `matmul` or `max_pool`, is read as that layer,
+with its constants as the weights: it takes one tensor of float32, and constants beside it. `einsum` is a
+product along the last axis (`"bhwc,cd->bhwd"`), `cast` one to float32, `power` a square or a root, and
+`image.resize` one to whole multiples of the size. `repeat`, `roll` and `tile` take axes of a sample.
 """
 
 
@@ -74,7 +80,12 @@ def layer_row(kind: type) -> dict[str, bool]:
 
 def operation_row(name: str) -> dict[str, bool]:
     """What becomes of a function of keras.ops."""
-    lowering = LOWERINGS.get(_operation(name))
+    kind = _operation(name)
+    layer = layer_class(kind)
+    if layer is not None:
+        row = layer_row(layer)
+        return {column: row[column] or row["removed"] for column in ("float32", "int8")}
+    lowering = LOWERINGS.get(kind)
     return {
         "float32": lowering is not None,
         "int8": lowering is not None and lowering.int8 is not None,
@@ -84,7 +95,8 @@ def operation_row(name: str) -> dict[str, bool]:
 def _operation(name: str) -> type:
     """The class of the operation that a function makes when it is called, or else that of its name."""
     x = keras.Input((4, 4, 3))
-    for arguments in ((x,), (x, x), (x, 1)):
+    row = keras.KerasTensor((3,))
+    for arguments in ((x,), (x, x), (x, 1), (x, row, row, -1)):
         try:
             made = keras.tree.flatten(getattr(keras.ops, name)(*arguments))[0]
         except Exception:

@@ -30,6 +30,7 @@ from keras_sbn.conversion.plan import LoweringError
 from keras_sbn.conversion.quantization import QuantParams
 from keras_sbn.conversion.scales import Scales
 from keras_sbn.conversion.values import Values
+from keras_sbn.folding import functions
 from keras_sbn.folding.graph import Graph, Node, only_input
 from keras_sbn.folding.ops import KerasCall, Slot
 
@@ -246,16 +247,23 @@ def _unknown(op: Any, name: str, rank: int) -> str:
     """The error for a layer or an operation that no function writes."""
     is_operation = _is_operation(type(op))
     wanted = _is_operation if is_operation else lambda kind: issubclass(kind, keras.layers.Layer)
-    known = sorted({kind.__name__ for kind in LOWERINGS if wanted(kind)})
+    known = {kind.__name__ for kind in LOWERINGS if wanted(kind)}
+    known |= set(functions.names()) if is_operation else set()
     remedy = "Replace it, or end the model before it and run the rest outside."
     if rank == 5:
         remedy = (
             "The targets have no kernels over three axes. Reshape two of them into one and use layers "
             "of two dimensions, or end the model before it and run the rest outside."
         )
+    layer = functions.layer_class(type(op))
+    if layer is not None:
+        return (
+            f"Expected a function of one float32 tensor and constants that {layer.__name__} computes as "
+            f"well. Received: {type(op).__name__} {name!r} with other arguments. {remedy}"
+        )
     return (
         f"Expected {'an operation' if is_operation else 'a layer'} that converts. Received: "
-        f"{type(op).__name__} {name!r}. These do: {', '.join(known)}. {remedy}"
+        f"{type(op).__name__} {name!r}. These do: {', '.join(sorted(known))}. {remedy}"
     )
 
 

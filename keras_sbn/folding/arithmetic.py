@@ -85,14 +85,15 @@ def _on(comparison: Threshold, source: Node) -> Threshold:
     )
 
 
-def arithmetic_of(node: Node) -> Arithmetic | None:
+def arithmetic_of(node: Node, of_integers: bool = False) -> Arithmetic | None:
     """What a node computes of its only input and a constant, or `None` where it is something else.
 
-    The constant broadcasts against a sample; one that differs along the batch is no constant.
+    The constant broadcasts against a sample; one that differs along the batch is no constant. Integers,
+    which Keras makes floats where the result is one, are taken where `of_integers` says so.
     """
-    if not isinstance(node.op, KerasCall) or len(node.inputs) != 1:
+    if not isinstance(node.op, KerasCall) or len(node.inputs) != 1 or dtype_of(node) != "float32":
         return None
-    if dtype_of(node) != "float32" or dtype_of(node.input) != "float32":
+    if dtype_of(node.input) != "float32" and not (of_integers and "int" in dtype_of(node.input)):
         return None
     kind = node.op.kind
     if kind is _NEGATIVE:

@@ -12,6 +12,7 @@ import keras
 
 from keras_sbn.folding.bias_add import adds_elsewhere
 from keras_sbn.folding.computation import averages, change_of_model, ignores_mask, output_dtype, takes
+from keras_sbn.folding.functions import layer_of
 from keras_sbn.folding.links import Links
 from keras_sbn.folding.ops import KerasCall, Op, Pick, Placeholder, Reshape, Slot
 from keras_sbn.folding.own_layers import (
@@ -332,9 +333,12 @@ class _Reader:
         within = None if is_layer else self._within
         name = self._name(operation.name if within is None else f"{within}_{operation.name}")
         dtype = _output_dtype(call, args, kwargs, dtypes)
-        made = KerasCall(
-            operation, arguments, dtype, dtypes, doubt or adds_elsewhere(operation, arguments, tensors)
-        )
+        layer = layer_of(operation, arguments, tensors, self._to_train)
+        if layer is None:
+            doubt = doubt or adds_elsewhere(operation, arguments, tensors)
+        else:
+            operation, arguments = layer, ((Slot(0),), {})
+        made = KerasCall(operation, arguments, dtype, dtypes, doubt)
         node = Node(name, made, inputs, tuple(call.outputs[0].shape))
         if len(call.outputs) == 1:
             values[id(call.outputs[0])] = node

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +27,14 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.folding.computation import base_class, change_of, change_of_model, takes, trains_by_default
+from keras_sbn.folding.computation import (
+    base_class,
+    change_of,
+    change_of_model,
+    operation_class,
+    takes,
+    trains_by_default,
+)
 from keras_sbn.interception import intercepting, intercepting_class
 from keras_sbn.structures import input_structure
 
@@ -38,6 +46,7 @@ _APPLICATIONS = "keras.src.applications."
 _SAMPLES = (1, 3)
 #: A size of an axis that the model leaves open.
 _OPEN_AXIS = 32
+_RESHAPE: Any = operation_class(ops.reshape, keras.KerasTensor((2, 1)), (2,))
 #: Those in which Keras writes parts of its errors.
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 #: The class of Keras that every weight derives from; `keras.Variable` is none of theirs in Keras 3.4.
@@ -170,7 +179,8 @@ def _recorded(operation: Any, arguments: Any, dtypes: Any) -> Any:
     ]
     args, kwargs = _with(arguments, inputs)
     operators = intercepting_class(_Weight, _OPERATORS, _operator_of_a_weight)
-    with keras.StatelessScope() as scope, operators:
+    reshapes = intercepting_class(_RESHAPE, ("compute_output_spec",), _reshaped)
+    with keras.StatelessScope() as scope, operators, reshapes:
         try:
             outputs = keras.tree.flatten(_called(operation, args, kwargs))
         except Exception as error:
@@ -187,6 +197,20 @@ def _recorded(operation: Any, arguments: Any, dtypes: Any) -> Any:
         return keras.Model(inputs, outputs)
     except ValueError as error:
         raise NotReadError("it does not use all of its inputs") from error
+
+
+def _reshaped(own: Any, name: str, operation: Any, x: Any) -> Any:
+    """The shape of a symbolic ``reshape(x, (ops.shape(x)[0], -1))``, with -1 for the batch.
+
+    The size of a symbolic batch is `None`, which stands for no number when the recorded graph runs.
+    """
+    sizes = list(operation.newshape)
+    if sizes[:1] == [None] and None not in (*sizes[1:], *x.shape[1:]):
+        if -1 in sizes:
+            known = math.prod(size for size in sizes[1:] if size != -1)
+            sizes[sizes.index(-1)] = math.prod(x.shape[1:]) // max(known, 1)
+        operation.newshape = (-1, *sizes[1:])
+    return own(operation, x)
 
 
 def _first_words(error: Exception) -> str:

@@ -43,6 +43,14 @@ CASES = {
     "mean": lambda x: ops.mean(x, axis=-1, keepdims=True),
     "least": lambda x: ops.amax(x, axis=1) - ops.amin(x, axis=-3),
     "largest": lambda x: ops.max(ops.abs(-x), axis=(1, 2)),
+    "tiles": lambda x: ops.tile(ops.tile(x, (1, 2, 1, 3)), 2),
+    "one_tile": lambda x: ops.tile(x, 1),
+    "repeats": lambda x: ops.repeat(ops.repeat(x, 2, axis=1), 3, axis=-1),
+    "stacks": lambda x: ops.stack([x, -x, x], axis=2) - ops.stack([x, x, x], axis=-3),
+    "rolled": lambda x: ops.roll(ops.roll(x, (1, -6), axis=(1, -1)), 4, axis=2) - ops.roll(x, 7, axis=1),
+    "powers": lambda x: x**2 + ops.abs(x) ** 0.5 - ops.power(x, 2.0),
+    "variance": lambda x: ops.var(x, axis=(1, -1), keepdims=True) - ops.var(x, axis=1, keepdims=True),
+    "whole_variance": lambda x: x - ops.var(x, axis=(1, 2, 3), keepdims=True),
     "concatenate": lambda x: ops.concatenate([x, ops.sigmoid(x)], axis=1),
     "relu_of_sums": lambda x: keras.layers.ReLU()(
         layers.SelfBinarizingConv2D(4, 3, padding="same", binarize_input=True)(x)

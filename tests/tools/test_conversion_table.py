@@ -41,21 +41,35 @@ def test_every_layer_of_this_keras_is_as_the_page_says(module):
 
 #: How the functions are called that take more than a tensor.
 _CALLS = {
+    "average_pool": lambda x: keras.ops.average_pool(x, 2),
+    "batch_normalization": lambda x: keras.ops.batch_normalization(x, *np.ones((2, 3), "float32"), -1),
+    "cast": lambda x: keras.ops.cast(x, "float32"),
     "clip": lambda x: keras.ops.clip(x, 0.6, 1.5),
     "concatenate": lambda x: keras.ops.concatenate([x, x], axis=1),
+    "conv": lambda x: keras.ops.conv(x, np.ones((2, 2, 3, 2), "float32")),
+    "depthwise_conv": lambda x: keras.ops.depthwise_conv(x, np.ones((2, 2, 3, 1), "float32")),
+    "dot": lambda x: keras.ops.dot(x, np.ones((3, 2), "float32")),
+    "einsum": lambda x: keras.ops.einsum("bhwc,cd->bhwd", x, np.ones((3, 2), "float32")),
     "expand_dims": lambda x: keras.ops.expand_dims(x, 2),
     "flip": lambda x: keras.ops.flip(x, axis=-1),
     "get_item": lambda x: x[:, 1:, ::2],
+    "matmul": lambda x: keras.ops.matmul(x, np.ones((3, 2), "float32")),
+    "max_pool": lambda x: keras.ops.max_pool(x, 2),
     "moveaxis": lambda x: keras.ops.moveaxis(x, -1, 1),
     "pad": lambda x: keras.ops.pad(x, [[0, 0], [1, 2], [0, 1], [0, 0]], constant_values=3.0),
+    "power": lambda x: x**2,
+    "repeat": lambda x: keras.ops.repeat(x, 2, axis=1),
     "reshape": lambda x: keras.ops.reshape(x, (-1, 16, 3)),
+    "roll": lambda x: keras.ops.roll(x, 1, axis=2),
     "split": lambda x: keras.ops.split(x, 2, axis=1)[1],
     "squeeze": lambda x: keras.ops.squeeze(keras.layers.Reshape((4, 1, 12))(x), axis=2),
+    "stack": lambda x: keras.ops.stack([x, x], axis=1),
     "swapaxes": lambda x: keras.ops.swapaxes(x, 1, -1),
+    "tile": lambda x: keras.ops.tile(x, (1, 2, 1, 1)),
     "transpose": lambda x: keras.ops.transpose(x, (0, 3, 1, 2)),
     **{
         name: lambda x, name=name: getattr(keras.ops, name)(x, axis=(1, 2))
-        for name in ("amax", "amin", "max", "mean", "min", "sum")
+        for name in ("amax", "amin", "max", "mean", "min", "sum", "var")
     },
     **{
         name: lambda x, name=name: getattr(keras.ops, name)(x, x + 0.5)

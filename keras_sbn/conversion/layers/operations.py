@@ -6,16 +6,17 @@ in `reads` must have its default: `registry.lowering_of` refuses the others.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_sbn.conversion.emitter import Tensor
+from keras_sbn.conversion.emitter import Output, Tensor
 from keras_sbn.conversion.layers.activations import activated
 from keras_sbn.conversion.plan import LoweringError
-from keras_sbn.conversion.registry import Call, lowers, lowers_each, same
+from keras_sbn.conversion.registry import Call, lowers, lowers_each, one_scale, same
 from keras_sbn.folding.kinds import GET_ITEM
 from keras_sbn.folding.ops import Slot
 
@@ -81,10 +82,13 @@ def _unary(call: Call, operator: str) -> Tensor:
     reads=("axis", "keepdims"),
 )
 def _reduction(call: Call, operator: str) -> Tensor:
-    op, rank = call.op, len(call.input.shape)
-    axes = range(rank) if op.axis is None else np.atleast_1d(op.axis)
-    wanted = sorted(int(axis) % rank for axis in axes)
-    return call.emitter.reduction(operator, call.input, wanted, call.output, bool(op.keepdims))
+    axes = _axes(call.op.axis, len(call.input.shape))
+    return call.emitter.reduction(operator, call.input, axes, call.output, bool(call.op.keepdims))
+
+
+def _axes(axis: Any, rank: int) -> list[int]:
+    """The axes of a reduction, all of them for `None`."""
+    return sorted(int(one) % rank for one in (range(rank) if axis is None else np.atleast_1d(axis)))
 
 
 @lowers("clip", reads=("x_min", "x_max"))
@@ -171,6 +175,91 @@ def _flip(call: Call) -> Tensor:
     return call.emitter.slice_of(call.input, begin, call.output, strides)
 
 
+@lowers("roll", reads=("shift", "axis"), int8=same)
+def _roll(call: Call) -> Tensor:
+    rank = len(call.input.shape)
+    if call.op.axis is None or 0 in {int(axis) % rank for axis in np.atleast_1d(call.op.axis)}:
+        raise LoweringError(
+            f"Expected axes of a sample. Received: {call.layer!r}, which moves values from sample to "
+            "sample. Give the axes of a sample: axis=2."
+        )
+    x = call.input
+    shifts, axes = np.broadcast_arrays(np.atleast_1d(call.op.shift), np.atleast_1d(call.op.axis))
+    steps = [
+        (int(axis) % rank, -int(shift) % x.shape[axis])
+        for shift, axis in zip(shifts, axes, strict=True)
+        if shift % x.shape[axis]
+    ]
+    for index, (axis, begin) in enumerate(steps):
+        parts = [
+            _part(call, x, axis, range(begin, x.shape[axis]), f"end_{index}"),
+            _part(call, x, axis, range(begin), f"start_{index}"),
+        ]
+        x = call.emitter.concatenation(parts, axis, _step(call, x.shape, index, len(steps)))
+    return x
+
+
+def _step(call: Call, shape: tuple[int, ...], index: int, count: int) -> Output:
+    """What one of several steps writes: the last one the output."""
+    if index == count - 1:
+        return call.output
+    return call.output.also(shape=shape, name="", suffix=f"step_{index}")
+
+
+def _part(call: Call, x: Tensor, axis: int, places: range, suffix: str) -> Tensor:
+    """The values at some places of one axis that follow one another."""
+    begin, shape = [0] * len(x.shape), list(x.shape)
+    begin[axis], shape[axis] = places.start, len(places)
+    return call.emitter.slice_of(x, begin, call.output.also(shape=tuple(shape), name="", suffix=suffix))
+
+
+@lowers("tile", reads=("repeats",), int8=same)
+def _tile(call: Call) -> Tensor:
+    x = call.input
+    repeats = np.atleast_1d(call.op.repeats).tolist()
+    if len(repeats) > len(x.shape):
+        raise LoweringError(
+            f"Expected a number of copies for each axis. Received: {call.layer!r} with repeats={repeats} "
+            f"and a value of {len(x.shape)} axes. Add the axes with keras.ops.expand_dims before."
+        )
+    first = len(x.shape) - len(repeats)
+    steps = [(first + place, count) for place, count in enumerate(repeats) if count != 1]
+    for index, (axis, count) in enumerate(steps):
+        shape = (*x.shape[:axis], x.shape[axis] * count, *x.shape[axis + 1 :])
+        x = call.emitter.concatenation([x] * count, axis, _step(call, shape, index, len(steps)))
+    return x
+
+
+@lowers("repeat", reads=("repeats", "axis"), int8=same)
+def _repeat(call: Call) -> Tensor:
+    """Each value of an axis several times: copies along an axis of one value behind it."""
+    x, axis = call.input, call.op.axis
+    counts = set(np.atleast_1d(call.op.repeats).tolist())
+    if axis is None or len(counts) != 1:
+        raise LoweringError(
+            f"Expected `repeat` with one number along an axis. Received: {call.layer!r} with "
+            f"repeats={call.op.repeats}, axis={axis}. Give both, or use keras.ops.concatenate."
+        )
+    (count,) = counts
+    before = math.prod(x.shape[: axis % len(x.shape) + 1])
+    behind = math.prod(x.shape) // before
+    rows = call.emitter.reshape(x, call.output.also(shape=(before, 1, behind), name="", suffix="rows"))
+    output = call.output.also(shape=(before, count, behind), name="", suffix="copies")
+    return call.emitter.reshape(call.emitter.concatenation([rows] * count, 1, output), call.output)
+
+
+@lowers("stack", reads=("axis",), int8=one_scale)
+def _stack(call: Call) -> Tensor:
+    shape = list(call.output.shape)
+    axis = call.op.axis % len(shape)
+    shape[axis] = 1
+    parts = [
+        call.emitter.reshape(x, call.output.also(shape=tuple(shape), name="", suffix=f"part_{index}"))
+        for index, x in enumerate(call.inputs)
+    ]
+    return call.emitter.concatenation(parts, axis, call.output)
+
+
 @lowers("moveaxis", reads=("source", "destination"), int8=same)
 def _moveaxis(call: Call) -> Tensor:
     return _transposed(call, lambda x: np.moveaxis(x, call.op.source, call.op.destination))
@@ -196,6 +285,35 @@ def _transposed(call: Call, move: Callable[[np.ndarray], np.ndarray]) -> Tensor:
 @lowers("square")
 def _square(call: Call) -> Tensor:
     return call.emitter.elementwise("MUL", call.input, call.input, call.output)
+
+
+@lowers("power", constants=True)
+def _power(call: Call) -> Tensor:
+    """``x ** 2``, ``x ** 0.5``."""
+    exponent = _arguments(call)[1]
+    if not isinstance(exponent, Slot) and np.all(np.equal(exponent, 2)):
+        return call.emitter.elementwise("MUL", call.input, call.input, call.output)
+    if not isinstance(exponent, Slot) and np.all(np.equal(exponent, 0.5)):
+        return call.emitter.unary("SQRT", call.input, call.output)
+    raise LoweringError(
+        f"Expected a power of 2 or 0.5. Received: {call.layer!r} with another one. Write it as products, "
+        "quotients and roots: x * x * x, 1 / x."
+    )
+
+
+@lowers("var", reads=("axis", "keepdims"))
+def _variance(call: Call) -> Tensor:
+    """The mean of the squared differences from the mean."""
+    x, rank = call.input, len(call.input.shape)
+    axes = _axes(call.op.axis, rank)
+    kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+    mean = call.emitter.reduction(
+        "MEAN", x, axes, call.output.also(shape=kept, name="", suffix="mean"), True
+    )
+    inside = call.output.also(shape=x.shape, name="", suffix="difference")
+    difference = call.emitter.elementwise("SUB", x, mean, inside)
+    square = call.emitter.elementwise("MUL", difference, difference, inside.also(suffix="square"))
+    return call.emitter.reduction("MEAN", square, axes, call.output, bool(call.op.keepdims))
 
 
 @lowers_each({name: getattr(keras.activations, name) for name in _ACTIVATIONS})

@@ -8,7 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.folding.affine_maps import mapped, multiplied_out, rank
+from keras_sbn.folding.affine_maps import joined, mapped, multiplied_out, rank
+from keras_sbn.folding.arithmetic import arithmetic_of
 from keras_sbn.folding.graph import Graph, Node
 from keras_sbn.folding.ops import (
     Affine,
@@ -83,10 +84,15 @@ def _over_last_axes(parameter: np.ndarray, shape: tuple[int | None, ...]) -> np.
 def rescaled_integers(node: Node) -> tuple[Affine, Node] | None:
     """The affine map of integers that a node is, and the integers, in its shape.
 
-    A reshape of a map is the map of a reshape, with its parameters laid out as the values are.
+    Functions such as ``x / 255`` are maps as a layer's are, one after the other. A reshape of a map is
+    the map of a reshape, with its parameters laid out as the values are.
     """
-    if isinstance(node.op, Affine):
-        return None if grid(node.input) is None else (multiplied_out(node.op), node.input)
+    affine = _map_of(node)
+    if affine is not None:
+        before = rescaled_integers(node.input)
+        if before is not None:
+            return multiplied_out(joined(before[0], affine)), before[1]
+        return None if grid(node.input) is None else (multiplied_out(affine), node.input)
     if not isinstance(node.op, Reshape) or None in node.input.shape[1:]:
         return None
     found = rescaled_integers(node.input)
@@ -100,6 +106,14 @@ def rescaled_integers(node: Node) -> tuple[Affine, Node] | None:
 
     moved = Node(f"{node.name}_integers", Reshape(target), [integers], node.shape)
     return mapped(affine, reshaped), moved
+
+
+def _map_of(node: Node) -> Affine | None:
+    """The affine map that a node applies to its only input, or `None`."""
+    if isinstance(node.op, Affine):
+        return node.op
+    function = arithmetic_of(node, of_integers=True)
+    return None if function is None else function.affine
 
 
 class MoveProductBeforeRescaling:
@@ -122,7 +136,7 @@ class MoveProductBeforeRescaling:
         if found is None:
             return False
         affine, integers = found
-        scale, center, offset = affine.scale, affine.center, affine.offset
+        scale, center, offset = np.atleast_1d(affine.scale), affine.center, affine.offset
         if rank(affine) > 1 or (scale != scale[0]).any() or scale[0] == 0:
             return False
         op = node.op
@@ -144,7 +158,7 @@ class MoveProductBeforeRescaling:
         else:
             product = BinaryDense(op.kernel)
             per_channel = kernel
-        constant = (offset - scale * center) @ per_channel
+        constant = np.broadcast_to(offset - scale * center, per_channel.shape[:1]) @ per_channel
         filters = kernel.shape[-1]
         new = integers
         while new not in graph.links:
