@@ -79,7 +79,7 @@ CASES = {
     "stacked": lambda x: ops.roll(ops.stack([x, -x], axis=3), (1, 2), axis=(1, -1)),
     "spread": lambda x: ops.var(x, axis=-1, keepdims=True) + x**2,
     "functions": lambda x: keras.activations.relu(
-        ops.average_pool(ops.conv(x, _STEPS, padding="same"), 2) @ np.eye(4, 3, dtype="float32")
+        ops.average_pool(ops.conv(x, _STEPS, padding="same"), 2, 2) @ np.eye(4, 3, dtype="float32")
     ),
     "padded": lambda x: ops.pad(x, [[0, 0], [0, 1], [0, 0], [2, 3]], constant_values=0.5),
     "binary": lambda x: _sign(_binary(x, padding="same")),

@@ -242,7 +242,7 @@ class _Builder:
                 lambda: ops.max(x, axis=2, keepdims=True),
                 lambda: ops.amin(x, axis=-1, keepdims=True),
                 lambda: ops.max(ops.stack([x, ops.roll(x, 1, axis=2)], axis=1), axis=1),
-                lambda: ops.max_pool(ops.tile(x, (1, 1, 1, 2)), 2, padding="same"),
+                lambda: ops.max_pool(ops.tile(x, (1, 1, 1, 2)), 2, 2, padding="same"),
             )()
         if kind == "new axis":
             return self.choose(lambda: x[:, 0][:, None], lambda: ops.expand_dims(x[:, :, -1], 2))()

@@ -8,6 +8,7 @@ then know one of the two.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
 from collections.abc import Callable
@@ -17,13 +18,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_sbn.folding.computation import operation_class
+from keras_sbn.folding.computation import operation_class, takes
 from keras_sbn.folding.ops import Slot
 
 K = keras.layers
 #: Makes the layer of a function from it, the tensor that it gets and the constants of the call, `None`
 #: for one that is left out; or nothing, where no layer computes the same.
 _Make = Callable[..., Any]
+#: A size of an axis that the model leaves open.
+_OPEN_AXIS = 32
 #: The functions compute in the type of the tensor, whatever the policy for layers is.
 _FLOAT = {"dtype": "float32"}
 
@@ -62,7 +65,31 @@ def layer_of(operation: Any, arguments: Any, tensors: list[Any], to_train: bool 
             layer.build(tensors[0].shape)
     except ValueError:
         return None  # The layer takes less than the function: strides beside a dilation, say.
+    if layer is None or not _give_the_same(layer, operation, arguments, tensors[0]):
+        return None
     return layer
+
+
+def _give_the_same(layer: Any, operation: Any, arguments: Any, tensor: Any) -> bool:
+    """Whether a layer gives what the function gives of a sample of random numbers, but for rounding.
+
+    Some versions of Keras compute a function otherwise (`einsum` with an ellipsis) or not at all.
+    """
+    rng = np.random.default_rng(0)
+    sizes = [_OPEN_AXIS if size is None else size for size in tensor.shape[1:]]
+    x = ops.convert_to_tensor(
+        rng.normal(size=(1, *sizes)) * 8, keras.backend.standardize_dtype(tensor.dtype)
+    )
+    args, kwargs = keras.tree.map_structure(
+        lambda value: x if isinstance(value, Slot) else value, arguments
+    )
+    try:
+        expected = ops.convert_to_numpy(operation.call(*args, **kwargs))
+    except Exception:
+        return False  # Neither does the model run.
+    found = ops.convert_to_numpy(layer(x, training=False) if takes(layer, "training") else layer(x))
+    within = 1e-4 * max(1.0, float(np.abs(expected).max(initial=0)))
+    return found.shape == expected.shape and np.allclose(found, expected, rtol=0, atol=within)
 
 
 def _computes_in_float32(make: _Make, x: Any) -> bool:
@@ -203,7 +230,8 @@ _LAYERS: dict[type, tuple[type, _Make]] = {
         (ops.image.resize, (_MAP, (8, 8)), K.UpSampling2D, _resized),
         (ops.matmul, (_FLAT, _FLAT), K.Dense, _product),
         (ops.max_pool, (_MAP, 2), K.MaxPooling2D, _pool("MaxPooling")),
-        (ops.stop_gradient, (_MAP,), K.Identity, _identity),
         (keras.activations.relu, (_MAP,), K.ReLU, _relu),
     )
 }
+with contextlib.suppress(ValueError):  # Keras 3.4 computes it at once.
+    _LAYERS[operation_class(ops.stop_gradient, _MAP)] = K.Identity, _identity

@@ -22,13 +22,14 @@ def _weights(*shape):
     return _RNG.normal(size=shape).astype("float32")
 
 
-#: Functions of a map of 6 x 5 x 4, and the layer that computes the same.
+#: Functions of a map of 6 x 5 x 4, and the layer that computes the same. With JAX, Keras's pools need
+#: their strides.
 AS_LAYERS = {
-    "max pool": (lambda x: ops.max_pool(x, 2), K.MaxPooling2D),
+    "max pool": (lambda x: ops.max_pool(x, 2, 2), K.MaxPooling2D),
     "max pool, strides, same": (lambda x: ops.max_pool(x, (3, 2), 1, padding="same"), K.MaxPooling2D),
-    "max pool of rows": (lambda x: ops.max_pool(ops.reshape(x, (-1, 6, 20)), 2), K.MaxPooling1D),
+    "max pool of rows": (lambda x: ops.max_pool(ops.reshape(x, (-1, 6, 20)), 2, 2), K.MaxPooling1D),
     "average pool": (lambda x: ops.average_pool(x, 2, 2), K.AveragePooling2D),
-    "average pool, same": (lambda x: ops.average_pool(x, 2, padding="same"), K.AveragePooling2D),
+    "average pool, same": (lambda x: ops.average_pool(x, 2, 2, padding="same"), K.AveragePooling2D),
     "conv": (lambda x: ops.conv(x, _weights(3, 3, 4, 5)), K.Conv2D),
     "conv, strides": (lambda x: ops.conv(x, _weights(3, 2, 4, 5), (2, 1), "same"), K.Conv2D),
     "conv, dilation": (lambda x: ops.conv(x, _weights(2, 2, 4, 5), dilation_rate=2), K.Conv2D),
@@ -52,7 +53,6 @@ AS_LAYERS = {
     ),
     "cast": (lambda x: ops.cast(x, "float32"), K.Rescaling),
     "copy": (ops.copy, K.Identity),
-    "no gradient": (ops.stop_gradient, K.Identity),
     "resize": (lambda x: ops.image.resize(x, (12, 15), interpolation="nearest"), K.UpSampling2D),
     "elu": (lambda x: ops.elu(x, alpha=0.5), K.ELU),
     "relu": (lambda x: keras.activations.relu(x), K.ReLU),
@@ -61,6 +61,13 @@ AS_LAYERS = {
         K.ReLU,
     ),
 }
+
+OLD = keras.__version__.startswith("3.4.")
+if OLD:
+    # It does not run batch_normalization in a model, and computes something else than einsum.
+    WRONG = {name: AS_LAYERS.pop(name) for name in ("batch normalization", "whitening", "einsum, short")}
+else:
+    AS_LAYERS["no gradient"] = (ops.stop_gradient, K.Identity)
 
 
 def _kinds(model, to_train=False):
@@ -83,7 +90,14 @@ def test_every_function_of_the_table_is_tried():
     for function, _ in AS_LAYERS.values():
         inputs = keras.Input((6, 5, 4))
         tried |= {type(op).__name__ for op in keras.Model(inputs, function(inputs)).operations}
-    assert set(names()) <= tried
+    assert set(names()) - ({"BatchNorm"} if OLD else set()) <= tried
+
+
+@pytest.mark.skipif(not OLD, reason="later versions compute them")
+def test_functions_that_keras_does_not_compute_stay_functions():
+    for function, _ in WRONG.values():
+        inputs = keras.Input((6, 5, 4))
+        assert not issubclass(_kinds(keras.Model(inputs, function(inputs)))[-1], K.Layer)
 
 
 #: What no layer computes, or of something else than one tensor and constants.
@@ -121,7 +135,7 @@ def test_under_another_policy_the_layer_computes_in_float32(rng):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         inputs = keras.Input((6, 5, 4), dtype="float32")
-        model = keras.Model(inputs, ops.max_pool(ops.conv(inputs, _weights(3, 3, 4, 5)), 2))
+        model = keras.Model(inputs, ops.max_pool(ops.conv(inputs, _weights(3, 3, 4, 5)), 2, 2))
         x = images(rng, (6, 5, 4), 8)
         found = keras_sbn.fold(model).predict(x, verbose=0)
     finally:
@@ -131,11 +145,11 @@ def test_under_another_policy_the_layer_computes_in_float32(rng):
 
 def test_of_a_model_to_train_constants_stay_constants():
     inputs = keras.Input((6, 5, 4))
-    x = ops.stop_gradient(ops.matmul(inputs, _weights(4, 3)))
-    model = keras.Model(inputs, ops.max_pool(x, 2))
-    product, stopped, pool = _kinds(model, to_train=True)
-    assert not issubclass(product, K.Layer)
-    assert not issubclass(stopped, K.Layer)
+    x = ops.matmul(inputs, _weights(4, 3))
+    x = x if OLD else ops.stop_gradient(x)
+    model = keras.Model(inputs, ops.max_pool(x, 2, 2))
+    *functions, pool = _kinds(model, to_train=True)
+    assert not any(issubclass(kind, K.Layer) for kind in functions)
     assert pool is K.MaxPooling2D
 
 
@@ -148,7 +162,7 @@ class Convolution(K.Layer):
 
     def call(self, x):
         x = ops.conv(x, self.kernel, padding="same") + self.bias
-        return keras.activations.relu(ops.max_pool(x, 2))
+        return keras.activations.relu(ops.max_pool(x, 2, 2))
 
 
 class Flat(K.Layer):

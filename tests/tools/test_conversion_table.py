@@ -10,6 +10,8 @@ import keras_sbn
 from keras_sbn import layers
 
 table = pytest.importorskip("conversion_table")
+#: It runs neither of two functions in a model.
+OLD = keras.__version__.startswith("3.4.")
 PAGE = table.PAGE.read_text()
 
 
@@ -41,7 +43,7 @@ def test_every_layer_of_this_keras_is_as_the_page_says(module):
 
 #: How the functions are called that take more than a tensor.
 _CALLS = {
-    "average_pool": lambda x: keras.ops.average_pool(x, 2),
+    "average_pool": lambda x: keras.ops.average_pool(x, 2, 2),
     "batch_normalization": lambda x: keras.ops.batch_normalization(x, *np.ones((2, 3), "float32"), -1),
     "cast": lambda x: keras.ops.cast(x, "float32"),
     "clip": lambda x: keras.ops.clip(x, 0.6, 1.5),
@@ -54,7 +56,7 @@ _CALLS = {
     "flip": lambda x: keras.ops.flip(x, axis=-1),
     "get_item": lambda x: x[:, 1:, ::2],
     "matmul": lambda x: keras.ops.matmul(x, np.ones((3, 2), "float32")),
-    "max_pool": lambda x: keras.ops.max_pool(x, 2),
+    "max_pool": lambda x: keras.ops.max_pool(x, 2, 2),
     "moveaxis": lambda x: keras.ops.moveaxis(x, -1, 1),
     "pad": lambda x: keras.ops.pad(x, [[0, 0], [1, 2], [0, 1], [0, 0]], constant_values=3.0),
     "power": lambda x: x**2,
@@ -85,6 +87,7 @@ def test_functions_that_the_page_lists_convert():
     outputs = {
         name: keras.layers.Flatten()(_CALLS.get(name, getattr(keras.ops, name))(inputs))
         for name in _rows("keras.ops")
+        if not (OLD and name in ("batch_normalization", "stop_gradient"))
     }
     assert len(outputs) >= 25
     outputs["sign"] = layers.SelfBinarizingActivation()(keras.layers.Flatten()(inputs))
