@@ -187,7 +187,9 @@ def _normalization(op: Any, x: Any, *constants: np.ndarray | None) -> Any:
 
 def _cast(op: Any, x: Any) -> Any:
     """A number as float32: ``cast(image, "float32")``."""
-    return K.Rescaling(1.0, **_FLOAT) if op.dtype == "float32" else None
+    if op.dtype != "float32":
+        return None
+    return _identity(op, x) if x.dtype == "float32" else K.Rescaling(1.0, **_FLOAT)
 
 
 def _resized(op: Any, x: Any) -> Any:

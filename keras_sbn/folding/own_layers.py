@@ -204,7 +204,7 @@ def _reshaped(own: Any, name: str, operation: Any, x: Any) -> Any:
 
     The size of a symbolic batch is `None`, which stands for no number when the recorded graph runs.
     """
-    sizes = list(operation.newshape)
+    sizes = list(operation.newshape) if isinstance(operation.newshape, list | tuple) else []
     if sizes[:1] == [None] and None not in (*sizes[1:], *x.shape[1:]):
         if -1 in sizes:
             known = math.prod(size for size in sizes[1:] if size != -1)

@@ -51,7 +51,7 @@ AS_LAYERS = {
         lambda x: ops.batch_normalization(x, _weights(4), np.ones(4, "float32"), 3),
         K.BatchNormalization,
     ),
-    "cast": (lambda x: ops.cast(x, "float32"), K.Rescaling),
+    "cast": (lambda x: ops.cast(x, "float32"), K.Identity),
     "copy": (ops.copy, K.Identity),
     "resize": (lambda x: ops.image.resize(x, (12, 15), interpolation="nearest"), K.UpSampling2D),
     "elu": (lambda x: ops.elu(x, alpha=0.5), K.ELU),
@@ -181,12 +181,16 @@ class Flat(K.Layer):
             return ops.reshape(x, (batch, -1))
         if self.how == "rows":
             return ops.reshape(x, (batch, height, -1))
+        if self.how == "without":
+            return ops.reshape(
+                ops.reshape(x, [-1, height, width, channels]), (-1, height * width * channels)
+            )
         if self.how == "middle":
             return ops.reshape(x, (ops.shape(x)[0], -1, channels))
         return ops.reshape(x, [batch, height * width * channels])
 
 
-@pytest.mark.parametrize("how", ["rest", "rows", "middle", "sizes"])
+@pytest.mark.parametrize("how", ["rest", "rows", "middle", "sizes", "without"])
 def test_a_reshape_to_the_size_of_the_batch(how, rng):
     inputs = keras.Input((6, 5, 4))
     x = layers.SelfBinarizingConv2D(8, 3, padding="same")(Convolution()(inputs))
