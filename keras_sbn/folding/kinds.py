@@ -182,6 +182,6 @@ def wraps_around(kind: type, dtype: str, input_dtypes: Iterable[str] = ()) -> bo
     """
     if kind in _OF_INTEGERS or kind.__module__.startswith("keras_sbn."):
         return False
-    if not keras.backend.is_float_dtype(dtype):
-        return True
-    return kind not in _TO_FLOATS and not all(map(keras.backend.is_float_dtype, input_dtypes))
+    if all(map(keras.backend.is_float_dtype, input_dtypes)):
+        return False  # What makes integers of floats, as argmax does, adds none up.
+    return not keras.backend.is_float_dtype(dtype) or kind not in _TO_FLOATS

@@ -213,3 +213,12 @@ def test_the_same_on_the_axes_of_a_sample(target, rng):
     x = images(rng, (6, 6, 4), 5)
     received = keras_sbn.convert(model, target).predict(x)
     np.testing.assert_array_equal(received, model.predict(x, verbose=0))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("function", [lambda x: ops.argmax(x, axis=-1), lambda x: x > 0])
+def test_integers_made_of_floats_are_refused_for_what_they_are(function):
+    inputs = keras.Input((4,))
+    with pytest.raises(ValueError, match="Expected an operation that converts") as error:
+        keras_sbn.convert(keras.Model(inputs, function(inputs)))
+    assert "wraps around" not in str(error.value)
