@@ -337,6 +337,7 @@ class _Reader:
         if layer is None:
             doubt = doubt or adds_elsewhere(operation, arguments, tensors)
         else:
+            layer.name = name  # by which errors call it
             operation, arguments = layer, ((Slot(0),), {})
         made = KerasCall(operation, arguments, dtype, dtypes, doubt)
         node = Node(name, made, inputs, tuple(call.outputs[0].shape))

@@ -124,6 +124,15 @@ def test_other_calls_stay_functions(name):
         keras_sbn.convert(model)
 
 
+def test_errors_about_the_layer_name_the_function():
+    inputs = keras.Input((6, 5, 4))
+    model = keras.Model(inputs, ops.image.resize(inputs, (12, 10), interpolation="bilinear"))
+    function = model.operations[-1].name
+    assert read(model).outputs[0].op.operation.name == function
+    with pytest.raises(ValueError, match=f"Received: '{function}' with interpolation='bilinear'"):
+        keras_sbn.convert(model)
+
+
 def test_functions_of_16_bits_stay_functions():
     inputs = keras.Input((6, 5, 4), dtype="float16")
     model = keras.Model(inputs, ops.max_pool(inputs, 2))
