@@ -358,6 +358,12 @@ METHODS = {
         _ours("raw-kernels", "kernels not divided by their RMS", kernel={"normalize_kernel": False}),
         _ours("keras-bn", "Keras's batch normalization", normalization="keras"),
         _ours("keras-logits", "Keras's batch normalization for the logits alone", logits="keras"),
+        _ours(
+            "hard-start-keras-logits",
+            "the same, hard nearly from the start",
+            schedule=_HARD,
+            logits="keras",
+        ),
         _ours("slow-statistics", "momentum 0.99", normalization={"momentum": 0.99}),
         # A soft phase that lasts: where ν ends before the network is hard, when, and how it gets there.
         *(
