@@ -172,8 +172,7 @@ def _einsum(op: Any, x: Any, *kernels: np.ndarray) -> Any:
     )
     if match is None or len(kernels) != 1:
         return None
-    letters = [letter for letter in "".join(match.group("rest", "c", "d")) if letter != "."]
-    return _product(op, x, *kernels) if len(set(letters)) == len(letters) else None
+    return _product(op, x, *kernels)
 
 
 def _normalization(op: Any, x: Any, *constants: np.ndarray | None) -> Any:

@@ -9,6 +9,7 @@ from conftest import images, randomize
 
 import keras_sbn
 from keras_sbn import layers
+from keras_sbn.folding import functions
 from keras_sbn.folding.functions import names
 from keras_sbn.folding.graph import read
 from keras_sbn.folding.ops import KerasCall
@@ -124,6 +125,34 @@ def test_other_calls_stay_functions(name):
         keras_sbn.convert(model)
 
 
+def test_a_layer_that_gives_other_values_is_not_taken(monkeypatch):
+    inputs = keras.Input((6, 5, 4))
+    model = keras.Model(inputs, ops.max_pool(inputs, 2, 2))
+    (kind,) = [type(op) for op in model.operations[1:]]
+    monkeypatch.setitem(functions._LAYERS, kind, (K.AveragePooling2D, functions._pool("AveragePooling")))
+    assert _kinds(model)[-1] is kind
+
+
+def test_a_negative_sign_moves_through_the_next_product(rng):
+    inputs = keras.Input((6, 6, 3))
+    x = layers.SelfBinarizingActivation()(layers.SelfBinarizingConv2D(8, 3)(inputs))
+    x = layers.SelfBinarizingConv2D(4, 3)(-x)
+    model = keras.Model(inputs, x)
+    randomize(model, rng)
+    keras_sbn.binarize(model)
+    folded = keras_sbn.fold(model)
+    images_ = rng.integers(-8, 9, (8, 6, 6, 3)).astype("float32")
+    np.testing.assert_array_equal(folded.predict(images_, verbose=0), model.predict(images_, verbose=0))
+    assert not any("negative" in operation.name for operation in folded.operations)
+
+
+def test_sums_of_bytes_are_refused():
+    inputs = keras.Input((6, 5, 4), dtype="uint8")
+    model = keras.Model(inputs, K.Rescaling(1.0)(inputs + inputs))
+    with pytest.raises(ValueError, match="computes in uint8, which wraps around; a Rescaling"):
+        keras_sbn.convert(model)
+
+
 def test_errors_about_the_layer_name_the_function():
     inputs = keras.Input((6, 5, 4))
     model = keras.Model(inputs, ops.image.resize(inputs, (12, 10), interpolation="bilinear"))
@@ -146,9 +175,11 @@ def test_under_another_policy_the_layer_computes_in_float32(rng):
         inputs = keras.Input((6, 5, 4), dtype="float32")
         model = keras.Model(inputs, ops.max_pool(ops.conv(inputs, _weights(3, 3, 4, 5)), 2, 2))
         x = images(rng, (6, 5, 4), 8)
+        kinds = _kinds(model)
         found = keras_sbn.fold(model).predict(x, verbose=0)
     finally:
         keras.config.set_dtype_policy(before)
+    assert kinds == [K.Conv2D, K.MaxPooling2D]
     np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-6, atol=1e-6)
 
 
