@@ -82,6 +82,12 @@ class Call:
         """The only input."""
         return only_input(self.layer, self.inputs)
 
+    @property
+    def arguments(self) -> list[Any]:
+        """The arguments of a function, in their order, with a `Slot` for every tensor."""
+        args, kwargs = self.inner.arguments
+        return [*args, *kwargs.values()]
+
     def requantized(self, source: Node, x: Tensor, quant: QuantParams) -> Tensor:
         """The tensor of an input in another scale."""
         if x.quant == quant:

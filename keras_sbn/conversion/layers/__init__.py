@@ -3,6 +3,7 @@
 from keras_sbn.conversion.layers import activations as activations
 from keras_sbn.conversion.layers import linear as linear
 from keras_sbn.conversion.layers import merging as merging
+from keras_sbn.conversion.layers import moving as moving
 from keras_sbn.conversion.layers import normalization as normalization
 from keras_sbn.conversion.layers import operations as operations
 from keras_sbn.conversion.layers import pooling as pooling
