@@ -167,7 +167,7 @@ class OurKit:
         kernel: Arguments of the layers that have a kernel, beside the shape.
         activation: Arguments of `SelfBinarizingActivation`.
         normalization: Arguments of `BinaryBatchNormalization`; `"keras"` takes Keras's own layer.
-        logits: `"keras"` takes Keras's own layer for the last normalization alone.
+        logits: `"keras"` takes Keras's own layer for the last normalization, as the default has it.
     """
 
     keras = keras
@@ -281,7 +281,8 @@ _WIDER = {"max_gradient_sharpness": 2.0}
 _EXACT = {"max_gradient_sharpness": None}
 _EXACT_GRADIENT = {"kernel": _EXACT, "activation": _EXACT}
 
-#: Every method, by name. "ours" has no options: it is what the package does by default.
+#: Every method, by name. "ours" is what the package does by default. All others of its family change
+#: something of "own-logits", which was the default before: their logits have a scale that is positive.
 METHODS = {
     method.name: method
     for method in (
@@ -344,26 +345,21 @@ METHODS = {
             )
             for end in (5, 10)
         ),
-        _ours("ours", "self-binarizing, defaults"),
+        _ours("ours", "self-binarizing, defaults", logits="keras"),
+        _ours("hard-start", "hard nearly from the start", schedule=_HARD, logits="keras"),
         # What each ingredient of the defaults does: one of them changed, the others as they are.
+        _ours("own-logits", "BinaryBatchNormalization for the logits too, as in all that follow"),
         _ours("no-rest", "kernels never rest, statistics never settle", rest_at=None),
         _ours("rest-0.9", "kernels rest from 0.9 of training on", rest_at=0.9),
         _ours("no-decay", "no weight decay", weight_decay=None),
         _ours("finite-end", "the last sharpness is 1e7", schedule=("Exponential", {"hard": False})),
         _ours("end-0.5", "hard from half of training", schedule=("Exponential", {"end_at": 0.5})),
         _ours("end-0.25", "hard from a quarter", schedule=("Exponential", {"end_at": 0.25})),
-        _ours("hard-start", "hard nearly from the start", schedule=_HARD),
+        _ours("own-logits-hard-start", "hard nearly from the start", schedule=_HARD),
         _ours("wide-kernels", "gradient of kernels at ν ≤ 0.3", kernel={"max_gradient_sharpness": 0.3}),
         _ours("sharp-gradient", "all gradients at ν ≤ 5", kernel=_SHARP, activation=_SHARP),
         _ours("raw-kernels", "kernels not divided by their RMS", kernel={"normalize_kernel": False}),
         _ours("keras-bn", "Keras's batch normalization", normalization="keras"),
-        _ours("keras-logits", "Keras's batch normalization for the logits alone", logits="keras"),
-        _ours(
-            "hard-start-keras-logits",
-            "the same, hard nearly from the start",
-            schedule=_HARD,
-            logits="keras",
-        ),
         _ours("slow-statistics", "momentum 0.99", normalization={"momentum": 0.99}),
         # A soft phase that lasts: where ν ends before the network is hard, when, and how it gets there.
         *(

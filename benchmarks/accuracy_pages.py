@@ -51,8 +51,16 @@ COLUMNS = (
     ("hard-start",),
     ("ours",),
 )
-#: The columns of the appendix's table of schedules, ahead of `hard-start`.
-SCHEDULES = ("ours", "nu-100-0.5", "nu-100")
+#: The columns of the appendix's table of schedules, and the method that each is compared with: the same,
+#: hard from the first step.
+SCHEDULES = {
+    "ours": "hard-start",
+    "own-logits": "own-logits-hard-start",
+    "nu-100-0.5": "own-logits-hard-start",
+    "nu-100": "own-logits-hard-start",
+}
+#: The same network where no batch normalization makes the logits, as in ResNet-20.
+SAME = {"own-logits": "ours", "own-logits-hard-start": "hard-start"}
 
 Difference = tuple[float, float]
 
@@ -89,7 +97,7 @@ def ahead(panel: list[Figure], method: str, other: str, column: str) -> Differen
         column: `"test"`, `"reestimated"` or `"validation"`.
     """
     by_name = {figure.method: getattr(figure, column) for figure in panel}
-    mine, others = by_name.get(method, ()), by_name.get(other, ())
+    mine, others = (by_name.get(name, by_name.get(SAME.get(name, name), ())) for name in (method, other))
     if len(mine) < 2 or len(others) < 2:
         return None
     error = math.sqrt(sum(statistics.variance(found) / len(found) for found in (mine, others)))
@@ -116,11 +124,12 @@ def schedules_table(rows: list[Row]) -> str:
     panels = [figures(rows, preset).get(title, []) for preset, title, _ in SETTINGS]
 
     def column(method: str, of: str) -> list[Difference | None]:
-        return [ahead(panel, method, "hard-start", of) for panel in panels]
+        return [ahead(panel, method, SCHEDULES[method], of) for panel in panels]
 
     tested = {method: column(method, "reestimated") for method in SCHEDULES}
     validated = {method: column(method, "validation") for method in SCHEDULES}
-    lines = [f"| | {' | '.join(f'`{method}`' for method in SCHEDULES)} |", "|---|---|---|---|"]
+    lines = [f"| | {' | '.join(f'`{method}`' for method in SCHEDULES)} |"]
+    lines.append("|" + "---|" * (len(SCHEDULES) + 1))
     for index, (_, _, name) in enumerate(SETTINGS):
         lines.append(_line(name, [_written(tested[method][index]) for method in SCHEDULES]))
     lines.append(_line("mean of all", [_written(mean_of(tested[method])) for method in SCHEDULES]))

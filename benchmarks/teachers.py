@@ -64,7 +64,7 @@ def run(way: dict[str, Any], setting: Any, seed: int, data: Any, teacher: Any, e
         pass
 
     keras.utils.set_random_seed(seed)
-    student = build(setting.network, METHODS["ours"].kit(), data.shape)
+    student = build(setting.network, METHODS["own-logits"].kit(), data.shape)
     if way.get("warm"):
         start_from(student, teacher)
     model = student

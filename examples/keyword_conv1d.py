@@ -40,7 +40,7 @@ inputs = x = keras.Input((LENGTH, 1))
 x = activate(layers.SelfBinarizingConv1D(32, 16, strides=4, padding="valid")(x))
 x = activate(keras.layers.MaxPooling1D()(layers.SelfBinarizingConv1D(32, 5, padding="same")(x)))
 x = layers.SelfBinarizingDense(len(WORDS))(keras.layers.Flatten()(x))
-model = keras.Model(inputs, layers.BinaryBatchNormalization()(x))  # logits
+model = keras.Model(inputs, keras.layers.BatchNormalization(momentum=0.9)(x))  # logits
 
 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 model.compile(keras.optimizers.Adam(1e-2), loss, metrics=["accuracy"])

@@ -18,7 +18,8 @@ for filters in (32, 64):
     x = layers.BinaryBatchNormalization()(keras.layers.MaxPooling2D()(x))
     x = layers.SelfBinarizingActivation()(x)
 x = layers.SelfBinarizingDense(dataset.classes)(keras.layers.Flatten()(x))
-model = keras.Model(inputs, keras.layers.Softmax()(layers.BinaryBatchNormalization()(x)))
+x = keras.layers.BatchNormalization(momentum=0.9)(x)
+model = keras.Model(inputs, keras.layers.Softmax()(x))
 model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy", metrics=["accuracy"])
 model.fit(dataset.batches("train", 64), epochs=options.epochs, callbacks=[callbacks.Sharpen()])
 

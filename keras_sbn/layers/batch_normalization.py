@@ -23,6 +23,10 @@ class BinaryBatchNormalization(HasTrainingState):
     comparison around, so the fold moves it through max-pooling and padding without flipping kernels.
     Statistics are kept in float32 under every dtype policy.
 
+    It is made to stand before a sign. Where none follows, before logits, take
+    ``keras.layers.BatchNormalization(momentum=0.9)``: it folds as well, and small networks learn more
+    with it (`docs/accuracy.md`).
+
     Args:
         axis: Integer, the axis that holds the features. Default -1.
         momentum: Momentum of the moving averages, in [0, 1). The default 0.9 follows a network whose

@@ -125,7 +125,8 @@ class Architecture:
                 x = SelfBinarizingDense(self.width(width), name=f"dense_{index}")(x)
                 x = sign(x, f"dense_{index}")
             x = SelfBinarizingDense(self.classes, name="classifier")(x)
-            return BinaryBatchNormalization(name="logits")(x)
+            # No sign follows, so its scale need not be positive; momentum as in front of the signs.
+            return keras.layers.BatchNormalization(momentum=0.9, name="logits")(x)
 
         return top
 
