@@ -363,8 +363,8 @@ DEVICES = """
 import json, sys
 PREPARE
 from keras_sbn import cli
-arguments = ["train", "--json", "--epochs", "2", "--train-samples", "256", "--validation-samples", "63",
-             "--alpha", "0.25", "--no-tensorboard", "--targets"]
+arguments = ["train", "--json", "--epochs", "2", "--train-samples", "SAMPLES",
+             "--validation-samples", "63", "--alpha", "0.25", "--no-tensorboard", "--targets"]
 codes = [cli.main([*arguments, "--out", f"OUT/{n}", "--devices", str(n)]) for n in (1, 2)]
 assert codes == [0, 0], codes
 print(json.dumps([json.load(open(f"OUT/{n}/result.json")) for n in (1, 2)]))
@@ -380,16 +380,19 @@ def test_two_devices_train_like_one(tmp_path):
     backend = keras.backend.backend()
     if backend == "torch":
         pytest.skip("Keras does not distribute with PyTorch")
-    code = DEVICES.replace("OUT", str(tmp_path))
+    # One step an epoch with JAX: sums in another order turn signs, and after a few steps losses are 2 %
+    # apart.
+    code = DEVICES.replace("OUT", str(tmp_path)).replace("SAMPLES", "64" if backend == "jax" else "256")
     code = code.replace("PREPARE", LOGICAL_CPUS if backend == "tensorflow" else "")
     flags = "--xla_force_host_platform_device_count=2"
     one, two = run_child(code, KERAS_BACKEND=backend, XLA_FLAGS=flags if backend == "jax" else "")
     assert one["validation_images"] == 63
     if backend == "jax":
-        # One step over the whole batch; MirroredStrategy normalizes each replica's share on its own.
-        np.testing.assert_allclose(two["history"]["loss"], one["history"]["loss"], rtol=1e-2)
+        # A step is one over the whole batch; MirroredStrategy normalizes each replica's share on its own.
+        np.testing.assert_allclose(two["history"]["loss"], one["history"]["loss"], rtol=1e-5)
         assert two["accuracy"]["soft"] == pytest.approx(one["accuracy"]["soft"], abs=0.1)
-    assert two["history"]["loss"][1] < two["history"]["loss"][0]
+    else:
+        assert two["history"]["loss"][1] < two["history"]["loss"][0]
     if backend == "tensorflow" and keras.__version__.startswith("3.4."):
         # Its weighted metrics are wrong under tf.distribute: a sample of weight 0 counts.
         return
