@@ -24,8 +24,8 @@ class BinaryBatchNormalization(HasTrainingState):
     Statistics are kept in float32 under every dtype policy.
 
     It is made to stand before a sign. Where none follows, before logits, take
-    ``keras.layers.BatchNormalization(momentum=0.9)``: it folds as well, and small networks learn more
-    with it (`docs/accuracy.md`).
+    ``keras.layers.BatchNormalization(momentum=0.9)``, as the architectures do: it folds as well. What it
+    gains and loses is in `docs/accuracy_appendix.md`.
 
     Args:
         axis: Integer, the axis that holds the features. Default -1.

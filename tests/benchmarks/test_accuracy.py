@@ -13,6 +13,7 @@ from accuracy_data import Batches, Data, load
 from accuracy_methods import METHODS, Method
 from accuracy_networks import CHAINS, RESIDUAL, build
 
+from keras_sbn import models
 from keras_sbn.callbacks import Sharpen
 
 SETTING = replace(
@@ -280,6 +281,25 @@ def test_another_figure_changes_its_cells_alone(name, network, lines):
     pairs = zip(text.splitlines(), found.splitlines(), strict=True)
     assert sum(line != other for line, other in pairs) == lines
     assert write(found, rows) == text
+
+
+@pytest.mark.parametrize("method", ["ours", "hard-start", "own-logits", "own-logits-hard-start"])
+def test_the_last_rows_of_the_default_are_of_its_settings(method):
+    settings = {(name, each.network): each for name, part in accuracy.PRESETS.items() for each in part}
+    rows = [row for row in accuracy.Results(accuracy.RESULTS).rows() if row["method"] == method]
+    last = {(row["preset"], row["network"]): row["config"] for row in rows}
+    assert len(last) > 5
+    for place, config in last.items():
+        # A run on an accelerator adds its policy: "5d8d7de8-float32-2".
+        assert config.partition("-")[0] == accuracy.config_hash(settings[place], METHODS[method])
+
+
+def test_the_logits_of_the_default_are_those_of_the_package():
+    network = build("digits", METHODS["ours"].kit(), (8, 8, 1))
+    logits = network.layers[-1]
+    package = models.TinyConv((8, 8, 1), alpha=0.25).get_layer("logits")
+    assert type(logits) is type(package)
+    assert logits.momentum == package.momentum
 
 
 def test_a_table_without_a_place_in_the_appendix_is_an_error():

@@ -56,6 +56,17 @@ def full_size(name):
     return keras_sbn.summary(model), sum(channels)
 
 
+@pytest.mark.parametrize("architecture", TINY)
+def test_batch_normalization_is_ours_before_signs_alone(architecture):
+    ours, signs = keras_sbn.layers.BinaryBatchNormalization, keras_sbn.layers.SelfBinarizingActivation
+    found = [layer for layer in tiny(architecture).layers if hasattr(layer, "moving_mean")]
+    assert found
+    for layer in found:
+        readers = [type(node.operation) for node in layer._outbound_nodes]
+        assert isinstance(layer, ours) == (readers == [signs]), layer.name
+        assert layer.momentum == 0.9, layer.name
+
+
 def images(model, samples=8):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (samples, *model.input_shape[1:]))
