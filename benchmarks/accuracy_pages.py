@@ -111,12 +111,17 @@ def mean_of(differences: list[Difference | None]) -> Difference:
     return statistics.fmean(value for value, _ in known), error
 
 
-def _written(difference: Difference | None) -> str:
+def _written(difference: Difference | None, digits: int = 1) -> str:
     if difference is None:
         return ""
     value, error = difference
     # Nothing is written as −0.0.
-    return f"{round(value, 1) + 0.0:.1f} ± {error:.1f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:.{digits}f} ± {error:.{digits}f}".replace("-", "−")
+
+
+def _written_mean(differences: list[Difference | None]) -> str:
+    """With one digit more: the mean of several settings is known better than one of them."""
+    return _written(mean_of(differences), 2)
 
 
 def schedules_table(rows: list[Row]) -> str:
@@ -132,11 +137,11 @@ def schedules_table(rows: list[Row]) -> str:
     lines.append("|" + "---|" * (len(SCHEDULES) + 1))
     for index, (_, _, name) in enumerate(SETTINGS):
         lines.append(_line(name, [_written(tested[method][index]) for method in SCHEDULES]))
-    lines.append(_line("mean of all", [_written(mean_of(tested[method])) for method in SCHEDULES]))
-    whole = [_written(mean_of(tested[method][_WHOLE_IMAGES:])) for method in SCHEDULES]
+    lines.append(_line("mean of all", [_written_mean(tested[method]) for method in SCHEDULES]))
+    whole = [_written_mean(tested[method][_WHOLE_IMAGES:]) for method in SCHEDULES]
     lines.append(_line("mean at 32 × 32", whole))
-    both = [(mean_of(found), mean_of(found[_WHOLE_IMAGES:])) for found in validated.values()]
-    entries = ["; ".join(map(_written, pair)) for pair in both]
+    both = [(found, found[_WHOLE_IMAGES:]) for found in validated.values()]
+    entries = ["; ".join(map(_written_mean, pair)) for pair in both]
     lines.append(_line("the same on validation images, all; 32 × 32", entries))
     return "\n".join(lines)
 
