@@ -12,8 +12,10 @@ import argparse
 import csv
 import math
 import statistics
+from dataclasses import replace
 from pathlib import Path
 
+from accuracy_networks import RESIDUAL
 from accuracy_report import Figure, Row, figures, table
 
 HERE = Path(__file__).resolve().parent
@@ -32,11 +34,12 @@ SETTINGS = (
     ("full", "cifar10 (binarynet-4)", "BinaryNet/4, `full`"),
     ("full", "cifar10 (resnet20)", "ResNet-20, `full`"),
 )
+STRAIGHT_THROUGH = ("ste", "approx", "swish")
 #: The columns of the table in README.md, and its rows: what of them is best on the test images.
 README_SETTINGS = tuple(SETTINGS[index][:2] for index in (0, 1, 3, 4))
 README_METHODS = {
     "self-binarizing, defaults": ("ours",),
-    "straight-through, the best of our three variants": ("ste", "approx", "swish"),
+    "straight-through, the best of our three variants": STRAIGHT_THROUGH,
     "Larq, the best of the variants that were run": ("larq-ste", "larq-approx", "larq-swish"),
     "self-binarizing, the paper's exact gradient, ν to 10": ("exact-10-0.95",),
     "float32, ReLU": ("float-relu",),
@@ -46,7 +49,7 @@ _WHOLE_IMAGES = 5
 #: The columns of the page's table: of these methods the one that is best on the test images.
 COLUMNS = (
     ("float-relu",),
-    ("ste", "approx", "swish"),
+    STRAIGHT_THROUGH,
     ("larq-ste", "larq-approx", "larq-swish"),
     ("hard-start",),
     ("ours",),
@@ -59,7 +62,7 @@ SCHEDULES = {
     "nu-100-0.5": "own-logits-hard-start",
     "nu-100": "own-logits-hard-start",
 }
-#: The same network where no batch normalization makes the logits, as in ResNet-20.
+#: Which methods train the same network in a residual one, where no batch normalization makes the logits.
 SAME = {"own-logits": "ours", "own-logits-hard-start": "hard-start"}
 
 Difference = tuple[float, float]
@@ -97,7 +100,7 @@ def ahead(panel: list[Figure], method: str, other: str, column: str) -> Differen
         column: `"test"`, `"reestimated"` or `"validation"`.
     """
     by_name = {figure.method: getattr(figure, column) for figure in panel}
-    mine, others = (by_name.get(name, by_name.get(SAME.get(name, name), ())) for name in (method, other))
+    mine, others = by_name.get(method, ()), by_name.get(other, ())
     if len(mine) < 2 or len(others) < 2:
         return None
     error = math.sqrt(sum(statistics.variance(found) / len(found) for found in (mine, others)))
@@ -126,7 +129,7 @@ def _written_mean(differences: list[Difference | None]) -> str:
 
 def schedules_table(rows: list[Row]) -> str:
     """How far schedules are ahead of networks that are hard from the first step."""
-    panels = [figures(rows, preset).get(title, []) for preset, title, _ in SETTINGS]
+    panels = [_with_same(figures(rows, preset).get(title, []), title) for preset, title, _ in SETTINGS]
 
     def column(method: str, of: str) -> list[Difference | None]:
         return [ahead(panel, method, SCHEDULES[method], of) for panel in panels]
@@ -146,23 +149,42 @@ def schedules_table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def _with_same(panel: list[Figure], title: str) -> list[Figure]:
+    """The figures of a residual network stand under both names of each pair of `SAME`."""
+    if title.rpartition("(")[2].rstrip(")") not in RESIDUAL:
+        return panel
+    other = {same: name for name, same in SAME.items()}
+    return panel + [
+        replace(figure, method=other[figure.method]) for figure in panel if figure.method in other
+    ]
+
+
+def is_ahead(panel: list[Figure]) -> bool:
+    """Whether the default is more than two standard errors ahead of each straight-through variant.
+
+    Statistics are estimated again; variants with one run have no error and are left out.
+    """
+    found = [ahead(panel, "ours", other, "reestimated") for other in STRAIGHT_THROUGH]
+    known = [difference for difference in found if difference is not None]
+    return bool(known) and all(value > 2 * error for value, error in known)
+
+
 def _line(name: str, entries: list[str]) -> str:
     return f"| {name} | {' | '.join(entries)} |".replace("|  |", "| |").replace("|  |", "| |")
 
 
 def page(text: str, rows: list[Row]) -> str:
-    """The page of one screen with the figures of the rows; what is bold stays so."""
+    """The page of one screen with the figures of the rows; the default is bold where `is_ahead`."""
     lines = text.splitlines()
     places = [i for i, line in enumerate(lines) if line.startswith("| ") and not line.startswith("| |")]
     for place, (preset, title, _) in zip(places, SETTINGS, strict=True):
         panel = figures(rows, preset)[title]
-        name, *old = [entry.strip() for entry in lines[place].strip("|").split("|")]
-        new = [cell(methods, panel) for methods in COLUMNS]
-        for index, entry in enumerate(old):
-            if entry.startswith("**"):
-                value, count = new[index].rsplit(",", 1)
-                new[index] = f"**{value}**,{count}"
-        lines[place] = _line(name, new)
+        name = lines[place].strip("|").split("|")[0].strip()
+        *others, default = [cell(methods, panel) for methods in COLUMNS]
+        if is_ahead(panel):
+            value, count = default.rsplit(",", 1)
+            default = f"**{value}**,{count}"
+        lines[place] = _line(name, [*others, default])
     return "\n".join(lines) + "\n"
 
 

@@ -323,6 +323,24 @@ def test_how_far_a_method_is_ahead():
     assert accuracy_pages.mean_of([found, None, (1.0, 0.0)]) == pytest.approx((2, found[1] / 2))
 
 
+def test_the_default_is_bold_where_it_is_ahead_of_each_straight_through_variant():
+    def figure(method, *reestimated):
+        return accuracy_report.Figure(method, "0.01", (1.0,), reestimated, reestimated, (), None, None)
+
+    ours, behind = figure("ours", 6.0, 6.5), figure("ste", 1.0, 1.5)
+    assert accuracy_pages.is_ahead([ours, behind])
+    assert accuracy_pages.is_ahead([ours, behind, figure("swish", 9.0)]), "one run has no error"
+    assert not accuracy_pages.is_ahead([ours, behind, figure("approx", 5.5, 6.5)])
+    assert not accuracy_pages.is_ahead([ours, figure("hard-start", 1.0, 1.5)]), "no straight-through"
+
+
+def test_a_residual_network_alone_stands_under_both_names():
+    panel = [accuracy_report.Figure("ours", "0.01", (1.0,), (1.0,), (), (), None, None)]
+    both = accuracy_pages._with_same(panel, "cifar10 (resnet20)")
+    assert [figure.method for figure in both] == ["ours", "own-logits"]
+    assert accuracy_pages._with_same(panel, "cifar10 (binarynet-4)") == panel
+
+
 @pytest.mark.parametrize(
     ("network", "binary", "widest"),
     [("binarynet", 9, 512), ("birealnet18", 16, 512), ("resnet20", 18, 64)],
